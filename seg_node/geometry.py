@@ -1,0 +1,134 @@
+"""
+The one owner of the mapping between the camera's, the network's and the mask's pixels.
+
+Convention: integer coordinates are pixel centres, so a resize by a factor ``s`` maps ``x`` to
+``(x + 0.5) * s - 0.5`` (OpenCV's and PyTorch's ``align_corners=False`` rule).
+"""
+
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import NamedTuple
+
+import numpy as np
+
+from .card import InputSpec
+
+
+class Size(NamedTuple):
+    """An image size in pixels."""
+
+    height: int
+    width: int
+
+    def __str__(self) -> str:
+        return f'{self.width}x{self.height}'
+
+
+@dataclass(frozen=True)
+class Axis:
+    """
+    Where each output row (or column) samples the logits.
+
+    :ivar low: int32, index of the lower of the two neighbours in the logits.
+    :ivar fraction: float64 in [0, 1), weight of the upper neighbour.
+    :ivar starts: int32, ``starts[i]:starts[i + 1]`` are the output indices whose ``low`` is i.
+    """
+
+    low: np.ndarray
+    fraction: np.ndarray
+    starts: np.ndarray
+
+    @cached_property
+    def nearest(self) -> np.ndarray:
+        """Index of the nearest logits row (or column) for each output one; halves go up."""
+        return self.low + (self.fraction >= 0.5)
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """
+    How one camera's image lies on the network's input and on the mask.
+
+    :ivar camera: size of the camera image.
+    :ivar network: size of the network's input.
+    :ivar content: part of the network's input that the image fills; the rest is border.
+    :ivar top: rows of border above the content.
+    :ivar left: columns of border left of the content.
+    :ivar output: size of the mask; its pixels are picked from the camera's by nearest.
+    """
+
+    camera: Size
+    network: Size
+    content: Size
+    top: int
+    left: int
+    output: Size
+
+    def rows(self, logits_height: int, align_corners: bool = False) -> Axis:
+        """Return where the output rows sample logits of ``logits_height`` rows."""
+        return _axis(self.output.height, self.camera.height, self.content.height, self.top,
+                     self.network.height, logits_height, align_corners)
+
+    def columns(self, logits_width: int, align_corners: bool = False) -> Axis:
+        """Return where the output columns sample logits of ``logits_width`` columns."""
+        return _axis(self.output.width, self.camera.width, self.content.width, self.left,
+                     self.network.width, logits_width, align_corners)
+
+    def output_pixels(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the camera row of each output row and the camera column of each column."""
+        return (_nearest(self.output.height, self.camera.height),
+                _nearest(self.output.width, self.camera.width))
+
+
+@lru_cache(maxsize=64)
+def fit(spec: InputSpec, camera: Size, output: Size | None = None) -> Geometry:
+    """
+    Return the geometry for a camera image under the card's size and resize rule.
+
+    A fixed-size network gets its size. A dynamic one gets the camera's shape with the shorter
+    side at ``short_side``, each side a multiple of ``multiple``: rounded to it under
+    ``stretch``, rounded up and filled with border under ``letterbox``.
+    """
+    if spec.size is not None:
+        network = Size(*spec.size)
+        factor = min(network.height / camera.height, network.width / camera.width)
+        scaled = _scaled(camera, factor)
+    else:
+        assert spec.short_side is not None
+        scaled = _scaled(camera, spec.short_side / min(camera))
+        round_to = _ceil_to if spec.resize == 'letterbox' else _round_to
+        network = Size(*(round_to(side, spec.multiple) for side in scaled))
+    content = scaled if spec.resize == 'letterbox' else network
+    return Geometry(camera, network, content, (network.height - content.height) // 2,
+                    (network.width - content.width) // 2, output or camera)
+
+
+def _scaled(size: Size, factor: float) -> Size:
+    return Size(max(1, round(size.height * factor)), max(1, round(size.width * factor)))
+
+
+def _ceil_to(side: int, multiple: int) -> int:
+    return -(-side // multiple) * multiple
+
+
+def _round_to(side: int, multiple: int) -> int:
+    return max(1, round(side / multiple)) * multiple
+
+
+def _nearest(output: int, camera: int) -> np.ndarray:
+    """Return, for each of ``output`` pixels, the camera pixel that holds its centre."""
+    return ((2 * np.arange(output) + 1) * camera) // (2 * output)
+
+
+@lru_cache(maxsize=256)
+def _axis(output: int, camera: int, content: int, border: int, network: int, logits: int,
+          align_corners: bool) -> Axis:
+    in_network = border + (_nearest(output, camera) + 0.5) * (content / camera) - 0.5
+    if align_corners:
+        position = in_network * ((logits - 1) / max(network - 1, 1))
+    else:
+        position = (in_network + 0.5) * (logits / network) - 0.5
+    position = np.clip(position, 0, logits - 1)
+    low = np.floor(position).astype(np.int32)
+    starts = np.searchsorted(low, np.arange(logits + 1)).astype(np.int32)
+    return Axis(low, position - low, starts)

@@ -1,0 +1,81 @@
+"""Camera image -> network input: resize, colour order, normalisation, layout, border."""
+
+import cv2
+from numba import njit
+import numpy as np
+
+from .card import InputSpec
+from .geometry import Geometry, Size
+
+
+class Preprocessor:
+    """
+    Fills the network's input tensor from BGR images.
+
+    The normalised value of each of the 256 grey levels is computed once in float64 and rounded
+    once to the network's type; a pixel is then one table look-up, exact for every dtype.
+    """
+
+    def __init__(self, spec: InputSpec) -> None:
+        self._spec = spec
+        grey = np.arange(256, dtype=np.float64)
+        table = np.stack([(grey * spec.scale - mean) / std
+                          for mean, std in zip(spec.mean, spec.std, strict=True)])
+        # Kept as unsigned words of the same width: numba has no float16 on the CPU.
+        self._table = table.astype(spec.dtype).view(_word(spec.dtype))
+        self._order = (2, 1, 0) if spec.colour == 'rgb' else (0, 1, 2)
+        self._buffers: dict[tuple[int, Size], np.ndarray] = {}
+
+    def tensor(self, images: list[np.ndarray], geometries: list[Geometry]) -> np.ndarray:
+        """
+        Return the network's input for a batch of images that share one network size.
+
+        :param images: (height, width, 3) uint8 BGR each, rows may be padded.
+        :param geometries: one for each image, all with the same ``network`` size.
+        :returns: the card's layout and dtype, valid until the next call.
+        """
+        network = geometries[0].network
+        batch = self._buffer(len(images), network)
+        words = batch.view(self._table.dtype)
+        for item, image, geometry in zip(words, images, geometries, strict=True):
+            small = _resized(image, geometry.content)
+            top, left = geometry.top, geometry.left
+            if geometry.content != network:
+                self._fill_border(item)
+            planes = item if self._spec.layout == 'NCHW' else item.transpose(2, 0, 1)
+            inside = planes[:, top:top + small.shape[0], left:left + small.shape[1]]
+            _look_up(small, self._table, self._order, inside)
+        return batch
+
+    def _buffer(self, count: int, network: Size) -> np.ndarray:
+        key = (count, network)
+        if key not in self._buffers:
+            if len(self._buffers) > 16:  # cameras that keep changing their size
+                self._buffers.clear()
+            shape = ((count, 3, *network) if self._spec.layout == 'NCHW'
+                     else (count, *network, 3))
+            self._buffers[key] = np.empty(shape, self._spec.dtype)
+        return self._buffers[key]
+
+    def _fill_border(self, item: np.ndarray) -> None:
+        border = self._table[:, round(self._spec.pad_value)]
+        item[...] = border[:, None, None] if self._spec.layout == 'NCHW' else border
+
+
+def _word(dtype: str) -> type[np.unsignedinteger]:
+    return {1: np.uint8, 2: np.uint16, 4: np.uint32}[np.dtype(dtype).itemsize]
+
+
+def _resized(image: np.ndarray, size: Size) -> np.ndarray:
+    if image.shape[:2] == size:
+        return image
+    return cv2.resize(image, (size.width, size.height), interpolation=cv2.INTER_LINEAR)
+
+
+@njit(nogil=True, cache=True)
+def _look_up(image, table, order, planes):
+    for y in range(image.shape[0]):
+        for k in range(3):
+            source = order[k]
+            for x in range(image.shape[1]):
+                planes[k, y, x] = table[k, image[y, x, source]]

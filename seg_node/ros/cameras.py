@@ -1,0 +1,155 @@
+"""One camera's ROS side: its subscriptions, its publishers, its camera_info."""
+
+from collections.abc import Callable
+import time
+
+import numpy as np
+from rclpy.lifecycle import LifecycleNode, LifecyclePublisher
+from rclpy.qos import (
+    DurabilityPolicy, qos_check_compatible, QoSCompatibility, QoSProfile, ReliabilityPolicy,
+)
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+
+from .. import wire
+from ..errors import FrameError
+from ..frame import Frame, Wanted
+from ..geometry import Geometry
+from ..health import CameraHealth
+from ..pipeline import Products
+from ..taxonomy import ClassTable
+from .camera_info import scaled
+from .label_info import label_info
+from .parameters import CameraSettings
+
+_OUTPUT_QOS = QoSProfile(depth=2, reliability=ReliabilityPolicy.RELIABLE)
+_LATCHED_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE,
+                          durability=DurabilityPolicy.TRANSIENT_LOCAL)
+_IMAGES = {'mask': 'mono8', 'confidence': 'mono8', 'drivable': 'mono8', 'overlay': 'bgr8',
+           'color_mask': 'bgr8'}
+
+
+class Camera:
+    """
+    Receives one camera's images and publishes what was made of them.
+
+    Publishers live from configure to cleanup, subscriptions from activate to deactivate, so an
+    inactive node costs no transport.
+
+    :param on_frame: gets each well-formed frame, on the executor's thread.
+    """
+
+    def __init__(self, node: LifecycleNode, settings: CameraSettings, classes: ClassTable,
+                 on_frame: Callable[[Frame], None]) -> None:
+        self.settings = settings
+        self._node = node
+        self._classes = classes
+        self._on_frame = on_frame
+        self._subscriptions: list = []
+        self._camera_info: CameraInfo | None = None
+        prefix = f'~/{settings.name}/'
+        self._images: dict[str, LifecyclePublisher] = {
+            name: node.create_lifecycle_publisher(Image, prefix + name, _OUTPUT_QOS)
+            for name in _IMAGES}
+        self._info_publisher = node.create_lifecycle_publisher(
+            CameraInfo, prefix + 'camera_info', _OUTPUT_QOS)
+        topic, self._label_info = label_info(classes)
+        self._label_publisher = node.create_lifecycle_publisher(
+            type(self._label_info), prefix + topic, _LATCHED_QOS)
+        self.health = CameraHealth(node.resolve_topic_name(settings.topic))
+
+    def activate(self) -> None:
+        """Subscribe, and publish the class names."""
+        self.health.restart()
+        self._camera_info = None
+        reliability = (ReliabilityPolicy.RELIABLE if self.settings.reliable
+                       else ReliabilityPolicy.BEST_EFFORT)
+        self._qos = QoSProfile(depth=1, reliability=reliability)
+        compressed = self.settings.transport == 'compressed'
+        self._type = CompressedImage if compressed else Image
+        self._parse = wire.parse_compressed_image if compressed else wire.parse_image
+        # Raw: the bytes are parsed in place; a deserialised message would copy every pixel.
+        self._subscriptions = [
+            self._node.create_subscription(self._type, self.settings.topic, self._on_image,
+                                           self._qos, raw=True),
+            self._node.create_subscription(
+                CameraInfo, self.settings.camera_info_topic, self._on_camera_info,
+                QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT))]
+        self._label_info_now()
+
+    def deactivate(self) -> None:
+        """Unsubscribe."""
+        for subscription in self._subscriptions:
+            self._node.destroy_subscription(subscription)
+        self._subscriptions = []
+
+    def destroy(self) -> None:
+        """Remove the publishers."""
+        for publisher in (*self._images.values(), self._info_publisher, self._label_publisher):
+            self._node.destroy_lifecycle_publisher(publisher)
+
+    def wanted(self) -> Wanted:
+        """Say which of the costly outputs have a subscriber now."""
+        return Wanted(**{name: self._images[name].get_subscription_count() > 0
+                         for name in _IMAGES if name != 'mask'})
+
+    def publish(self, products: Products) -> None:
+        """Publish all outputs that have a subscriber, with the camera's stamp and frame_id."""
+        header = products.frame.header
+        for name, encoding in _IMAGES.items():
+            image: np.ndarray | None = getattr(products, name)
+            publisher = self._images[name]
+            if image is not None and publisher.get_subscription_count() > 0:
+                publisher.publish(wire.build_image(header, *image.shape[:2], encoding, image))
+        if self._info_publisher.get_subscription_count() > 0:
+            self._publish_camera_info(header, products.geometry)
+
+    def topic_hint(self) -> str:
+        """Say what is known about the publishers of the image topic, and the mend."""
+        topic = self.health.topic
+        found = self._node.get_publishers_info_by_topic(topic)
+        package, _, name = self._type.__module__.partition('.')
+        wanted = f'{package}/msg/{self._type.__name__}'
+        if not found:
+            return (f'nobody publishes it: is the camera driver running, and is '
+                    f'{self.settings.name}.image_topic right?')
+        if types := {info.topic_type for info in found} - {wanted}:
+            return (f'its type is {", ".join(sorted(types))}, not {wanted}: set '
+                    f'{self.settings.name}.transport')
+        if any(qos_check_compatible(info.qos_profile, self._qos)[0] == QoSCompatibility.ERROR
+               for info in found):
+            return ('a publisher with incompatible QoS exists: set '
+                    f'{self.settings.name}.reliable to false')
+        return ('a publisher exists but nothing arrives: large images need the shared-memory '
+                'transport, see Troubleshooting in the README')
+
+    def _label_info_now(self) -> None:
+        if hasattr(self._label_info, 'header'):
+            self._label_info.header.stamp = self._node.get_clock().now().to_msg()
+        self._label_publisher.publish(self._label_info)
+
+    def _on_image(self, cdr: bytes) -> None:
+        try:
+            message = self._parse(cdr)
+        except FrameError as error:
+            self.health.on_refused(error, arrived=False)
+            return
+        now_ns = self._node.get_clock().now().nanoseconds
+        age_ms = (now_ns - message.header.stamp_ns) / 1e6 if now_ns else None
+        self.health.on_received(message.header.stamp_ns, age_ms)
+        self._on_frame(Frame(self.settings.name, message, time.monotonic_ns()))
+
+    def _on_camera_info(self, message: CameraInfo) -> None:
+        self._camera_info = message
+
+    def _publish_camera_info(self, header: wire.Header, geometry: Geometry) -> None:
+        source = self._camera_info
+        if source is None:
+            return
+        size = geometry.camera
+        if (source.height, source.width) != size:
+            self.health.camera_info_problem = (
+                f'camera_info is for {source.width}x{source.height} but the images are {size}: '
+                'none is published for the mask; calibrate at the size in use')
+            return
+        self.health.camera_info_problem = ''
+        self._info_publisher.publish(scaled(source, header, geometry.output))

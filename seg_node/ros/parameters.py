@@ -1,0 +1,256 @@
+"""
+The node's parameters: one table, from which they are declared, checked and documented.
+
+Run as a program (``python -m seg_node.ros.parameters``) it prints the README's table.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+import difflib
+import re
+from typing import Any
+
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
+from rclpy.node import Node
+
+from .. import backends
+from ..errors import ConfigError
+from ..geometry import Size
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One row of the table; ``dynamic`` ones may change while the node is configured."""
+
+    name: str
+    default: Any
+    description: str
+    low: float | None = None
+    high: float | None = None
+    choices: tuple[str, ...] = ()
+    dynamic: bool = False
+
+    @property
+    def allowed(self) -> str:
+        """What values are allowed, for people."""
+        if self.choices:
+            return ' | '.join(self.choices)
+        if self.low is not None:
+            return f'{self.low:g} .. {self.high:g}'
+        return ''
+
+    @property
+    def kind(self) -> str:
+        """The ROS name of the type."""
+        kinds = {bool: 'bool', int: 'integer', float: 'double', str: 'string',
+                 list: 'string_array'}
+        return kinds[type(self.default)]
+
+    def check(self, value: Any, name: str) -> None:
+        """Raise ConfigError when the value is not one of the choices."""
+        if self.choices and value not in self.choices:
+            raise ConfigError(f'parameter {name} is {value!r}; allowed: {self.allowed}')
+
+
+NODE = (
+    Parameter('autostart', True, 'Configure and activate at start. False: wait for a lifecycle '
+              'manager.'),
+    Parameter('model', 'deeplabv3plus_lite0_camvid', 'A folder name under models/, or the path '
+              'of a folder with a card.yaml.'),
+    Parameter('backend', 'onnxruntime', 'What runs the network.', choices=backends.NAMES),
+    Parameter('providers', ['CPUExecutionProvider'], 'ONNX Runtime execution providers, in '
+              'order of preference. The first one must really run, or configure fails.'),
+    Parameter('threads', 0, 'Threads of the network on the CPU; 0 = one a core.', 0, 256),
+    Parameter('max_batch', 4, 'The most cameras whose frames go through the network together, '
+              'as far as the model allows.', 1, 64),
+    Parameter('cameras', ['camera'], 'Names of the cameras. Each has parameters '
+              '`<camera>.…` (below) and topics `~/<camera>/…`.'),
+    Parameter('output_width', 0, 'Width of the masks in pixels (nearest); 0 = the camera\'s.',
+              0, 16384),
+    Parameter('output_height', 0, 'Height of the masks in pixels (nearest); 0 = the camera\'s.',
+              0, 16384),
+    Parameter('taxonomy', '', 'Class table to publish in, e.g. autoware16; empty = the '
+              'model\'s own.'),
+    Parameter('drivable_classes', [''], 'Names of the model\'s classes that are drivable; '
+              'empty = as the class table (or the model\'s drivable head) says.'),
+    Parameter('overlay_alpha', 0.5, 'Weight of the class colours in the overlay.', 0.0, 1.0,
+              dynamic=True),
+    Parameter('image_timeout_s', 3.0, 'A camera silent for longer is reported as stale.',
+              0.1, 3600.0, dynamic=True),
+    Parameter('max_age_s', 1.0, 'Images that are older on arrival (stamp to node clock) are '
+              'reported.', 0.001, 3600.0, dynamic=True),
+    Parameter('min_rate_hz', 0.0, 'A camera segmented more slowly is reported; 0 = never.',
+              0.0, 1000.0, dynamic=True),
+    Parameter('diagnostics_period_s', 1.0, 'Time between two messages on /diagnostics.',
+              0.1, 60.0),
+)
+
+CAMERA = (
+    Parameter('image_topic', '', 'Topic of the images; empty = `<camera>/image_raw`.'),
+    Parameter('camera_info_topic', '', 'Topic of the calibration; empty = `camera_info` beside '
+              'the image topic.'),
+    Parameter('transport', 'raw', 'raw: sensor_msgs/Image on the image topic. compressed: '
+              'sensor_msgs/CompressedImage (JPEG, PNG) on `<image topic>/compressed`.',
+              choices=('raw', 'compressed')),
+    Parameter('reliable', False, 'Subscribe reliable instead of best effort.'),
+)
+
+
+@dataclass(frozen=True)
+class CameraSettings:
+    """Where one camera is found."""
+
+    name: str
+    image_topic: str
+    camera_info_topic: str
+    transport: str
+    reliable: bool
+
+    @property
+    def topic(self) -> str:
+        """The topic that is subscribed to."""
+        suffix = '/compressed' if self.transport == 'compressed' else ''
+        return self.image_topic + suffix
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The checked values that hold from configure to cleanup."""
+
+    model: str
+    backend: str
+    providers: tuple[str, ...]
+    threads: int
+    max_batch: int
+    cameras: tuple[CameraSettings, ...]
+    output: Size | None
+    taxonomy: str
+    drivable_classes: tuple[str, ...] | None
+
+
+def declare(node: Node) -> list[str]:
+    """
+    Declare the node's own parameters.
+
+    :returns: what is wrong with the values given at start; such a parameter has its default,
+        and configure must fail until it has been set.
+    """
+    return _declare(node, NODE, '')
+
+
+def read(node: Node) -> Settings:
+    """
+    Read and check the values, declaring the parameters of the cameras on the way.
+
+    :raises ConfigError: names the parameter, its value, what is allowed and the mend.
+    """
+    names = _names(node, 'cameras')
+    if not names:
+        raise ConfigError('parameter cameras is empty; name at least one, e.g. [front]')
+    for name in names:
+        if not re.fullmatch(r'[A-Za-z][A-Za-z0-9_]*', name) or names.count(name) > 1:
+            raise ConfigError(f'parameter cameras has {name!r}: names must be unique and made '
+                              'of letters, digits and _, beginning with a letter')
+        if problems := _declare(node, CAMERA, f'{name}.'):
+            raise ConfigError('; '.join(problems))
+    _refuse_unknown(node)
+    for row in NODE:
+        row.check(_value(node, row.name), row.name)
+    return Settings(
+        model=_value(node, 'model'), backend=_value(node, 'backend'),
+        providers=tuple(_names(node, 'providers')), threads=_value(node, 'threads'),
+        max_batch=_value(node, 'max_batch'),
+        cameras=tuple(_camera(node, name) for name in names), output=_output(node),
+        taxonomy=_value(node, 'taxonomy'),
+        drivable_classes=tuple(_names(node, 'drivable_classes')) or None)
+
+
+def table(rows: Iterable[Parameter], prefix: str = '') -> str:
+    """Return the rows as a Markdown table."""
+    lines = ['| parameter | type | default | allowed | changes | what it does |',
+             '|---|---|---|---|---|---|']
+    for row in rows:
+        default = str(row.default).replace("['']", '[]').replace("'", '') or '(empty)'
+        changes = 'any time' if row.dynamic else 'before configure'
+        allowed = row.allowed.replace('|', 'or')
+        lines.append(f'| `{prefix}{row.name}` | {row.kind} | `{default}` | {allowed} | {changes}'
+                     f' | {row.description} |')
+    return '\n'.join(lines)
+
+
+def _declare(node: Node, rows: Iterable[Parameter], prefix: str) -> list[str]:
+    problems = []
+    for row in rows:
+        name = prefix + row.name
+        if node.has_parameter(name):
+            continue
+        descriptor = _descriptor(row)
+        try:
+            node.declare_parameter(name, row.default, descriptor)
+        except (InvalidParameterTypeException, InvalidParameterValueException) as error:
+            given = node._parameter_overrides[name].value  # no public way to see it
+            hint = f' (write {given}.0)' if row.kind == 'double' and type(given) is int else ''
+            allowed = f', allowed: {row.allowed}' if row.allowed else ''
+            problems.append(f'parameter {name} is {given!r}; it must be a {row.kind}{allowed}'
+                            f'{hint} [{error}]')
+            node.declare_parameter(name, row.default, descriptor, ignore_override=True)
+    return problems
+
+
+def _descriptor(row: Parameter) -> ParameterDescriptor:
+    descriptor = ParameterDescriptor(description=row.description)
+    if row.choices:
+        descriptor.additional_constraints = 'one of: ' + ', '.join(row.choices)
+    if row.low is not None and row.high is not None:
+        if isinstance(row.default, float):
+            descriptor.floating_point_range = [
+                FloatingPointRange(from_value=float(row.low), to_value=float(row.high))]
+        else:
+            descriptor.integer_range = [
+                IntegerRange(from_value=int(row.low), to_value=int(row.high), step=1)]
+    return descriptor
+
+
+def _value(node: Node, name: str) -> Any:
+    return node.get_parameter(name).value
+
+
+def _names(node: Node, name: str) -> list[str]:
+    """Read a list of strings; ROS cannot say an empty list in YAML, so [''] means empty."""
+    return [item for item in _value(node, name) if item]
+
+
+def _camera(node: Node, name: str) -> CameraSettings:
+    values = {row.name: _value(node, f'{name}.{row.name}') for row in CAMERA}
+    for row in CAMERA:
+        row.check(values[row.name], f'{name}.{row.name}')
+    image = values['image_topic'] or f'{name}/image_raw'
+    beside = image.rsplit('/', 1)[0] + '/camera_info' if '/' in image else 'camera_info'
+    return CameraSettings(name, image, values['camera_info_topic'] or beside,
+                          values['transport'], values['reliable'])
+
+
+def _output(node: Node) -> Size | None:
+    size = Size(_value(node, 'output_height'), _value(node, 'output_width'))
+    if (size.height == 0) != (size.width == 0):
+        raise ConfigError(f'parameters output_width and output_height are {size.width} and '
+                          f'{size.height}: set both, or neither (0: the camera\'s size)')
+    return size if size.height else None
+
+
+def _refuse_unknown(node: Node) -> None:
+    """Refuse values given for parameters that do not exist: a typing mistake, most likely."""
+    for name in node._parameter_overrides:  # no public way to see it
+        if not node.has_parameter(name) and not name.startswith('qos_overrides.'):
+            known = [row.name for row in NODE] + [
+                f'{camera}.{row.name}' for camera in _names(node, 'cameras') for row in CAMERA]
+            near = difflib.get_close_matches(name, known, 1)
+            meant = f'; did you mean {near[0]}?' if near else f'; known: {", ".join(known)}'
+            raise ConfigError(f'parameter {name} is unknown{meant}')
+
+
+if __name__ == '__main__':
+    print(table(NODE))
+    print()
+    print(table(CAMERA, '<camera>.'))

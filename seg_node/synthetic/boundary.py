@@ -1,0 +1,166 @@
+"""What stands between pavement and garden: hedges, board and picket fences, railings, walls."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .camvid import BUILDING, FENCE, TREE
+from .canvas import Canvas
+from .foliage import paint_hedge
+from .noise import fractal, jitter, tinted, to_bytes
+from .plan import KERB_M
+from .texture import Texture
+
+_PX_PER_M = 50.0
+KINDS = ('hedge', 'boards', 'picket', 'railings', 'wall')
+_HEIGHTS = {'hedge': (1.1, 2.0), 'boards': (1.2, 1.8), 'picket': (0.9, 1.15),
+            'railings': (1.0, 1.4), 'wall': (0.6, 1.1)}
+_THICKNESS = {'hedge': 0.7, 'boards': 0.06, 'picket': 0.05, 'railings': 0.05, 'wall': 0.25}
+
+
+@dataclass(frozen=True)
+class BoundaryKind:
+    """
+    A make of boundary, used along one plot.
+
+    :ivar kind: one of KINDS.
+    :ivar length: metres that the texture covers; pieces are that long.
+    """
+
+    kind: str
+    height: float
+    length: float
+    texture: Texture
+    top: tuple[float, float, float]
+
+    @property
+    def label(self) -> int:
+        """Its class id; garden walls are Building, as in CamVid."""
+        return {'hedge': TREE, 'wall': BUILDING}.get(self.kind, FENCE)
+
+
+@dataclass(frozen=True)
+class Boundary:
+    """
+    One straight piece of a boundary.
+
+    :ivar corners: (4, 2) world: start and end on the street's side, end and start behind.
+    """
+
+    kind: BoundaryKind
+    corners: np.ndarray
+
+    @property
+    def footprint(self) -> np.ndarray:
+        """(4, 2) world corners, counter-clockwise."""
+        a, b, c = self.corners[:3]
+        turn = (b[0] - a[0]) * (c[1] - b[1]) - (b[1] - a[1]) * (c[0] - b[0])
+        return self.corners if turn > 0 else self.corners[::-1]
+
+    def draw(self, canvas: Canvas) -> None:
+        """Draw its top (where thick), its ends and its face."""
+        height = self.kind.height
+        low = np.column_stack([self.corners, np.full(4, KERB_M)])
+        up = np.array([0, 0, height * (0.93 if self.kind.kind == 'hedge' else 1.0)])
+        eye = canvas.pose.centre
+        if _THICKNESS[self.kind.kind] > 0.1:
+            self._plain(canvas, low + up, np.array([0.0, 0, 1.0]), 1.0)
+            for i, j in ((1, 2), (3, 0)):
+                self._plain(canvas, np.stack([low[i], low[j], low[j] + up, low[i] + up]),
+                            _outward(low[j] - low[i], low[i] - low.mean(axis=0)), 0.8)
+        along = low[1] - low[0]
+        normal = _outward(along, low[0] - low[3])
+        start = low[0]
+        if (eye - low[0]) @ np.cross(along, [0, 0, 1.0]) > 0:
+            start, along = low[1], -along
+        canvas.plane(self.kind.texture, start + np.array([0, 0, height]), along,
+                     np.array([0, 0, -height]), canvas.light.gain(normal), self.kind.label,
+                     hull=self.kind.kind == 'railings')
+
+    def _plain(self, canvas: Canvas, corners: np.ndarray, normal: np.ndarray,
+               shade: float) -> None:
+        """Fill one plain face."""
+        gain = canvas.light.gain(normal) * shade
+        colour = np.append(np.array(self.kind.top) * gain, self.kind.label)
+        canvas.polygons(canvas.pose.to_camera(corners)[None], colour[None])
+
+
+def _outward(along: np.ndarray, away: np.ndarray) -> np.ndarray:
+    """Return the horizontal unit normal of a face that looks the way of ``away``."""
+    normal = np.array([along[1], -along[0], 0.0])
+    normal = normal / max(float(np.linalg.norm(normal)), 1e-9)
+    return normal if normal @ away >= 0 else -normal
+
+
+def make_boundary_kind(rng: np.random.Generator, kind: str, length: float) -> BoundaryKind:
+    """Return a make of boundary whose pieces are that long (metres)."""
+    height = float(rng.uniform(*_HEIGHTS[kind]))
+    if kind == 'hedge':
+        texture = paint_hedge(rng, length, height)
+        mean = texture.level(0, 0)[..., :3].reshape(-1, 3).mean(axis=0) * 1.25
+        return BoundaryKind(kind, height, length, texture,
+                            (float(mean[0]), float(mean[1]), float(mean[2])))
+    shape = (round(height * _PX_PER_M), round(length * _PX_PER_M))
+    paint = {'boards': _boards, 'picket': _picket, 'railings': _railings, 'wall': _wall}[kind]
+    image, alpha = paint(rng, shape)
+    top = {'wall': (150.0, 156.0, 158.0)}.get(kind, (90.0, 100.0, 110.0))
+    return BoundaryKind(kind, height, length, Texture(image, alpha), top)
+
+
+def boundary_corners(start: np.ndarray, end: np.ndarray, back: np.ndarray,
+                     kind: str) -> np.ndarray:
+    """Return (4, 2) corners from the street-side ends (2,) and the unit vector away from it."""
+    depth = back * _THICKNESS[kind]
+    return np.stack([start, end, end + depth, start + depth])
+
+
+def _boards(rng: np.random.Generator, shape: tuple[int, int]) -> tuple[np.ndarray, None]:
+    wood = jitter(rng, ((70, 96, 122), (84, 108, 126), (58, 74, 92))[int(rng.integers(3))], 0.15)
+    image = tinted(wood, fractal(rng, shape, [(30, 4), (12, 2)]), 0.09)
+    board = np.arange(shape[1]) // 7
+    each = 1 + 0.08 * rng.standard_normal(board[-1] + 1, dtype=np.float32)
+    image *= each[board][None, :, None]
+    image[:, np.arange(shape[1]) % 7 == 0] *= 0.55
+    image[:2] *= 1.15
+    image[-8:] *= 0.7
+    image[:, :5] *= 0.75
+    return to_bytes(image), None
+
+
+def _picket(rng: np.random.Generator, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    paint = jitter(rng, (206, 210, 212) if rng.random() < 0.7 else (88, 110, 84), 0.1)
+    image = tinted(paint, fractal(rng, shape, [20, 5]), 0.05)
+    phase = np.arange(shape[1]) % 7
+    solid = np.repeat((phase < 5)[None, :], shape[0], axis=0)
+    for share in (0.25, 0.75):
+        row = round(share * shape[0])
+        solid[row - 2:row + 3] = True
+        image[row + 3:row + 5] *= 0.75
+    solid[0, (phase < 1) | (phase > 3)] = False
+    image[:, phase == 4] *= 0.8
+    return to_bytes(image), np.where(solid, 255, 0).astype(np.uint8)
+
+
+def _railings(rng: np.random.Generator, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    paint = (40.0, 40.0, 40.0) if rng.random() < 0.6 else jitter(rng, (140, 142, 142), 0.15)
+    image = tinted(paint, fractal(rng, shape, [8, 3]), 0.08)
+    column = np.arange(shape[1])
+    solid = np.repeat((column % 6 < 2)[None, :], shape[0], axis=0)
+    for row in (3, shape[0] - 7):
+        solid[row:row + 3] = True
+    solid[:, column % 75 < 4] = True
+    image[:, column % 6 == 0] *= 1.3
+    return to_bytes(image), np.where(solid, 255, 0).astype(np.uint8)
+
+
+def _wall(rng: np.random.Generator, shape: tuple[int, int]) -> tuple[np.ndarray, None]:
+    brick = jitter(rng, ((60, 78, 122), (104, 140, 162))[int(rng.integers(2))], 0.15)
+    image = tinted(brick, fractal(rng, shape, [(40, 60), (12, 12), 3]), 0.07)
+    row, column = np.arange(shape[0]) // 4, np.arange(shape[1])
+    index = (column[None, :] + (row % 2 * 5)[:, None]) // 11
+    each = rng.standard_normal((row[-1] + 1, index.max() + 1), dtype=np.float32)
+    image *= (1 + 0.1 * each[row[:, None], index])[..., None]
+    image[np.arange(shape[0]) % 4 == 0] *= 0.85
+    image[:4] = (150, 156, 158)
+    image[4:6] *= 0.6
+    return to_bytes(image), None

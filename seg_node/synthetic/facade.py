@@ -1,0 +1,230 @@
+"""Paints the fronts of houses: brick or render, windows, doors and shop fronts."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from .noise import fractal, jitter, tinted, to_bytes
+from .shopfront import paint_shop
+
+TEXEL_M = 0.02
+_BRICKS = ((58, 74, 124), (62, 82, 112), (120, 160, 182), (98, 134, 160), (52, 60, 92),
+           (84, 102, 134))
+_RENDERS = ((218, 224, 226), (196, 212, 220), (170, 190, 202), (206, 208, 204), (188, 178, 164),
+            (160, 196, 214), (150, 152, 154), (226, 228, 230))
+_STONES = ((150, 168, 178), (128, 142, 150), (164, 176, 180))
+
+
+@dataclass(frozen=True)
+class Skin:
+    """What a building's walls are made of: 'brick', 'render' or 'stone', and its BGR colour."""
+
+    kind: str
+    colour: tuple[float, float, float]
+    frame: tuple[float, float, float]
+
+
+class Wall:
+    """A wall being painted; all measures in metres, x from the left, y from the ground up."""
+
+    def __init__(self, rng: np.random.Generator, width: float, height: float,
+                 skin: Skin) -> None:
+        self.width, self.height = width, height
+        shape = (max(8, round(height / TEXEL_M)), max(8, round(width / TEXEL_M)))
+        self.image = _material(rng, shape, skin)
+
+    def box(self, x0: float, y0: float, x1: float, y1: float,
+            colour: tuple[float, float, float]) -> None:
+        """Paint a rectangle."""
+        top, left = (self.height - y1) / TEXEL_M, x0 / TEXEL_M
+        bottom, right = (self.height - y0) / TEXEL_M, x1 / TEXEL_M
+        rows = slice(max(0, round(top)), max(0, round(bottom)))
+        self.image[rows, max(0, round(left)):max(0, round(right))] = colour
+
+    def shade(self, x0: float, y0: float, x1: float, y1: float, gain: float) -> None:
+        """Darken or lighten a rectangle."""
+        rows = slice(max(0, round((self.height - y1) / TEXEL_M)),
+                     max(0, round((self.height - y0) / TEXEL_M)))
+        columns = slice(max(0, round(x0 / TEXEL_M)), max(0, round(x1 / TEXEL_M)))
+        part = self.image[rows, columns]
+        part[...] = np.clip(part * np.float32(gain), 0, 255)
+
+    def glass(self, rng: np.random.Generator, x0: float, y0: float, x1: float, y1: float) -> None:
+        """Paint a pane: dark, with the sky's reflection and sometimes a curtain."""
+        rows = slice(max(0, round((self.height - y1) / TEXEL_M)),
+                     max(0, round((self.height - y0) / TEXEL_M)))
+        columns = slice(max(0, round(x0 / TEXEL_M)), max(0, round(x1 / TEXEL_M)))
+        part = self.image[rows, columns]
+        if not part.size:
+            return
+        height, width = part.shape[:2]
+        slope = np.linspace(0, 1, height)[:, None] + rng.uniform(-0.4, 0.4) * np.linspace(
+            -1, 1, width)[None, :]
+        mirrored = np.clip(rng.uniform(0.0, 0.75) - slope * rng.uniform(0.3, 0.9), 0, 1)
+        dark = np.array(jitter(rng, (46, 42, 38), 0.3))
+        sky = np.array((206, 190, 172))
+        pane = dark + (sky - dark) * mirrored[..., None]
+        if rng.random() < 0.35:
+            drawn = max(1, int(width * rng.uniform(0.12, 0.3)))
+            curtain = np.array(jitter(rng, (150, 156, 160), 0.2))
+            pane[:, :drawn] = 0.4 * pane[:, :drawn] + 0.6 * curtain
+            pane[:, width - drawn:] = 0.4 * pane[:, width - drawn:] + 0.6 * curtain
+        part[...] = to_bytes(pane)
+
+
+def draw_skin(rng: np.random.Generator) -> Skin:
+    """Return the walls of one building."""
+    kind = str(rng.choice(('brick', 'brick', 'brick', 'render', 'render', 'stone')))
+    choice = {'brick': _BRICKS, 'render': _RENDERS, 'stone': _STONES}[kind]
+    colour = choice[int(rng.integers(len(choice)))]
+    frame = (225.0, 228.0, 230.0) if rng.random() < 0.75 else jitter(rng, (50, 52, 56), 0.3)
+    return Skin(kind, jitter(rng, colour, 0.14), frame)
+
+
+def _material(rng: np.random.Generator, shape: tuple[int, int], skin: Skin) -> np.ndarray:
+    """Return (h, w, 3) uint8 of a bare wall, with dirt and weather on it."""
+    stains = fractal(rng, shape, [(160, 60), (60, 20), (20, 8), 3], falloff=0.75)
+    wall = tinted(skin.colour, stains, 0.055)
+    if skin.kind != 'render':
+        course, length = ((4, 11) if skin.kind == 'brick' else (15, 34))
+        row, column = np.arange(shape[0]) // course, np.arange(shape[1])
+        index = (column[None, :] + (row % 2 * (length // 2))[:, None]) // length
+        each = rng.standard_normal((row[-1] + 1, index.max() + 1), dtype=np.float32)
+        wall *= (1 + 0.10 * each[row[:, None], index])[..., None]
+        joint = (np.arange(shape[0]) % course == 0)[:, None] | (
+            (column[None, :] + (row % 2 * (length // 2))[:, None]) % length == 0)
+        mortar = np.array((150, 158, 162), np.float32) * (0.4 + 0.6 * skin.colour[1] / 160)
+        wall = np.where(joint[..., None], 0.55 * wall + 0.45 * mortar, wall)
+    # Rain leaves the foot of a wall and the strip below the eaves darker.
+    up = np.arange(shape[0], dtype=np.float32)[::-1, None] * TEXEL_M
+    wall *= (1 - 0.22 * np.exp(-up / 0.5) - 0.3 * np.exp(
+        -(shape[0] * TEXEL_M - up) / 0.3))[..., None]
+    return to_bytes(wall)
+
+
+def _window(wall: Wall, rng: np.random.Generator, skin: Skin, x0: float, y0: float, x1: float,
+            y1: float, style: str) -> None:
+    """Paint a window with lintel, sill, frame, bars and the shadow of its reveal."""
+    stone = (176.0, 186.0, 190.0) if skin.kind == 'brick' else tuple(
+        min(255.0, value * 1.12) for value in skin.colour)
+    wall.box(x0 - 0.1, y1, x1 + 0.1, y1 + 0.2, (stone[0], stone[1], stone[2]))
+    wall.box(x0 - 0.12, y0 - 0.1, x1 + 0.12, y0, (stone[0], stone[1], stone[2]))
+    wall.shade(x0 - 0.08, y0 - 0.34, x1 + 0.08, y0 - 0.1, 0.8)
+    wall.box(x0, y0, x1, y1, skin.frame)
+    panes_x, panes_y = {'sash': (1, 2), 'georgian': (3, 4), 'casement': (2, 1),
+                        'wide': (3, 1)}[style]
+    bar = 0.06 if style != 'georgian' else 0.04
+    step_x, step_y = (x1 - x0 - bar) / panes_x, (y1 - y0 - bar) / panes_y
+    for i in range(panes_x):
+        for j in range(panes_y):
+            left, low = x0 + bar + i * step_x, y0 + bar + j * step_y
+            wall.glass(rng, left, low, left + step_x - bar, low + step_y - bar)
+    wall.shade(x0, y1 - 0.14, x1, y1, 0.45)
+    wall.shade(x0, y0, x0 + 0.06, y1, 0.6)
+
+
+def _door(wall: Wall, rng: np.random.Generator, x: float, height: float) -> None:
+    """Paint a front door with its surround, fanlight and step."""
+    surround = (214.0, 216.0, 218.0) if rng.random() < 0.6 else (150.0, 160.0, 166.0)
+    paint = jitter(rng, ((60, 40, 30), (40, 30, 110), (50, 70, 40), (40, 40, 44),
+                         (140, 100, 60))[int(rng.integers(5))], 0.2)
+    wall.box(x - 0.65, 0, x + 0.65, height + 0.25, surround)
+    wall.box(x - 0.47, 0.12, x + 0.47, height, paint)
+    wall.glass(rng, x - 0.42, height - 0.4, x + 0.42, height - 0.06)
+    for low in (0.3, 1.1):
+        wall.shade(x - 0.36, low, x - 0.05, low + 0.65, 0.78)
+        wall.shade(x + 0.05, low, x + 0.36, low + 0.65, 0.78)
+    wall.box(x - 0.7, 0, x + 0.7, 0.12, (140.0, 144.0, 146.0))
+
+
+def paint_front(rng: np.random.Generator, width: float, height: float, skin: Skin,
+                kind: str) -> np.ndarray:
+    """
+    Return (h, w, 3) uint8 BGR: a building's front, TEXEL_M a texel.
+
+    :param kind: 'shop', 'terrace', 'house' or 'office'.
+    """
+    wall = Wall(rng, width, height, skin)
+    if kind == 'office':
+        _office(wall, rng, skin)
+    else:
+        _house(wall, rng, skin, kind)
+    return wall.image
+
+
+def _house(wall: Wall, rng: np.random.Generator, skin: Skin, kind: str) -> None:
+    ground = 3.6 if kind == 'shop' else 3.0
+    floors = max(1, round((wall.height - ground) / 2.9) + 1)
+    storey = (wall.height - ground) / max(floors - 1, 1)
+    style = str(rng.choice(('sash', 'sash', 'georgian', 'casement')))
+    tall = rng.uniform(1.35, 1.75)
+    wide = rng.uniform(0.95, 1.25) * (1.35 if style == 'casement' else 1.0)
+    count = max(1, int(wall.width / rng.uniform(2.2, 3.0)))
+    bay = wall.width / count
+    if skin.kind != 'render' or rng.random() < 0.5:
+        wall.box(0, ground - 0.08, wall.width, ground + 0.08, (166.0, 174.0, 178.0))
+        wall.shade(0, ground - 0.2, wall.width, ground - 0.08, 0.75)
+    for floor in range(1, floors):
+        low = ground + (floor - 1) * storey + 0.75
+        for index in range(count):
+            middle = (index + 0.5) * bay
+            _window(wall, rng, skin, middle - wide / 2, low, middle + wide / 2,
+                    min(low + tall, wall.height - 0.35), style)
+    if kind == 'shop':
+        paint_shop(wall, rng)
+    else:
+        door = int(rng.integers(count))
+        for index in range(count):
+            middle = (index + 0.5) * bay
+            if index == door:
+                _door(wall, rng, middle, 2.35)
+            else:
+                _window(wall, rng, skin, middle - wide / 2, 0.85, middle + wide / 2,
+                        0.85 + tall, style)
+    pipe = rng.choice((0.12, wall.width - 0.2))
+    wall.box(pipe, 0, pipe + 0.08, wall.height, (52.0, 52.0, 54.0))
+
+
+def _office(wall: Wall, rng: np.random.Generator, skin: Skin) -> None:
+    ground, storey = 3.8, 3.3
+    floors = max(1, round((wall.height - ground) / storey))
+    storey = (wall.height - ground) / floors
+    ribbon = rng.random() < 0.5
+    step = wall.width / max(2, round(wall.width / rng.uniform(1.6, 2.6)))
+    panel = jitter(rng, (150, 152, 154), 0.25)
+    for floor in range(floors):
+        low = ground + floor * storey
+        wall.box(0, low - 0.1, wall.width, low + 0.7, panel)
+        wall.shade(0, low + 0.5, wall.width, low + 0.7, 0.8)
+        for index in range(round(wall.width / step)):
+            left = index * step + (0.08 if ribbon else 0.35)
+            right = (index + 1) * step - (0.08 if ribbon else 0.35)
+            wall.box(left - 0.05, low + 0.85, right + 0.05, low + storey - 0.45, skin.frame)
+            wall.glass(rng, left, low + 0.9, right, low + storey - 0.5)
+            wall.shade(left, low + storey - 0.62, right, low + storey - 0.5, 0.5)
+    paint_shop(wall, rng, glazing=step)
+
+
+def paint_side(rng: np.random.Generator, width: float, height: float, skin: Skin) -> np.ndarray:
+    """Return (h, w, 3) uint8 BGR: a building's side, with few windows."""
+    plain = Skin('brick' if skin.kind == 'stone' else skin.kind, skin.colour, skin.frame)
+    wall = Wall(rng, width, height, plain)
+    if rng.random() < 0.6 and width > 4:
+        for low in np.arange(0.9, height - 2.0, 2.9):
+            middle = width * rng.uniform(0.3, 0.7)
+            _window(wall, rng, plain, middle - 0.5, low, middle + 0.5, low + 1.3, 'sash')
+    return wall.image
+
+
+def paint_roof(rng: np.random.Generator, width: float, slope: float) -> np.ndarray:
+    """Return (h, w, 3) uint8 BGR: slates or tiles, rows along the width."""
+    shape = (max(8, round(slope / 0.05)), max(8, round(width / 0.05)))
+    base = ((72, 66, 62), (60, 66, 92), (66, 74, 84))[int(rng.choice(3, p=(0.55, 0.25, 0.2)))]
+    roof = tinted(jitter(rng, base, 0.12), fractal(rng, shape, [(30, 30), (8, 10), 2]), 0.07)
+    row, column = np.arange(shape[0]) // 5, np.arange(shape[1])
+    index = (column[None, :] + (row % 2 * 3)[:, None]) // 6
+    each = rng.standard_normal((row[-1] + 1, index.max() + 1), dtype=np.float32)
+    roof *= (1 + 0.09 * each[row[:, None], index])[..., None]
+    roof[np.arange(shape[0]) % 5 == 4] *= 0.8
+    return cv2.GaussianBlur(to_bytes(roof), (0, 0), 0.5)

@@ -1,0 +1,182 @@
+"""Draws the ground by casting a ray through every canvas pixel onto road and pavement level."""
+
+import cv2
+import numpy as np
+
+from .camvid import PAVEMENT, ROAD, TREE
+from .canvas import Canvas, clip_near
+from .ground_atlas import ACROSS_M, ALONG_M, HALF_WIDTH_M, GroundAtlas
+from .plan import KERB_M, Plan
+from .road import Road
+from .texture import Texture
+
+_GRID_PX = 32
+_FAR_M = 450.0
+_STEP_M = 2.0
+_KERB_STONE = (122.0, 124.0, 126.0)
+_FLATTEST = 2e-3
+
+
+class Ground:
+    """
+    The ground of one drive: two levels, road at z = 0 and all else raised by the kerb.
+
+    The road is a hole in the raised level: a pixel shows the road where its ray passes the hole
+    and meets the road, and the kerb's face where it passes the hole but meets no road.
+    """
+
+    def __init__(self, plan: Plan, road: Road, atlas: GroundAtlas) -> None:
+        self.plan, self.road, self.atlas = plan, road, atlas
+        self._texture = Texture(np.ascontiguousarray(atlas.image[..., :3]))
+        self._roads = [self._dense(outline) for outline in plan.road_outlines()]
+        self._pavements = [self._dense(outline) for outline in plan.pavement_outlines()]
+
+    def _dense(self, outline: np.ndarray) -> np.ndarray:
+        """Return street coordinates as a finely divided world outline (k, 2)."""
+        points = []
+        for a, b in zip(outline, np.roll(outline, -1, axis=0), strict=True):
+            count = max(1, int(np.ceil(np.abs(b - a).max() / _STEP_M)))
+            points.append(a + (b - a) * (np.arange(count) / count)[:, None])
+        street = np.concatenate(points)
+        return self.road.to_world(street[:, 0], street[:, 1])
+
+    def draw(self, canvas: Canvas, s: float) -> None:
+        """
+        Draw the ground.
+
+        :param s: the car's place along the street, where rays are looked up from.
+        """
+        below = _below_horizon(canvas)
+        top = int(np.flatnonzero(below.any(axis=1))[0]) if below.any() else len(below)
+        if top >= len(below):
+            return
+        hole = self._mask(canvas, self._roads, KERB_M)
+        face = hole & ~self._mask(canvas, self._roads, 0.0)
+        paved = self._mask(canvas, self._pavements, KERB_M)
+        labels = np.full(below.shape, TREE, np.uint8)
+        labels[paved > 0] = PAVEMENT
+        cv2.copyTo(np.full_like(labels, ROAD), hole, labels)
+        cv2.copyTo(np.full_like(labels, PAVEMENT), face, labels)
+        colours = self._colours(canvas, s, hole, top)
+        sunlit = np.array(_KERB_STONE) * canvas.light.gain(np.array([0.0, 0, 1])) * 0.82
+        colours[face[top:] > 0, :3] = np.clip(sunlit, 0, 255)
+        cv2.insertChannel(labels[top:], colours, 3)
+        cv2.copyTo(colours, below[top:], canvas.pixels[top:])
+
+    def _mask(self, canvas: Canvas, outlines: list[np.ndarray], z: float) -> np.ndarray:
+        mask = np.zeros(canvas.view.size, np.uint8)
+        for outline in outlines:
+            world = np.column_stack([outline, np.full(len(outline), z)])
+            canvas.outline_mask(canvas.pose.to_camera(world), mask)
+        return mask
+
+    def _colours(self, canvas: Canvas, s: float, hole: np.ndarray, top: int) -> np.ndarray:
+        """Return (rows, width, 4) uint8: the atlas as seen from row top down."""
+        height, width = canvas.view.size
+        columns = (np.arange(-(-width // _GRID_PX) + 2) - 0.5) * _GRID_PX - 0.5
+        rows = np.arange(top, height)
+        direction = canvas.view.rays(columns, rows) @ canvas.pose.rotation
+        reach = [self._reach(canvas, direction, z) for z in (KERB_M, 0.0)]
+        halve = self._levels(canvas, reach[1][:, len(columns) // 2])
+        maps = [self._street(canvas, s, direction, metres, halve) for metres in reach]
+        fine = [cv2.resize(part, (len(columns) * _GRID_PX, len(rows)))[:, _GRID_PX:_GRID_PX + width]
+                for part in maps]
+        wanted = np.ascontiguousarray(fine[0])
+        cv2.copyTo(np.ascontiguousarray(fine[1]), hole[top:], wanted)
+        image = np.empty((len(rows), width, 4), np.uint8)
+        for start, stop in _runs(halve):
+            level = self._texture.level(*halve[start])
+            cv2.remap(level, wanted[start:stop], None, cv2.INTER_LINEAR, image[start:stop],
+                      cv2.BORDER_REPLICATE)
+        self._haze(canvas, image, reach[1][:, len(columns) // 2])
+        return image
+
+    def _reach(self, canvas: Canvas, direction: np.ndarray, z: float) -> np.ndarray:
+        """Return how far each ray goes until it meets height z, in units of the ray."""
+        down = np.maximum(-direction[..., 2], 1e-6)
+        return np.minimum((canvas.pose.centre[2] - z) / down, _FAR_M)
+
+    def _levels(self, canvas: Canvas, reach: np.ndarray) -> np.ndarray:
+        """Return (rows, 2) int: how often the atlas is halved along and across, by row."""
+        pixel = reach / canvas.view.focal[1]
+        along = np.log2(np.maximum(reach * pixel / canvas.pose.centre[2] / ALONG_M, 1))
+        across = np.log2(np.maximum(pixel / ACROSS_M, 1))
+        return np.stack([np.floor(along + 0.3), np.floor(across + 0.5)], axis=1).astype(int)
+
+    def _street(self, canvas: Canvas, s: float, direction: np.ndarray, reach: np.ndarray,
+                halve: np.ndarray) -> np.ndarray:
+        """Return (rows, columns, 2) float32: the pixels (x, y) of each row's atlas level."""
+        x = canvas.pose.centre[0] + reach * direction[..., 0]
+        y = canvas.pose.centre[1] + reach * direction[..., 1]
+        along, across = self.road.to_street(x, y, s + reach)
+        height, width = self._texture.size
+        shrink = np.array([self._texture.level(*step).shape[:2] for step in halve]) / (
+            height, width)
+        column = (across + HALF_WIDTH_M) / ACROSS_M * shrink[:, 1:] - 0.5
+        row = (along - self.atlas.start) / ALONG_M * shrink[:, :1] - 0.5
+        return np.stack([np.clip(column, -9, width), np.clip(row, -9, height)],
+                        axis=-1).astype(np.float32)
+
+    def _haze(self, canvas: Canvas, image: np.ndarray, reach: np.ndarray) -> None:
+        """Fade the far rows towards the horizon's colour, in place."""
+        rows = int((reach > 15).sum())
+        share = canvas.light.haze(reach[:rows]).astype(np.float32)[:, None, None]
+        horizon = canvas.light.horizon.astype(np.float32)
+        image[:rows, :, :3] = image[:rows, :, :3] * (1 - share) + horizon * share
+
+    def shade(self, canvas: Canvas, outline: np.ndarray, gain: np.ndarray, blur_m: float) -> None:
+        """
+        Darken the ground within a world outline (k, 2): the shadow of something that moves.
+
+        :param gain: (3,) factors on BGR where it is darkest.
+        :param blur_m: width of the shadow's soft edge, metres.
+        """
+        corners = clip_near(canvas.pose.to_camera(
+            np.column_stack([outline, np.zeros(len(outline))])))
+        if len(corners) < 3:
+            return
+        points = canvas.view.project(corners)
+        pixel = blur_m * canvas.view.focal[0] / max(float(corners[:, 2].min()), 1.0)
+        reach = 2 * pixel + 1
+        low = np.maximum(np.floor(points.min(axis=0) - reach).astype(int), 0)
+        high = np.minimum(np.ceil(points.max(axis=0) + reach).astype(int) + 1,
+                          canvas.view.size[::-1])
+        if (high - low < 1).any():
+            return
+        mask = np.zeros((high - low)[::-1], np.uint8)
+        cv2.fillPoly(mask, [np.rint((points - low) * 16).astype(np.int32)], 255, cv2.LINE_8, 4)
+        if pixel > 0.5:
+            mask = cv2.blur(mask, (2 * int(pixel) + 1, 2 * int(pixel * 0.5) + 1))
+        table = np.full((1, 256, 4), 255, np.uint8)
+        table[0, :, :3] = np.rint(255 - np.arange(256)[:, None] * (1 - gain))
+        factor = cv2.LUT(cv2.merge([mask] * 4), table)
+        target = canvas.pixels[low[1]:high[1], low[0]:high[0]]
+        cv2.multiply(target, factor, target, 1 / 255)
+
+
+def _below_horizon(canvas: Canvas) -> np.ndarray:
+    """Return the canvas-sized mask (255) of rays that go down steeply enough to meet ground."""
+    height, width = canvas.view.size
+    corner = canvas.view.rays(np.array([-0.5, width - 0.5]), np.array([-0.5, height - 0.5]))
+    square = np.array([[-0.5, -0.5], [width - 0.5, -0.5], [width - 0.5, height - 0.5],
+                       [-0.5, height - 0.5]])
+    down = -(corner @ canvas.pose.rotation)[..., 2] - _FLATTEST
+    drop = np.array([down[0, 0], down[0, 1], down[1, 1], down[1, 0]])
+    kept = []
+    for index in range(4):
+        a, b = drop[index - 1], drop[index]
+        if (a > 0) != (b > 0):
+            kept.append(square[index - 1] + (square[index] - square[index - 1]) * (a / (a - b)))
+        if b > 0:
+            kept.append(square[index])
+    mask = np.zeros((height, width), np.uint8)
+    if len(kept) >= 3:
+        cv2.fillPoly(mask, [np.rint(np.array(kept) * 16).astype(np.int32)], 255, cv2.LINE_8, 4)
+    return mask
+
+
+def _runs(halve: np.ndarray) -> list[tuple[int, int]]:
+    """Return (start, stop) of the runs of equal rows."""
+    change = np.flatnonzero((halve[1:] != halve[:-1]).any(axis=1)) + 1
+    edges = [0, *change.tolist(), len(halve)]
+    return list(zip(edges[:-1], edges[1:], strict=True))

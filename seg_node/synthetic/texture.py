@@ -1,0 +1,42 @@
+"""Textures with their smaller copies (mip levels), halved on each axis on its own."""
+
+import cv2
+import numpy as np
+
+_SMALLEST = 2
+
+
+class Texture:
+    """
+    A surface's colours, BGRA; alpha 255 = there, 0 = a hole.
+
+    :ivar size: (height, width) in texels.
+    :ivar cutout: whether some of it is a hole.
+    """
+
+    def __init__(self, bgr: np.ndarray, alpha: np.ndarray | None = None) -> None:
+        """
+        Take the pixels.
+
+        :param bgr: (height, width, 3) uint8.
+        :param alpha: (height, width) uint8; None where all is there. Holes must carry the colours
+            of their surroundings, or these bleed in when it gets small.
+        """
+        self.size = (bgr.shape[0], bgr.shape[1])
+        self.cutout = alpha is not None
+        full = np.full(self.size, 255, np.uint8) if alpha is None else alpha
+        self._levels = {(0, 0): np.dstack([bgr, full])}
+
+    def level(self, halve_y: int, halve_x: int) -> np.ndarray:
+        """Return (h, w, 4) uint8, halved that often on each axis (as far as it goes)."""
+        height, width = self.size
+        while height >> halve_y < _SMALLEST and halve_y > 0:
+            halve_y -= 1
+        while width >> halve_x < _SMALLEST and halve_x > 0:
+            halve_x -= 1
+        key = (halve_y, halve_x)
+        if key not in self._levels:
+            size = (max(width >> halve_x, 1), max(height >> halve_y, 1))
+            self._levels[key] = cv2.resize(self._levels[0, 0], size,
+                                           interpolation=cv2.INTER_AREA)
+        return self._levels[key]

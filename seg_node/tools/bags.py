@@ -1,0 +1,187 @@
+"""Bags of ROS 2 (sqlite3, mcap, zstd) and ROS 1 as sources; messages stay undecoded CDR bytes."""
+
+from abc import abstractmethod
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from rosbags.interfaces import Connection, QosDurability
+from rosbags.rosbag1 import Reader as Ros1Reader
+from rosbags.rosbag2 import Reader as Ros2Reader
+from rosbags.typesys.store import Typestore
+import yaml
+
+from ..errors import ConfigError
+from .definitions import mismatch, recorded_store
+from .sources import ALL, IMAGE_TYPES, Record, Source, Span, STORAGE_SUFFIXES, Topic
+
+# Not by its recorded QoS alone: ROS 1 bags and videos of tf have none.
+_ALWAYS_LATCHED = '/tf_static'
+_ZSTD_MAGIC = b'\x28\xb5\x2f\xfd'
+
+
+def open_bag(path: Path) -> 'BagSource':
+    """
+    Open a rosbag2 folder or storage file, or a ROS 1 bag.
+
+    :raises ConfigError: when it is unreadable, empty or without an image topic.
+    """
+    if path.suffix == '.bag' and path.is_file():
+        return Ros1Bag(path)
+    return Ros2Bag(_whole_bag(path))
+
+
+class BagSource(Source):
+    """What the bags of both ROS versions share."""
+
+    _ros1 = False
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._reader = self._open()
+        try:
+            self.topics = tuple(self._describe(name) for name in sorted(self._reader.topics))
+            self._check_images()
+        except BaseException:
+            self._reader.close()
+            raise
+
+    @abstractmethod
+    def _open(self) -> Any:
+        """Return the opened reader."""
+
+    @abstractmethod
+    def _is_latched(self, connection: Connection) -> bool:
+        """Return whether late subscribers were given the old messages too."""
+
+    @abstractmethod
+    def _cdr(self, data: bytes, connection: Connection) -> bytes:
+        """Return a stored message as CDR bytes."""
+
+    def close(self) -> None:
+        self._reader.close()
+
+    def problem(self, topic: Topic) -> str:
+        if any(mismatch(connection.msgdef, topic.type, ros1=self._ros1)
+               for connection in self._connections([topic.name])):
+            return f'recorded with another definition of {topic.type} than the installed one'
+        return ''
+
+    def records(self, topics: Collection[str], span: Span = ALL,
+                epoch_ns: int | None = None) -> Iterator[Record]:
+        connections = self._connections(topics)
+        if not connections:
+            return
+        start = self._reader.start_time + span.offset_ns
+        stop = None if span.end_ns is None else self._reader.start_time + span.end_ns
+        if span.offset_ns:
+            latched = [one for one in connections if self._is_latched(one)]
+            if latched:
+                for record in self._read(latched, None, start):
+                    yield Record(record.topic, start, record.data)
+        yield from self._read(connections, start, stop)
+
+    def _read(self, connections: Sequence[Connection], start: int | None,
+              stop: int | None) -> Iterator[Record]:
+        count = 0
+        messages = self._reader.messages(connections, start, stop)
+        while True:
+            try:
+                connection, time_ns, data = next(messages)
+                record = Record(connection.topic, time_ns, self._cdr(data, connection))
+            except StopIteration:
+                return
+            except ConfigError:
+                raise
+            except Exception as error:  # each storage, codec and conversion has its own kind
+                _refuse(self.path, f'breaks after {count} messages', error)
+            yield record
+            count += 1
+
+    def _connections(self, topics: Collection[str]) -> list[Connection]:
+        return [one for one in self._reader.connections if one.topic in topics]
+
+    def _describe(self, name: str) -> Topic:
+        connections = self._connections([name])
+        kinds = sorted({connection.msgtype for connection in connections})
+        if len(kinds) > 1:
+            raise ConfigError(f'{self.path}: topic {name} has messages of {" and ".join(kinds)}; '
+                              'a topic has one type. Record it again or split the bag.')
+        latched = any(self._is_latched(connection) for connection in connections)
+        return Topic(name, kinds[0], sum(connection.msgcount for connection in connections),
+                     latched or name == _ALWAYS_LATCHED)
+
+    def _check_images(self) -> None:
+        if any(topic.is_image and topic.count for topic in self.topics):
+            return
+        found = ', '.join(f'{topic.name} ({topic.type}, {topic.count})' for topic in self.topics)
+        raise ConfigError(f'{self.path} has no image to replay: no message of '
+                          f'{" or ".join(IMAGE_TYPES)}. It holds {found or "no topic at all"}.')
+
+
+class Ros2Bag(BagSource):
+    """A rosbag2 folder, or one of its sqlite3 or mcap files."""
+
+    def _open(self) -> Ros2Reader:
+        try:
+            reader = Ros2Reader(self.path)
+            reader.open()
+        except Exception as error:
+            _refuse(self.path, 'cannot be opened', error)
+        return reader
+
+    def _is_latched(self, connection: Connection) -> bool:
+        return any(qos.durability == QosDurability.TRANSIENT_LOCAL
+                   for qos in connection.ext.offered_qos_profiles)
+
+    def _cdr(self, data: bytes, connection: Connection) -> bytes:
+        if data.startswith(_ZSTD_MAGIC):  # a storage file does not say so, metadata.yaml does
+            raise ConfigError(f'{self.path} holds zstd-compressed messages; give the bag\'s '
+                              'folder, with its metadata.yaml, instead of the file.')
+        return bytes(data)
+
+
+class Ros1Bag(BagSource):
+    """A ROS 1 bag; its messages are converted to CDR."""
+
+    _ros1 = True
+
+    def _open(self) -> Ros1Reader:
+        try:
+            reader = Ros1Reader(self.path)
+            reader.open()
+        except Exception as error:
+            _refuse(self.path, 'cannot be opened', error)
+        self._stores: dict[str, Typestore] = {}
+        return reader
+
+    def _is_latched(self, connection: Connection) -> bool:
+        return bool(connection.ext.latching)
+
+    def _cdr(self, data: bytes, connection: Connection) -> bytes:
+        store = self._stores.get(connection.msgtype)
+        if store is None:
+            store = recorded_store(connection.msgdef, connection.msgtype, ros1=True)
+            self._stores[connection.msgtype] = store
+        return bytes(store.ros1_to_cdr(data, connection.msgtype))
+
+
+def _whole_bag(path: Path) -> Path:
+    """Return the folder of a storage file that is a whole bag by itself, else the path."""
+    metadata = path.parent / 'metadata.yaml'
+    if path.is_dir() or path.suffix not in STORAGE_SUFFIXES or not metadata.exists():
+        return path
+    try:
+        names = yaml.safe_load(metadata.read_text())['rosbag2_bagfile_information'][
+            'relative_file_paths']
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
+        return path  # the file may well be readable without it
+    return path.parent if [Path(name).name for name in names] == [path.name] else path
+
+
+def _refuse(path: Path, what: str, error: Exception) -> NoReturn:
+    reason = str(error) or type(error).__name__
+    mend = ('`rosbag reindex`' if path.suffix == '.bag'
+            else '`mcap recover`' if path.suffix == '.mcap' else '`ros2 bag reindex`')
+    raise ConfigError(f'{path} {what}: {reason} Copy it again, or try {mend} if the recording was '
+                      'cut off.') from error

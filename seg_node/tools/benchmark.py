@@ -1,0 +1,228 @@
+"""
+What one frame costs, beside the bare network and the usual Python node, in one interleaved run.
+
+Core time (the CPU time of all threads of the process) stands beside wall time: on a shared
+machine only the former and ratios of pairs mean something.
+"""
+
+import argparse
+from collections.abc import Callable
+import json
+from pathlib import Path
+import platform
+import sys
+import time
+
+import cv2
+import numpy as np
+
+from .. import backends, reference, wire
+from ..card import load_card, ModelCard
+from ..errors import SegNodeError
+from ..frame import Frame, StageClock, Wanted
+from ..geometry import fit, Geometry, Size
+from ..pipeline import Pipeline, Products
+from ..preprocess import Preprocessor
+from ..segmenter import CpuSegmenter
+from ..synthetic import SyntheticDrive
+from .console import progress
+
+WANTED = Wanted(confidence=True, drivable=True)
+
+
+class UsualNode:
+    """
+    The Python node that most projects write first, as the baseline.
+
+    numpy normalisation, logits resized to the camera's size, numpy softmax, argmax, colouring
+    and class test. It gives the same labels up to rounding.
+    """
+
+    def __init__(self, card: ModelCard, backend: backends.Backend, pipeline: Pipeline) -> None:
+        self._card = card
+        self._backend = backend
+        self._palette = pipeline.classes.palette_bgr()
+        self._drivable = [entry.id for entry in pipeline.classes.classes if entry.drivable]
+
+    def process(self, image: np.ndarray, geometry: Geometry) -> list[np.ndarray]:
+        """Return labels, confidence, drivable and colours of a BGR image."""
+        spec, height, width = self._card.input, *geometry.network
+        rgb = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+        small = cv2.resize(rgb, (geometry.content.width, geometry.content.height))
+        x = (small.astype(np.float64) * spec.scale - spec.mean) / spec.std
+        padded = np.zeros((height, width, 3))
+        rows = slice(geometry.top, geometry.top + small.shape[0])
+        columns = slice(geometry.left, geometry.left + small.shape[1])
+        padded[rows, columns] = x
+        logits = self._backend.run(padded.transpose(2, 0, 1)[None].astype(np.float32))[0][0]
+        full = np.stack([cv2.resize(plane, (width, height))[rows, columns] for plane in logits])
+        full = np.stack([cv2.resize(plane, geometry.camera[::-1]) for plane in full])
+        labels = full.argmax(axis=0)
+        exponentials = np.exp(full - full.max(axis=0))
+        confidence = (exponentials.max(axis=0) / exponentials.sum(axis=0) * 255).astype(np.uint8)
+        drivable = np.isin(labels, self._drivable).astype(np.uint8) * 255
+        return [labels.astype(np.uint8), confidence, drivable, self._palette[labels]]
+
+
+def measure(card: ModelCard, image: np.ndarray, *, n: int, threads: int) -> dict:
+    """
+    Time network, whole frame and the usual node in turn, n times each.
+
+    :param image: (height, width, 3) uint8 BGR.
+    :returns: the report as ``--json`` writes it.
+    """
+    backend = backends.load('onnxruntime', card, providers=['CPUExecutionProvider'],
+                            threads=threads)
+    main = card.main_output
+    pipeline = Pipeline(CpuSegmenter(card, backend), main.classes)
+    size = Size(*image.shape[:2])
+    geometry = fit(card.input, size)
+    tensor = Preprocessor(card.input).tensor([image], [geometry]).copy()
+    cdr = wire.build_image(wire.Header(1, 2, 'camera'), *size, 'bgr8', image)
+    usual = UsualNode(card, backend, pipeline)
+    stages: list[dict[str, float]] = []
+    subjects: dict[str, Callable[[], object]] = {
+        'network': lambda: backend.run(tensor),
+        'frame': lambda: stages.append(_frame(pipeline, cdr)),
+    }
+    if main.kind == 'logits' and card.input.layout == 'NCHW':
+        subjects['naive'] = lambda: usual.process(image, geometry)
+    times = _interleave(subjects, n)
+    report = _figures(times, stages[-n:])
+    report.update(n=n, model=card.name, backend=backend.description, image=str(size),
+                  network_input=str(geometry.network), cores=_cores(), python=sys.version[:6],
+                  labels_equal_reference=_agreement(card, backend, pipeline, cdr, tensor))
+    return report
+
+
+def _frame(pipeline: Pipeline, cdr: bytes) -> dict[str, float]:
+    """Do all that the node does for one message, up to the bytes it hands to the middleware."""
+    clock = StageClock()
+    products = _process(pipeline, cdr, clock)
+    with clock.stage('messages'):
+        for image in (products.mask, products.confidence, products.drivable):
+            if image is not None:
+                wire.build_image(products.frame.header, *image.shape, 'mono8', image)
+    return clock.ms
+
+
+def _process(pipeline: Pipeline, cdr: bytes, clock: StageClock) -> Products:
+    with clock.stage('messages'):
+        frame = Frame('camera', wire.parse_image(cdr))
+    result = pipeline.process([frame], [WANTED], clock)[0]
+    if not isinstance(result, Products):
+        raise result
+    return result
+
+
+def _interleave(subjects: dict[str, Callable[[], object]],
+                n: int) -> dict[str, np.ndarray]:
+    """Return (n, 2) core and wall milliseconds for each subject, run in turn A B C A B C …."""
+    for run in subjects.values():
+        run()
+        run()
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in subjects}
+    for _ in progress(range(n), 'benchmark'):
+        for name, run in subjects.items():
+            core, wall = time.process_time_ns(), time.perf_counter_ns()
+            run()
+            times[name].append(((time.process_time_ns() - core) / 1e6,
+                                (time.perf_counter_ns() - wall) / 1e6))
+    return {name: np.array(rows) for name, rows in times.items()}
+
+
+def _figures(times: dict[str, np.ndarray], stages: list[dict[str, float]]) -> dict:
+    """Return medians and, under ``spread``, 10th and 90th percentiles."""
+    pairs = {f'{name}_{kind}_ms': series[:, column] for name, series in times.items()
+             for column, kind in enumerate(('core', 'wall'))}
+    for kind in ('core', 'wall'):
+        pairs[f'glue_{kind}_ms'] = pairs[f'frame_{kind}_ms'] - pairs[f'network_{kind}_ms']
+        if 'naive' in times:
+            pairs[f'naive_glue_{kind}_ms'] = (pairs[f'naive_{kind}_ms']
+                                              - pairs[f'network_{kind}_ms'])
+    pairs['frame_to_network_core'] = pairs['frame_core_ms'] / pairs['network_core_ms']
+    report: dict = {key: round(float(np.median(series)), 3) for key, series in pairs.items()}
+    report['stages_ms'] = {name: round(float(np.median([row[name] for row in stages])), 3)
+                           for name in stages[0]}
+    report['spread'] = {key: [round(float(p), 3) for p in np.percentile(series, (10, 90))]
+                        for key, series in pairs.items()}
+    return report
+
+
+def _agreement(card: ModelCard, backend: backends.Backend, pipeline: Pipeline, cdr: bytes,
+               tensor: np.ndarray) -> float | None:
+    """Return the share of pixels whose label equals the plain reference, None if none fits."""
+    main = card.main_output
+    if main.kind not in ('logits', 'probabilities') or main.layout != 'NCHW':
+        return None
+    products = _process(pipeline, cdr, StageClock())
+    scores = backend.run(tensor)[card.outputs.index(main)][0]
+    rows = products.geometry.rows(scores.shape[1], main.align_corners)
+    columns = products.geometry.columns(scores.shape[2], main.align_corners)
+    return float((products.mask == reference.labels(scores, rows, columns)).mean())
+
+
+def _cores() -> str:
+    import os
+    return f'{os.cpu_count()} x {platform.processor() or platform.machine()}'
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run the benchmark from the command line."""
+    parser = argparse.ArgumentParser(prog='benchmark', description=__doc__)
+    parser.add_argument('--model', default='deeplabv3plus_lite0_camvid',
+                        help='model name or card folder (default: %(default)s)')
+    parser.add_argument('--image', type=Path, help='an image file; default: a rendered street')
+    parser.add_argument('--width', type=int, default=1280, help='camera width, pixels')
+    parser.add_argument('--height', type=int, default=720, help='camera height, pixels')
+    parser.add_argument('-n', type=int, default=30, help='runs of each (default: %(default)s)')
+    parser.add_argument('--threads', type=int, default=0, help='of the network; 0 = all cores')
+    parser.add_argument('--json', type=Path, help='write the report here')
+    options = parser.parse_args(args)
+    cv2.setNumThreads(1)
+    try:
+        report = measure(load_card(options.model), _image(options), n=options.n,
+                         threads=options.threads)
+    except SegNodeError as error:
+        print(f'benchmark: {error}', file=sys.stderr)
+        return 2
+    if options.json:
+        options.json.write_text(json.dumps(report, indent=1) + '\n')
+    _print(report)
+    return 0
+
+
+def _image(options: argparse.Namespace) -> np.ndarray:
+    size = (options.width, options.height)
+    if options.image is None:
+        drive = SyntheticDrive(width=size[0], height=size[1])
+        return drive.frame(len(drive) // 2).image
+    image = cv2.imread(str(options.image))
+    if image is None:
+        raise SegNodeError(f'{options.image} is not an image that OpenCV can read')
+    return cv2.resize(image, size)
+
+
+def _print(report: dict) -> None:
+    print(f'{report["model"]} on {report["backend"]}\n{report["image"]} image, '
+          f'{report["network_input"]} network, n = {report["n"]}; medians in ms '
+          '(10 % .. 90 %)')
+    for name, meaning in (('network', 'bare network'), ('frame', 'whole frame'),
+                          ('glue', 'frame - network'), ('naive', 'the usual Python node'),
+                          ('naive_glue', 'usual - network')):
+        if f'{name}_core_ms' in report:
+            cells = []
+            for kind in ('core', 'wall'):
+                low, high = report['spread'][f'{name}_{kind}_ms']
+                cells.append(f'{kind} {report[f"{name}_{kind}_ms"]:8.2f} ({low:.2f} .. '
+                             f'{high:.2f})')
+            print(f'  {meaning:22} {"   ".join(cells)}')
+    print('  stages (wall): ' + ', '.join(f'{name} {ms:.2f}'
+                                         for name, ms in report['stages_ms'].items()))
+    print(f'  frame / network (core): {report["frame_to_network_core"]:.3f}')
+    if report['labels_equal_reference'] is not None:
+        print(f'  labels equal to the reference: {report["labels_equal_reference"]:.4%}')
+
+
+if __name__ == '__main__':
+    sys.exit(main())

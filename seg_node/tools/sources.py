@@ -1,0 +1,186 @@
+"""Where recorded frames come from: bags, videos and folders of images, as timed CDR messages."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from ..errors import ConfigError
+
+IMAGE = 'sensor_msgs/msg/Image'
+COMPRESSED_IMAGE = 'sensor_msgs/msg/CompressedImage'
+CAMERA_INFO = 'sensor_msgs/msg/CameraInfo'
+IMAGE_TYPES = (IMAGE, COMPRESSED_IMAGE)
+
+STORAGE_SUFFIXES = ('.db3', '.mcap')
+VIDEO_SUFFIXES = ('.avi', '.m4v', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg', '.ogv', '.ts', '.webm',
+                  '.wmv')
+PICTURE_SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.pgm', '.png', '.ppm', '.tif', '.tiff', '.webp')
+_ALLOWED = ('a rosbag2 folder (with metadata.yaml), a bag file '
+            f'({", ".join(STORAGE_SUFFIXES)}, .bag), a video ({", ".join(VIDEO_SUFFIXES)}) or a '
+            f'folder of images ({", ".join(PICTURE_SUFFIXES)})')
+
+
+@dataclass(frozen=True)
+class Topic:
+    """
+    One topic of a source.
+
+    :ivar name: absolute for bags; as given (maybe relative) for videos and folders.
+    :ivar type: e.g. ``'sensor_msgs/msg/Image'``.
+    :ivar count: how many messages there are; None when only playing tells.
+    :ivar latched: late subscribers get the old messages too (transient local).
+    """
+
+    name: str
+    type: str
+    count: int | None = None
+    latched: bool = False
+
+    @property
+    def is_image(self) -> bool:
+        """Whether the messages are camera images, raw or compressed."""
+        return self.type in IMAGE_TYPES
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One message: when it was recorded (ns), on which topic, and its CDR bytes."""
+
+    topic: str
+    time_ns: int
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Span:
+    """Which part of a source is wanted: from ``offset_ns`` after its start, ``length_ns`` long."""
+
+    offset_ns: int = 0
+    length_ns: int | None = None
+
+    @property
+    def end_ns(self) -> int | None:
+        """Return where the part ends, counted from the source's start; None = at its end."""
+        return None if self.length_ns is None else self.offset_ns + self.length_ns
+
+
+ALL = Span()
+
+
+@dataclass(frozen=True)
+class FrameOptions:
+    """
+    How the frames of a video or a folder of images become messages.
+
+    :ivar topic: the image topic; ``/compressed`` is appended for the compressed transport,
+        camera_info goes to its sibling ``camera_info``.
+    :ivar frame_id: None = the calibration's optical frame, else ``camera_optical_frame``.
+    :ivar fps: frames per second of recorded time; None = the video's own, 10 for a folder.
+    :ivar transport: ``'raw'`` (bgr8) or ``'compressed'`` (JPEG and PNG files as they are,
+        everything else as JPEG of quality 95).
+    :ivar camera_info: name or path of a calibration, sent with each frame.
+    """
+
+    topic: str = 'camera/image_raw'
+    frame_id: str | None = None
+    fps: float | None = None
+    transport: str = 'raw'
+    camera_info: str | Path | None = None
+
+
+class Source(ABC):
+    """
+    Recorded messages in the order of their time; a context manager.
+
+    :ivar path: the file or folder.
+    :ivar topics: what it holds.
+    :ivar restamps: the stamps are made while playing, so they can follow any clock and go on
+        rising when the source is repeated. Otherwise they are the recorded ones.
+    """
+
+    path: Path
+    topics: tuple[Topic, ...]
+    restamps = False
+
+    @abstractmethod
+    def records(self, topics: Collection[str], span: Span = ALL,
+                epoch_ns: int | None = None) -> Iterator[Record]:
+        """
+        Yield the messages of some topics in the order of their time.
+
+        :param topics: names of topics of this source; others are left out.
+        :param span: which part; latched messages before it come at its start.
+        :param epoch_ns: for a source that restamps: the stamp of the first frame; None = right
+            after the frames of the call before.
+        :raises ConfigError: when the data cannot be read on.
+        """
+
+    def problem(self, topic: Topic) -> str:
+        """Return why messages of a topic cannot be sent as the installed type; '' = they can."""
+        return ''
+
+    def close(self) -> None:  # noqa: B027 (not every source holds something open)
+        """Free files and decoders."""
+
+    def __enter__(self) -> 'Source':
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        self.close()
+
+
+def open_source(path: str | Path, options: FrameOptions | None = None) -> Source:
+    """
+    Open a bag, a video or a folder of images.
+
+    :param path: rosbag2 folder or file (sqlite3 or mcap, zstd-compressed or not), ROS 1 ``.bag``,
+        video file, or folder of images, which are taken in natural order (2 before 10).
+    :param options: how frames become messages; only for videos and folders.
+    :raises ConfigError: when there is no such path, it is none of these, or unreadable, or holds
+        no image.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise ConfigError(f'{path} does not exist. Give {_ALLOWED}.')
+    bag = _bag_path(path)
+    if bag is not None:
+        if options is not None:
+            raise ConfigError(f'{path} is a bag: its topics, stamps and frame ids are the '
+                              'recorded ones. Leave out --topic, --frame-id, --fps, --transport '
+                              'and --camera-info (--remap renames topics).')
+        from .bags import open_bag
+        return open_bag(bag)
+    from .frames import FolderSource, VideoSource
+    options = options or FrameOptions()
+    if path.is_dir():
+        return FolderSource(path, options)
+    if path.suffix.lower() in VIDEO_SUFFIXES:
+        return VideoSource(path, options)
+    if path.suffix.lower() in PICTURE_SUFFIXES:
+        raise ConfigError(f'{path} is a single image; give the folder it lies in.')
+    raise ConfigError(f'{path} has the unknown suffix {path.suffix!r}. Give {_ALLOWED}.')
+
+
+def _bag_path(path: Path) -> Path | None:
+    """Return the folder or file by which a bag is opened; None when it is no bag."""
+    if path.is_dir():
+        return path if _holds_bag(path) else None
+    if path.suffix in (*STORAGE_SUFFIXES, '.bag'):
+        return path
+    if path.suffix == '.zstd' and Path(path.stem).suffix in STORAGE_SUFFIXES:
+        raise ConfigError(f'{path} is one compressed file of a bag; give the folder it lies in '
+                          '(with its metadata.yaml).')
+    return None
+
+
+def _holds_bag(folder: Path) -> bool:
+    if (folder / 'metadata.yaml').exists():
+        return True
+    parts = [part.name for part in folder.iterdir() if part.suffix in STORAGE_SUFFIXES]
+    if parts:
+        raise ConfigError(f'{folder} holds {parts[0]} but no metadata.yaml: the recording was cut '
+                          f'off. Run `ros2 bag reindex {folder}` or give the file itself.')
+    return False

@@ -1,0 +1,59 @@
+"""Build description; name, version and people come from package.xml, its one home."""
+
+from pathlib import Path
+from xml.etree import ElementTree
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).resolve().parent
+MANIFEST = ElementTree.parse(HERE / 'package.xml').getroot()
+NAME = MANIFEST.findtext('name')
+SHARED = ('calibration', 'config', 'launch', 'models', 'rviz')
+
+
+def requirements(name):
+    """Return the lines of requirements/<name>.txt that name a package."""
+    lines = (HERE / 'requirements' / f'{name}.txt').read_text(encoding='utf-8').splitlines()
+    return [line for line in lines if line and not line.startswith('#')]
+
+
+def shared_files():
+    """Return what goes below share/, folder by folder: setuptools copies no trees."""
+    found = [('share/ament_index/resource_index/packages', [f'resource/{NAME}']),
+             (f'share/{NAME}', ['package.xml'])]
+    for top in SHARED:
+        for folder in [HERE / top, *sorted((HERE / top).rglob('*'))]:
+            parts = folder.relative_to(HERE).parts
+            if not folder.is_dir() or any(part.startswith(('.', '__')) for part in parts):
+                continue  # a file, or the cache of a tool
+            files = [str(file.relative_to(HERE)) for file in sorted(folder.glob('[!.]*'))
+                     if file.is_file()]
+            found.append((f'share/{NAME}/{"/".join(parts)}', files))
+    return [(folder, files) for folder, files in found if files]
+
+
+setup(
+    name=NAME,
+    version=MANIFEST.findtext('version'),
+    description=MANIFEST.findtext('description'),
+    license=MANIFEST.findtext('license'),
+    maintainer=MANIFEST.findtext('maintainer'),
+    maintainer_email=MANIFEST.find('maintainer').get('email'),
+    packages=find_packages(include=['seg_node', 'seg_node.*']),
+    data_files=shared_files(),
+    python_requires='>=3.10',
+    install_requires=requirements('runtime'),
+    extras_require={
+        'ros': requirements('ros-kilted'),
+        'ros-jazzy': requirements('ros-jazzy'),
+        'tools': requirements('tools'),
+        'test': requirements('test'),
+    },
+    zip_safe=False,
+    entry_points={'console_scripts': [
+        'seg_node = seg_node.ros.main:main',
+        'replay = seg_node.tools.replay:main',
+        'demo = seg_node.tools.demo:main',
+        'benchmark = seg_node.tools.benchmark:main',
+    ]},
+)

@@ -1,0 +1,57 @@
+"""What all tests share: ROS 2 kept to this run alone, and the recorded data."""
+
+import os
+from pathlib import Path
+import random
+import socket
+import tempfile
+
+import pytest
+
+_RUN = pytest.StashKey[tuple[socket.socket, tempfile.TemporaryDirectory]]()
+
+
+def pytest_configure(config):
+    """Keep the ROS 2 traffic and logs of this run away from all others on the machine."""
+    domain, reservation = _reserve_domain()
+    logs = tempfile.TemporaryDirectory(prefix='seg_node_log_')
+    config.stash[_RUN] = reservation, logs
+    os.environ.update(ROS_DOMAIN_ID=str(domain), ROS_AUTOMATIC_DISCOVERY_RANGE='LOCALHOST',
+                      ROS_LOG_DIR=logs.name)
+
+
+def pytest_unconfigure(config):
+    """Give the domain back and remove the logs."""
+    reservation, logs = config.stash[_RUN]
+    reservation.close()
+    logs.cleanup()
+
+
+def _reserve_domain():
+    """
+    Return a domain id that no other run of these tests uses, and what holds it until closed.
+
+    An abstract socket's name is taken by one process at a time and free when that one ends. Up to
+    101 the ports of a domain are below the range that Linux hands out to clients.
+    """
+    for domain in random.sample(range(1, 102), 101):
+        reservation = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        try:
+            reservation.bind(f'\0seg_node_test_domain_{domain}')
+        except OSError:
+            reservation.close()
+        else:
+            return domain, reservation
+    raise pytest.UsageError('all 101 ROS domains are taken by other test runs: end some')
+
+
+@pytest.fixture(scope='session')
+def data_dir():
+    """Return the folder with recorded data (data/, models/), or skip the test."""
+    value = os.environ.get('SEG_NODE_DATA', '')
+    if not value:
+        pytest.skip('needs recorded data: set SEG_NODE_DATA to the folder that holds it')
+    folder = Path(value)
+    if not folder.is_dir():
+        pytest.fail(f'SEG_NODE_DATA is {value}, which is no folder: correct or unset it')
+    return folder

@@ -1,0 +1,108 @@
+"""The wall between the core and ROS: imports point one way, and a laptop without ROS suffices."""
+
+import ast
+from pathlib import Path
+import re
+import subprocess
+import sys
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / 'seg_node'
+SHELLS = ('ros', 'tools')
+MODULES = sorted(PACKAGE.rglob('*.py'))
+CORE = [path for path in MODULES if path.relative_to(PACKAGE).parts[0] not in SHELLS]
+ROS_NAME = re.compile(r'(rclpy|rosbags|rosidl\w*|rmw\w*|launch|launch_ros|cv_bridge|\w+_msgs|'
+                      r'\w+_srvs|rcl_interfaces|builtin_interfaces)(\.|$)')
+
+# Refuses ROS while it imports what it is given, wherever in the import chain it would come in.
+PROBE = """
+import importlib, re, sys
+from importlib.abc import MetaPathFinder
+
+class Wall(MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if re.match({pattern!r}, name) or re.match(r'seg_node\\.(ros|tools)(\\.|$)', name):
+            raise AssertionError('the core imports ' + name)
+
+sys.meta_path.insert(0, Wall())
+for name in sys.argv[1:]:
+    try:
+        importlib.import_module(name)
+    except AssertionError as error:
+        sys.exit(f'{{name}}: {{error}}')
+""".format(pattern=ROS_NAME.pattern)
+
+
+def module_name(path):
+    parts = path.relative_to(ROOT).with_suffix('').parts
+    return '.'.join(parts[:-1] if parts[-1] == '__init__' else parts)
+
+
+def absolute(node, path):
+    """Return the full names of what an import statement in a file of the package imports."""
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if not node.level:
+        base = node.module
+    else:
+        package = path.relative_to(ROOT).parent.parts
+        kept = package[:len(package) - node.level + 1]
+        base = '.'.join([*kept, node.module] if node.module else kept)
+    return [base, *(f'{base}.{alias.name}' for alias in node.names)]
+
+
+def violations(path, forbidden, source=None):
+    """Return where a file imports, at any depth, a name that the pattern matches."""
+    found = []
+    for node in ast.walk(ast.parse(source or path.read_text(encoding='utf-8'))):
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            names = [name for name in absolute(node, path) if forbidden.match(name)]
+            if names:
+                found.append(f'{path.relative_to(ROOT)}:{node.lineno} imports {names[0]}')
+    return found
+
+
+def test_importing_the_core_needs_no_ros():
+    result = subprocess.run([sys.executable, '-c', PROBE, *map(module_name, CORE)], cwd=ROOT,
+                            capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, result.stderr
+
+
+def test_the_probe_sees_a_breach(tmp_path):
+    (tmp_path / 'outer.py').write_text('import inner_of_outer')
+    (tmp_path / 'inner_of_outer.py').write_text('import sensor_msgs.msg')
+    result = subprocess.run([sys.executable, '-c', PROBE, 'outer'], cwd=tmp_path,
+                            capture_output=True, text=True, timeout=60)
+    assert 'outer: the core imports sensor_msgs' in result.stderr
+
+
+@pytest.mark.parametrize('path', CORE, ids=module_name)
+def test_core_module_names_no_ros(path):
+    shells = re.compile(r'seg_node\.(ros|tools)(\.|$)')
+    assert not violations(path, ROS_NAME) + violations(path, shells)
+
+
+@pytest.mark.parametrize('path', sorted(PACKAGE.glob('ros/**/*.py')), ids=module_name)
+def test_node_does_not_need_the_tools(path):
+    assert not violations(path, re.compile(r'(seg_node\.tools|rosbags|tqdm)(\.|$)'))
+
+
+@pytest.mark.parametrize('source, name', [
+    ('import rclpy', 'rclpy'), ('from rclpy.node import Node', 'rclpy.node'),
+    ('def f():\n    from sensor_msgs.msg import Image', 'sensor_msgs.msg'),
+    ('try:\n    import vision_msgs\nexcept ImportError:\n    pass', 'vision_msgs'),
+    ('from .ros import node', 'seg_node.ros'), ('from . import tools', 'seg_node.tools'),
+    ('from seg_node import ros', 'seg_node.ros'), ('import seg_node.ros.node', 'seg_node.ros.node'),
+])
+def test_the_walk_sees_a_breach(source, name):
+    either = re.compile(f'{ROS_NAME.pattern}|seg_node\\.(ros|tools)')
+    [line] = violations(PACKAGE / 'geometry.py', either, source)
+    assert line.endswith(f'imports {name}')
+
+
+def test_the_walk_counts_levels():
+    node = ast.parse('from ..ros import node').body[0]
+    assert absolute(node, PACKAGE / 'backends' / 'onnx.py')[0] == 'seg_node.ros'
+    assert absolute(node, PACKAGE / 'backends' / '__init__.py')[0] == 'seg_node.ros'

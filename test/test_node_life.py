@@ -1,0 +1,327 @@
+"""How the real node starts, reports, refuses and ends."""
+
+import hashlib
+from pathlib import Path
+import signal
+import time
+
+from harness import Client, image_cdr, MODELS, NodeProcess, values
+from hypothesis import given, settings, strategies as st
+from lifecycle_msgs.msg import Transition
+import numpy as np
+import onnx
+import pytest
+from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
+from rcl_interfaces.srv import DescribeParameters, SetParameters
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CompressedImage, Image
+import yaml
+
+from seg_node import wire
+
+PALETTE = MODELS / 'palette_cityscapes19'
+BLANK = np.zeros((120, 160, 3), np.uint8)
+OK, WARN, ERROR, STALE = (bytes([level]) for level in range(4))
+
+
+@pytest.fixture(scope='module')
+def client():
+    client = Client()
+    yield client
+    client.close()
+
+
+def model_copy(folder: Path, edit=None, **card_changes) -> Path:
+    """Write a changed palette model with a fitting card; return its folder."""
+    folder.mkdir()
+    model = onnx.load(PALETTE / 'model.onnx')
+    if edit:
+        edit(model)
+    onnx.save(model, folder / 'model.onnx')
+    card = yaml.safe_load((PALETTE / 'card.yaml').read_text())
+    data = (folder / 'model.onnx').read_bytes()
+    card.update(sha256=hashlib.sha256(data).hexdigest(), size_bytes=len(data), **card_changes)
+    (folder / 'card.yaml').write_text(yaml.safe_dump(card))
+    return folder
+
+
+def with_nan(model):
+    """Put a NaN into the last constant of the network."""
+    constant = model.graph.initializer[-1]
+    array = onnx.numpy_helper.to_array(constant).copy()
+    array.reshape(-1)[-1] = np.nan
+    constant.CopyFrom(onnx.numpy_helper.from_array(array, constant.name))
+
+
+def broken_file(folder: Path) -> Path:
+    """Write a model that is not ONNX but has a card that fits its bytes."""
+    model_copy(folder)
+    data = b'this is not a network'
+    (folder / 'model.onnx').write_bytes(data)
+    card = yaml.safe_load((folder / 'card.yaml').read_text())
+    card.update(sha256=hashlib.sha256(data).hexdigest(), size_bytes=len(data))
+    (folder / 'card.yaml').write_text(yaml.safe_dump(card))
+    return folder
+
+
+def other_output(folder: Path) -> Path:
+    """Write a card that names an output which the model does not have."""
+    model_copy(folder)
+    card = yaml.safe_load((folder / 'card.yaml').read_text())
+    card['outputs'][0]['name'] = 'scores'
+    (folder / 'card.yaml').write_text(yaml.safe_dump(card))
+    return folder
+
+
+@pytest.mark.parametrize('parameters, words', [
+    ({'model': 'no_such_model'}, ['no_such_model', 'deeplabv3plus_lite0_camvid']),
+    ({'model': broken_file}, ['cannot be loaded by ONNX Runtime']),
+    ({'model': other_output}, ['scores', 'logits']),
+    ({'model': lambda folder: model_copy(folder, with_nan)}, ['does not work on a test image']),
+    ({'modle': 'x'}, ['parameter modle is unknown', 'did you mean model']),
+    ({'camera__image_topik': 'x'}, ['camera.image_topik is unknown', 'camera.image_topic']),
+    ({'image_timeout_s': 3}, ['image_timeout_s is 3', 'must be a double', 'write 3.0']),
+    ({'threads': -1}, ['threads is -1', '0 .. 256']),
+    ({'backend': 'cuda'}, ["backend is 'cuda'", 'allowed: onnxruntime']),
+    ({'providers': '[CUDAExecutionProvider]'}, ['CUDAExecutionProvider', 'allowed:']),
+    ({'cameras': '[front, front]'}, ["'front'", 'unique']),
+    ({'cameras': '[2nd]'}, ["'2nd'", 'beginning with a letter']),
+    ({'camera__transport': 'theora'}, ["camera.transport is 'theora'", 'raw | compressed']),
+    ({'output_width': 100}, ['output_width and output_height are 100 and 0']),
+    ({'taxonomy': 'mapillary'}, ['mapillary', 'autoware16']),
+    ({'drivable_classes': '[road, grass]'}, ['grass', 'terrain']),
+])
+def test_wrong_configuration_ends_with_the_mend(tmp_path, parameters, words):
+    parameters = {name: value(tmp_path / 'made') if callable(value) else value
+                  for name, value in parameters.items()}
+    with NodeProcess(tmp_path, **{'model': PALETTE, **parameters}) as node:
+        assert node.wait() == 1, node.log
+        lines = [line for line in node.log.splitlines() if 'configure failed' in line]
+        assert len(lines) == 1, node.log
+        rest = node.log[node.log.index('configure failed'):]
+        for word in words:
+            assert word in rest, rest
+        assert 'Traceback' not in node.log
+
+
+def transition(client, number):
+    assert client.change_state(number), client.state()
+
+
+def test_lifecycle_by_hand(client, tmp_path):
+    """Each transition frees and restores what it should; a mended parameter is taken."""
+    masks = client.listen('/seg_node/hand/mask')
+    bad = {'model': 'nowhere', 'cameras': '[hand]', 'autostart': False}
+    with NodeProcess(tmp_path, **bad) as node:
+        assert client.state() == 'unconfigured'
+        assert client.diagnostics('node').message == 'unconfigured'
+        assert not client.change_state(Transition.TRANSITION_CONFIGURE)
+        assert client.state() == 'unconfigured'
+        status = client.diagnostics('node', until=lambda status: status.level == ERROR)
+        assert 'nowhere' in status.message
+        assert set_parameter(client, 'model', str(PALETTE)).successful
+        transition(client, Transition.TRANSITION_CONFIGURE)
+        assert client.state() == 'inactive'
+        client.diagnostics('hand', until=lambda status: status.message == 'inactive')
+        refused = set_parameter(client, 'model', 'other')
+        assert not refused.successful and 'cleanup' in refused.reason
+        for _ in range(2):
+            transition(client, Transition.TRANSITION_ACTIVATE)
+            client.handshake('/hand/image_raw', ['/seg_node/hand/mask'], image_cdr(BLANK, 1))
+            transition(client, Transition.TRANSITION_DEACTIVATE)
+            client.spin(0.3)
+            masks.clear()
+            for _ in range(5):
+                client.publishers['/hand/image_raw'].publish(image_cdr(BLANK, 2))
+                client.spin(0.05)
+            assert not masks, 'an inactive node published'
+        transition(client, Transition.TRANSITION_CLEANUP)
+        assert client.state() == 'unconfigured'
+        assert client.spin_until(lambda: not client.node.count_publishers('/seg_node/hand/mask'))
+        transition(client, Transition.TRANSITION_CONFIGURE)
+        transition(client, Transition.TRANSITION_ACTIVATE)
+        client.handshake('/hand/image_raw', ['/seg_node/hand/mask'], image_cdr(BLANK, 3))
+        transition(client, Transition.TRANSITION_ACTIVE_SHUTDOWN)
+        assert client.state() == 'finalized'
+        code, seconds = node.interrupt()
+        assert code == 0 and seconds < 2, node.log
+
+
+def set_parameter(client, name, value):
+    """Set one parameter over ROS; return the node's answer."""
+    kinds = {str: (ParameterType.PARAMETER_STRING, 'string_value'),
+             float: (ParameterType.PARAMETER_DOUBLE, 'double_value')}
+    kind, field = kinds[type(value)]
+    request = SetParameters.Request()
+    request.parameters = [Parameter(name=name, value=ParameterValue(
+        type=kind, **{field: value}))]
+    return client.call(SetParameters, '/seg_node/set_parameters', request).results[0]
+
+
+def test_a_silent_camera_is_explained(client, tmp_path):
+    with NodeProcess(tmp_path, model=PALETTE, image_timeout_s=0.5, diagnostics_period_s=0.2,
+                     cameras='[none, strict, odd]', strict__reliable=True) as node:
+        node.wait_for_log('camera odd')
+        status = client.diagnostics('none', until=lambda status: status.level == ERROR)
+        assert 'no image on /none/image_raw for' in status.message
+        assert 'nobody publishes it' in status.message
+        best_effort = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+        client.node.create_publisher(Image, '/strict/image_raw', best_effort)
+        client.diagnostics('strict', until=lambda status: (
+            'a publisher with incompatible QoS exists' in status.message
+            and 'strict.reliable' in status.message))
+        client.node.create_publisher(CompressedImage, '/odd/image_raw', 1)
+        client.diagnostics('odd', until=lambda status: (
+            'sensor_msgs/msg/CompressedImage, not sensor_msgs/msg/Image' in status.message))
+
+
+def test_diagnostics_tell_what_runs(client, tmp_path):
+    with NodeProcess(tmp_path, model=PALETTE, cameras='[told]', threads=1) as node:
+        node.wait_for_log('camera told')
+        found = values(client.diagnostics('node', until=lambda status: status.message == 'active'))
+        assert found['model'] == 'palette_cityscapes19' and found['device'] == 'cpu'
+        assert 'CPUExecutionProvider, 1 threads' in found['backend']
+        assert found['state'] == 'active' and found['transport']
+        assert set_parameter(client, 'overlay_alpha', 0.8).successful
+        assert not set_parameter(client, 'overlay_alpha', 1.8).successful
+        client.listen('/seg_node/told/mask')
+        client.handshake('/told/image_raw', ['/seg_node/told/mask'], image_cdr(BLANK, 1))
+        status = client.diagnostics('told', until=lambda status: status.level == WARN)
+        assert 'replaying without use_sim_time?' in status.message
+        client.diagnostics('told', timeout_s=15, until=lambda status: status.level == STALE)
+
+
+def test_parameters_describe_themselves(client, tmp_path):
+    with NodeProcess(tmp_path, model=PALETTE, cameras='[doc]') as node:
+        node.wait_for_log('camera doc')
+        request = DescribeParameters.Request(names=['threads', 'doc.transport'])
+        threads, transport = client.call(DescribeParameters, '/seg_node/describe_parameters',
+                                         request).descriptors
+        assert 'Threads of the network' in threads.description
+        assert threads.integer_range[0].to_value == 256
+        assert 'raw, compressed' in transport.additional_constraints
+
+
+def test_a_thousand_malformed_messages(client, tmp_path):
+    """None crashes the node, none gives a mask, each is counted; a good one still works."""
+    masks = client.listen('/seg_node/fuzz/mask')
+    with NodeProcess(tmp_path, model=PALETTE, cameras='[fuzz]', fuzz__reliable=True) as node:
+        client.handshake('/fuzz/image_raw', ['/seg_node/fuzz/mask'], image_cdr(BLANK, 1))
+        sent = 0
+
+        @settings(max_examples=1000, deadline=None, database=None)
+        @given(malformed_images())
+        def send_all(cdr):
+            nonlocal sent
+            sent += 1
+            client.send('/fuzz/image_raw', cdr)
+            client.executor.spin_once(timeout_sec=0)
+        send_all()
+        assert sent >= 1000
+        client.spin(1.0)
+        assert node.process.poll() is None, node.log
+        assert not masks
+        found = values(client.diagnostics('fuzz'))
+        assert int(found['refused']) >= 500, found  # the rest was replaced by newer ones
+        assert int(found['received']) == (int(found['segmented']) + int(found['dropped'])
+                                          + int(found['refused'])), found
+        assert 'Traceback' not in node.log
+        client.exchange('/fuzz/image_raw', image_cdr(BLANK, 5), '/seg_node/fuzz/mask', 5)
+
+
+@st.composite
+def malformed_images(draw):
+    """Draw image messages that are well-formed CDR (the middleware sees to it) but wrong."""
+    height, width = draw(st.integers(1, 40)), draw(st.integers(1, 40))
+    header = wire.Header(draw(st.integers(0, 2**31 - 1)), draw(st.integers(0, 2**32 - 1)),
+                         draw(st.text(st.characters(codec='ascii', exclude_characters='\0'),
+                                      max_size=20)))
+    data = draw(st.binary(max_size=300))
+    kind = draw(st.integers(0, 4))
+    if kind == 0:  # no such encoding
+        encoding = draw(st.text(st.characters(codec='ascii', exclude_characters='\0'),
+                                max_size=12).filter(lambda text: text != 'mono8'))
+        return wire.build_image(header, height, width, f'{encoding}?', data, step=width * 3)
+    if kind == 1:  # too little data
+        return wire.build_image(header, height, width, 'bgr8', data[:height * width * 3 - 1],
+                                step=width * 3)
+    if kind == 2:  # rows shorter than the image is wide
+        return wire.build_image(header, height, width, 'rgb8', bytes(height * width * 3),
+                                step=draw(st.integers(0, width * 3 - 1)))
+    if kind == 3:  # nothing to see
+        return wire.build_image(header, *draw(st.sampled_from([(0, 9), (9, 0), (0, 0)])),
+                                'bgr8', data, step=27)
+    return wire.build_image(header, draw(st.integers(20_000, 2**32 - 1)),
+                            draw(st.integers(20_000, 2**32 - 1)), 'bgr8', data,
+                            step=draw(st.integers(0, 2**32 - 1)))
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_a_clean_end_under_load(client, tmp_path, number):
+    topic = f'/end{number}/image_raw'
+    mask = f'/seg_node/end{number}/mask'
+    client.listen(mask)
+    with NodeProcess(tmp_path, model=PALETTE, cameras=f'[end{number}]') as node:
+        image = np.zeros((720, 1280, 3), np.uint8)
+        client.handshake(topic, [mask], image_cdr(image, 1))
+        for _ in range(10):
+            client.send(topic, image_cdr(image, 2))
+            client.spin(0.03)
+        segments = shared_memory(node.process.pid) - shared_memory('self')
+        assert segments
+        start = time.monotonic()
+        node.process.send_signal(number)
+        assert node.wait(10) == 0, node.log
+        assert time.monotonic() - start < 2
+        for word in ('Traceback', 'rror', 'WARN'):
+            assert word not in node.log, node.log
+    left = {segment for segment in segments if segment.exists()}
+    assert not left
+
+
+def shared_memory(pid: object) -> set[Path]:
+    """Return the shared-memory files that a process has mapped."""
+    maps = Path(f'/proc/{pid}/maps').read_text()
+    return {Path(line.split()[-1]) for line in maps.splitlines() if '/dev/shm/' in line}
+
+
+def test_overload_drops_frames_and_keeps_latency_flat(client, tmp_path):
+    """A camera at several times the node's speed: the newest frames win."""
+    model = big_palette(tmp_path / 'big')
+    masks = client.listen('/seg_node/fast/mask')
+    with NodeProcess(tmp_path, model=model, cameras='[fast]', threads=1) as node:
+        image = np.zeros((720, 1280, 3), np.uint8)
+        client.handshake('/fast/image_raw', ['/seg_node/fast/mask'], image_cdr(image, 1))
+        found = values(client.diagnostics('fast'))
+        frame_s = float(found['processing_ms_p50']) / 1e3
+        already = int(found['received'])
+        memory = node.memory_mb()
+        latencies, sent = [], {}
+        end = time.monotonic() + 8
+        while time.monotonic() < end:
+            now_ns = time.time_ns()
+            client.send('/fast/image_raw', image_cdr(image, now_ns))
+            sent[now_ns] = time.monotonic()
+            limit = time.monotonic() + frame_s / 3
+            while time.monotonic() < limit:
+                client.executor.spin_once(timeout_sec=0.001)
+                latencies += [time.monotonic() - sent[mask.header.stamp_ns] for mask in masks
+                              if mask.header.stamp_ns in sent]
+                masks.clear()
+        client.spin(0.5)
+        found = values(client.diagnostics('fast'))
+        received = int(found['received']) - already
+        assert received >= 0.9 * len(sent), (received, len(sent))
+        assert int(found['dropped']) > 0.3 * received, found
+        assert int(found['received']) == (int(found['segmented']) + int(found['dropped'])
+                                          + int(found['refused'])), found
+        processing_s = float(found['processing_ms_p50']) / 1e3
+        assert np.median(latencies) < 2.5 * processing_s, (np.median(latencies), processing_s)
+        assert np.median(latencies[-20:]) < 2.5 * processing_s
+        assert node.memory_mb() < memory + 60
+
+
+def big_palette(folder):
+    """Write a palette model that works on 720 rows: slow enough to be overtaken."""
+    return model_copy(folder, input={**yaml.safe_load((PALETTE / 'card.yaml').read_text())
+                                     ['input'], 'short_side': 720})

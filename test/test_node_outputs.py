@@ -1,0 +1,295 @@
+"""Pixels in, pixels out: the real node over DDS with a model whose answer is known exactly."""
+
+import json
+
+import cv2
+from harness import (
+    Client, compressed_cdr, CompressedImage, image_cdr, LATCHED, MODELS, NodeProcess, values,
+)
+import numpy as np
+import pytest
+from sensor_msgs.msg import CameraInfo
+from std_msgs.msg import String
+
+from seg_node import wire
+from seg_node.taxonomy import load_taxonomy, remap_lut
+
+TABLE = load_taxonomy('cityscapes19')
+PALETTE = TABLE.palette_bgr()
+STAMP_NS = 1_700_000_000_123_456_789
+OUTPUTS = ('mask', 'confidence', 'drivable', 'overlay', 'color_mask')
+
+
+def painted(height, width, seed=0, block=8):
+    """Return random labels in blocks and the BGR image painted with the class colours."""
+    rng = np.random.default_rng(seed)
+    small = rng.integers(0, len(TABLE), (-(-height // block), -(-width // block)), np.uint8)
+    labels = small.repeat(block, axis=0).repeat(block, axis=1)[:height, :width]
+    return labels, PALETTE[labels]
+
+
+@pytest.fixture(scope='module')
+def client():
+    client = Client()
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope='module')
+def node(tmp_path_factory, client):
+    """Run one node with five cameras: plain, wide, portrait, compressed, resized."""
+    folder = tmp_path_factory.mktemp('outputs')
+    arguments = {'model': MODELS / 'palette_cityscapes19', 'image_timeout_s': 60.0,
+                 'cameras': '[plain, wide, tall, jpeg]', 'jpeg__transport': 'compressed',
+                 'wide__image_topic': '/sensors/wide/rgb', 'threads': 1, 'max_age_s': 3600.0}
+    for camera in ('plain', 'wide', 'tall', 'jpeg'):
+        for output in OUTPUTS:
+            client.listen(f'/seg_node/{camera}/{output}')
+    with NodeProcess(folder, **arguments) as process:
+        blank = np.zeros((120, 160, 3), np.uint8)
+        _, file = cv2.imencode('.png', blank)
+        for camera, topic in (('plain', '/plain/image_raw'), ('wide', '/sensors/wide/rgb'),
+                              ('tall', '/tall/image_raw')):
+            client.handshake(topic, [f'/seg_node/{camera}/{output}' for output in OUTPUTS],
+                             image_cdr(blank, 1))
+        client.handshake('/jpeg/image_raw/compressed', ['/seg_node/jpeg/mask'],
+                         compressed_cdr(file.tobytes(), 1, 'png'), CompressedImage)
+        yield process
+        code, seconds = process.interrupt()
+        assert code == 0 and seconds < 2, process.log
+
+
+def pixels(message, channels=1):
+    """Return the image of a published message, which must be packed."""
+    assert message.step == message.width * channels
+    assert len(message.data) == message.height * message.step
+    shape = (message.height, message.width, channels)
+    return message.data.reshape(shape[:2] if channels == 1 else shape)
+
+
+def certainty():
+    """Return the softmax (0..255) that the palette model has for each class's own colour."""
+    colours = PALETTE[:len(TABLE), ::-1] / np.array([58.395, 57.12, 57.375])
+    distances = ((colours[:, None] - colours) ** 2).sum(axis=2)
+    return 255 / np.exp(-distances).sum(axis=1)
+
+
+def answers(client, camera, stamp_ns):
+    """Wait for all outputs of one frame."""
+    def found():
+        return {output: message for output in OUTPUTS
+                for message in client.messages[f'/seg_node/{camera}/{output}']
+                if message.header.stamp_ns == stamp_ns}
+    assert client.spin_until(lambda: len(found()) == len(OUTPUTS)), found().keys()
+    return found()
+
+
+def test_every_output_is_exact(client, node):
+    labels, image = painted(120, 160)
+    client.send('/plain/image_raw', image_cdr(image, STAMP_NS, 'front_optical'))
+    got = answers(client, 'plain', STAMP_NS)
+    for output, message in got.items():
+        assert message.header.frame_id == 'front_optical', output
+        assert message.header.stamp_ns == STAMP_NS, output
+        assert not message.is_bigendian
+        wanted = 'bgr8' if output in ('overlay', 'color_mask') else 'mono8'
+        assert message.encoding == wanted, output
+    np.testing.assert_array_equal(pixels(got['mask']), labels)
+    np.testing.assert_array_equal(pixels(got['drivable']), TABLE.drivable_lut()[labels])
+    np.testing.assert_array_equal(pixels(got['color_mask'], 3), image)
+    np.testing.assert_array_equal(pixels(got['overlay'], 3), image)  # half image, half colours
+    sure = pixels(got['confidence']).astype(int)
+    assert np.abs(sure - certainty()[labels]).max() <= 1
+
+
+def test_padded_rows(client, node):
+    labels, image = painted(120, 160, seed=1)
+    padded = np.full((120, 500), 77, np.uint8)
+    padded[:, :480] = image.reshape(120, 480)
+    header = wire.Header(5, 6, 'cam')
+    cdr = wire.build_image(header, 120, 160, 'bgr8', padded.reshape(-1), step=500)
+    mask = client.exchange('/plain/image_raw', cdr, '/seg_node/plain/mask', 5_000_000_006)
+    np.testing.assert_array_equal(pixels(mask), labels)
+
+
+@pytest.mark.parametrize('encoding', ['rgb8', 'bgra8', 'rgba8', 'nv12', 'nv21'])
+def test_encodings(client, node, encoding):
+    labels, image = painted(120, 160, seed=2)
+    if encoding.startswith('nv'):
+        yuv = cv2.cvtColor(image, cv2.COLOR_BGR2YUV_I420)
+        luma, chroma = yuv[:120], yuv[120:].reshape(2, 60, 80)
+        order = (0, 1) if encoding == 'nv12' else (1, 0)
+        data = np.concatenate([luma.reshape(-1), chroma[order, :].transpose(1, 2, 0).reshape(-1)])
+        cdr = wire.build_image(wire.Header(7, 1, 'cam'), 120, 160, encoding, data, step=160)
+    else:
+        code = {'rgb8': cv2.COLOR_BGR2RGB, 'bgra8': cv2.COLOR_BGR2BGRA,
+                'rgba8': cv2.COLOR_BGR2RGBA}[encoding]
+        cdr = image_cdr(cv2.cvtColor(image, code), 7_000_000_001, encoding=encoding)
+    client.messages['/seg_node/plain/mask'].clear()
+    mask = client.exchange('/plain/image_raw', cdr, '/seg_node/plain/mask', 7_000_000_001)
+    np.testing.assert_array_equal(pixels(mask), labels)
+
+
+@pytest.mark.parametrize('suffix, image_format', [
+    ('.png', 'bgr8; png compressed bgr8'), ('.jpg', 'bgr8; jpeg compressed bgr8')])
+def test_compressed(client, node, suffix, image_format):
+    labels, image = painted(120, 160, seed=3, block=16)  # whole JPEG blocks
+    quality = [cv2.IMWRITE_JPEG_QUALITY, 100, cv2.IMWRITE_JPEG_SAMPLING_FACTOR,
+               cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444] if suffix == '.jpg' else []
+    _, file = cv2.imencode(suffix, image, quality)
+    client.messages['/seg_node/jpeg/mask'].clear()
+    mask = client.exchange('/jpeg/image_raw/compressed',
+                           compressed_cdr(file.tobytes(), 9_000_000_009, image_format),
+                           '/seg_node/jpeg/mask', 9_000_000_009, kind=CompressedImage)
+    np.testing.assert_array_equal(pixels(mask), labels)
+
+
+def test_two_cameras_of_different_size_at_once(client, node):
+    """Each camera's answer is its own: size, stamp, frame and pixels."""
+    sent = {}
+    for turn in range(20):
+        for camera, topic, size in (('wide', '/sensors/wide/rgb', (120, 320)),
+                                    ('tall', '/tall/image_raw', (200, 120))):
+            labels, image = painted(*size, seed=100 + turn)
+            stamp_ns = 10**9 * (turn + 1) + size[1]
+            sent[camera, stamp_ns] = labels
+            client.send(topic, image_cdr(image, stamp_ns, f'{camera}_optical'))
+        client.spin(0.05)
+    client.spin(0.5)
+    for camera in ('wide', 'tall'):
+        masks = client.messages[f'/seg_node/{camera}/mask']
+        assert len(masks) >= 10, camera
+        for mask in masks:
+            assert mask.header.frame_id == f'{camera}_optical'
+            np.testing.assert_array_equal(pixels(mask), sent[camera, mask.header.stamp_ns])
+    for camera in ('wide', 'tall'):
+        found = values(client.diagnostics(camera))
+        assert int(found['received']) == (int(found['segmented']) + int(found['dropped'])
+                                          + int(found['refused'])), found
+
+
+def test_stamps_that_jump_back_are_survived(client, node):
+    """A bag that loops starts over with old stamps."""
+    labels, image = painted(120, 160, seed=4)
+    client.messages['/seg_node/plain/mask'].clear()
+    for stamp_ns in (50_000_000_000, 20_000_000_000, 21_000_000_000, 3):
+        mask = client.exchange('/plain/image_raw', image_cdr(image, stamp_ns),
+                               '/seg_node/plain/mask', stamp_ns)
+        np.testing.assert_array_equal(pixels(mask), labels)
+    assert int(values(client.diagnostics('plain'))['time_jumps']) >= 2
+
+
+def test_class_names_come_latched(client, node):
+    """A subscriber that comes late still gets them."""
+    found = client.listen('/seg_node/plain/label_info_json', String, LATCHED)
+    assert client.spin_until(lambda: bool(found))
+    info = json.loads(found[-1].data)
+    assert info['taxonomy'] == 'cityscapes19' and info['unlabelled'] == 255
+    assert [entry['class_name'] for entry in info['class_map']] == list(TABLE.names)
+    assert [entry['class_id'] for entry in info['class_map']] == list(range(19))
+
+
+def camera_info(height, width):
+    info = CameraInfo(height=height, width=width, distortion_model='plumb_bob')
+    info.k = [100.0, 0.0, width / 2 - .5, 0.0, 110.0, height / 2 - .5, 0.0, 0.0, 1.0]
+    info.p = [100.0, 0.0, width / 2 - .5, 5.0, 0.0, 110.0, height / 2 - .5, 0.0, 0.0, 0.0, 1.0, 0.0]
+    info.d = [-0.2, 0.1, 0.0, 0.0, 0.0]
+    info.header.frame_id = 'another'
+    return info
+
+
+def test_camera_info_follows_the_mask(client, node):
+    found = client.listen('/seg_node/plain/camera_info', CameraInfo)
+    _, image = painted(120, 160)
+
+    def arrived():
+        client.send('/plain/camera_info', camera_info(120, 160), CameraInfo)
+        client.send('/plain/image_raw', image_cdr(image, STAMP_NS + 5, 'front_optical'))
+        return client.spin_until(lambda: bool(found), 0.3)
+    assert client.spin_until(arrived)
+    info = found[-1]
+    assert (info.height, info.width) == (120, 160)
+    assert info.header.frame_id == 'front_optical'
+    assert info.header.stamp.nanosec == (STAMP_NS + 5) % 10**9
+    assert list(info.k) == list(camera_info(120, 160).k)
+
+
+def test_camera_info_of_another_size_is_not_passed_on(client, node):
+    found = client.listen('/seg_node/tall/camera_info', CameraInfo)
+    _, image = painted(200, 120)
+
+    def complains(status):
+        client.send('/tall/camera_info', camera_info(480, 640), CameraInfo)
+        client.send('/tall/image_raw', image_cdr(image, 77))
+        return 'camera_info is for 640x480 but the images are 120x200' in status.message
+    client.diagnostics('tall', until=complains)
+    assert not found
+
+
+def test_nothing_costly_is_made_for_nobody(client, node):
+    """The compressed camera has subscribers everywhere; stage times prove the others do too."""
+    status = values(client.diagnostics('plain'))
+    assert {'stage_decode_ms', 'stage_preprocess_ms', 'stage_network_ms', 'stage_labels_ms',
+            'stage_products_ms', 'stage_publish_ms'} <= set(status)
+
+
+def test_output_size_taxonomy_and_drivable_classes(client, tmp_path):
+    """A mask for Autoware at another size, with other classes drivable."""
+    target = load_taxonomy('autoware16')
+    for output in ('mask', 'drivable', 'overlay'):
+        client.listen(f'/seg_node/small/{output}')
+    info = client.listen('/seg_node/small/camera_info', CameraInfo)
+    names = client.listen('/seg_node/small/label_info_json', String, LATCHED)
+    with NodeProcess(tmp_path, model=MODELS / 'palette_cityscapes19', cameras='[small]',
+                     output_width=80, output_height=60, taxonomy='autoware16',
+                     drivable_classes='[road, sidewalk]', max_age_s=3600.0):
+        labels, image = painted(120, 160, seed=6)
+        topics = [f'/seg_node/small/{output}' for output in ('mask', 'drivable', 'overlay')]
+        client.handshake('/small/image_raw', topics, image_cdr(image, 1))
+        for _ in range(5):
+            client.send('/small/camera_info', camera_info(120, 160), CameraInfo)
+            client.spin(0.1)
+        mask = client.exchange('/small/image_raw', image_cdr(image, 99), topics[0], 99)
+        small = labels[1::2, 1::2]
+        np.testing.assert_array_equal(pixels(mask), remap_lut(TABLE, target)[small])
+        assert client.spin_until(lambda: all(client.messages[topic] for topic in topics))
+        drivable = client.messages[topics[1]][-1]
+        np.testing.assert_array_equal(pixels(drivable) > 0, (small == 0) | (small == 1))
+        assert pixels(client.messages[topics[2]][-1], 3).shape == (60, 80, 3)
+        assert client.spin_until(lambda: bool(info)) and client.spin_until(lambda: bool(names))
+        assert (info[-1].height, info[-1].width) == (60, 80)
+        np.testing.assert_allclose(info[-1].k, [50, 0, 39.5, 0, 55, 29.5, 0, 0, 1])
+        np.testing.assert_allclose(info[-1].p[3], 2.5)
+        assert json.loads(names[-1].data)['taxonomy'] == 'autoware16'
+
+
+@pytest.mark.parametrize('model', ['palette_two_heads', 'palette_fp16', 'palette_softmax',
+                                   'palette_nhwc_uint8', 'palette_labels', 'palette_fixed'])
+def test_every_kind_of_model(client, tmp_path, model):
+    camera = f'with_{model}'
+    mask_topic, drivable_topic = f'/seg_node/{camera}/mask', f'/seg_node/{camera}/drivable'
+    client.listen(mask_topic)
+    client.listen(drivable_topic)
+    with NodeProcess(tmp_path, model=MODELS / model, cameras=f'[{camera}]', threads=1):
+        labels, image = painted(120, 160, seed=8)
+        client.handshake(f'/{camera}/image_raw', [mask_topic, drivable_topic],
+                         image_cdr(image, 1))
+        mask = client.exchange(f'/{camera}/image_raw', image_cdr(image, 88), mask_topic, 88)
+        np.testing.assert_array_equal(pixels(mask), labels)
+        assert client.spin_until(lambda: bool(client.messages[drivable_topic]))
+        drivable = pixels(client.messages[drivable_topic][-1])
+        road, terrain = TABLE.names.index('road'), TABLE.names.index('terrain')
+        truth = labels == road
+        if model == 'palette_two_heads':  # its drivable head takes terrain too
+            truth |= labels == terrain
+        np.testing.assert_array_equal(drivable, truth * np.uint8(255))
+
+
+def test_reliable_camera_with_reliable_subscription(client, tmp_path):
+    client.listen('/seg_node/sure/mask')
+    with NodeProcess(tmp_path, model=MODELS / 'palette_cityscapes19', cameras='[sure]',
+                     sure__reliable=True):
+        labels, image = painted(120, 160, seed=9)
+        client.handshake('/sure/image_raw', ['/seg_node/sure/mask'], image_cdr(image, 1))
+        mask = client.exchange('/sure/image_raw', image_cdr(image, 2), '/seg_node/sure/mask', 2)
+        np.testing.assert_array_equal(pixels(mask), labels)

@@ -1,0 +1,97 @@
+"""Reading every kind of network output; refusals included."""
+
+import numpy as np
+import pytest
+
+from seg_node import reference
+from seg_node.card import InputSpec, OutputSpec
+from seg_node.errors import FrameError
+from seg_node.geometry import fit, Size
+from seg_node.segmenter import read_head
+from seg_node.taxonomy import ClassTable, load_taxonomy
+
+SPEC = InputSpec('image', 'NCHW', 'rgb', 'float32', (0, 0, 0), (1, 1, 1), size=(32, 48))
+GEOMETRY = fit(SPEC, Size(77, 130))
+TABLE = load_taxonomy('camvid11')
+TWO = ClassTable('two', TABLE.classes[:2])
+
+
+def output(kind, layout='NCHW', classes=TABLE, **given):
+    return OutputSpec('out', kind, layout, 'labels', classes, **given)
+
+
+def scores(classes=11, seed=0):
+    return np.random.default_rng(seed).normal(size=(classes, 8, 12)).astype(np.float32)
+
+
+def truth(maps):
+    return reference.labels(maps, GEOMETRY.rows(8), GEOMETRY.columns(12))
+
+
+def test_logits_in_every_layout_and_precision():
+    maps = scores()
+    for values, spec in ((maps, output('logits')),
+                         (maps.transpose(1, 2, 0), output('logits', 'NHWC'))):
+        labels, sure = read_head(spec, values, GEOMETRY, True)
+        np.testing.assert_array_equal(labels, truth(maps))
+        assert sure.shape == labels.shape
+    half = maps.astype(np.float16)
+    labels, _ = read_head(output('logits'), half, GEOMETRY, True)
+    np.testing.assert_array_equal(labels, truth(half.astype(np.float32)))
+
+
+def test_probabilities_are_not_squashed_again():
+    maps = reference.softmax(scores())
+    labels, sure = read_head(output('probabilities'), maps, GEOMETRY, True)
+    np.testing.assert_array_equal(labels, truth(maps))
+    expected = reference.confidence(maps, labels, GEOMETRY.rows(8), GEOMETRY.columns(12))
+    np.testing.assert_array_equal(sure, expected)
+
+
+@pytest.mark.parametrize('dtype', [np.int64, np.int32, np.uint8])
+@pytest.mark.parametrize('layout', ['NHW', 'NCHW', 'NHWC'])
+def test_labels_by_nearest(dtype, layout):
+    ids = np.random.default_rng(0).integers(0, 11, (32, 48)).astype(dtype)
+    values = {'NHW': ids, 'NCHW': ids[None], 'NHWC': ids[..., None]}[layout]
+    labels, sure = read_head(output('labels', layout), values, GEOMETRY, True)
+    rows = np.floor((np.arange(77) + .5) * 32 / 77).astype(int)
+    columns = np.floor((np.arange(130) + .5) * 48 / 130).astype(int)
+    np.testing.assert_array_equal(labels, ids[rows[:, None], columns])
+    assert sure is None and labels.dtype == np.uint8
+
+
+@pytest.mark.parametrize('threshold', [0.2, 0.5, 0.9])
+@pytest.mark.parametrize('activation', ['raw', 'applied'])
+def test_sigmoid(threshold, activation):
+    raw = scores(1) * 3
+    p = 1 / (1 + np.exp(-raw.astype(np.float64)))
+    values = raw if activation == 'raw' else p.astype(np.float32)
+    spec = output('sigmoid', classes=TWO, activation=activation, threshold=threshold)
+    labels, sure = read_head(spec, values, GEOMETRY, True)
+    fine = reference.upsample(p, GEOMETRY.rows(8), GEOMETRY.columns(12))[0]
+    clear = np.abs(fine - threshold) > 1e-6
+    np.testing.assert_array_equal(labels[clear], (fine > threshold)[clear])
+    expected = np.where(labels == 1, fine, 1 - fine) * 255
+    assert np.abs(sure - expected).max() <= 1
+
+
+def test_large_raw_scores_do_not_overflow():
+    with np.errstate(all='raise', under='ignore'):
+        labels, _ = read_head(output('sigmoid', classes=TWO, activation='raw'),
+                              np.full((1, 8, 12), -3e4, np.float32), GEOMETRY, True)
+    assert not labels.any()
+
+
+@pytest.mark.parametrize('spec, values, reason, words', [
+    (output('labels', 'NHW'), np.full((8, 12), 11), 'class-id', 'from 11 to 11'),
+    (output('labels', 'NHW'), np.full((8, 12), -1), 'class-id', 'ends at 10'),
+    (output('probabilities'), scores() * 5, 'probabilities', 'if these are logits'),
+    (output('sigmoid', classes=TWO, activation='applied'), scores(1) * 5, 'probabilities', '0 to 1'),
+    (output('logits'), scores(12), 'channels', 'has 12 channels, but the card lists 11'),
+    (output('logits'), np.full((11, 8, 12), np.nan), 'logits', 'NaN'),
+    (output('probabilities'), np.full((11, 8, 12), np.nan), 'logits', 'NaN'),
+])
+def test_refusals(spec, values, reason, words):
+    with pytest.raises(FrameError, match=words) as refusal:
+        read_head(spec, values, GEOMETRY, True)
+    assert refusal.value.reason == reason
