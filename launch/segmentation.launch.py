@@ -11,16 +11,21 @@ else the node's default.
 import os
 
 from ament_index_python.packages import get_package_share_path
-from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
 from launch.conditions import IfCondition
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
+from launch import LaunchDescription
 from seg_node.ros.transport import profile_variables
 
 SHARE = get_package_share_path('seg_node')
 SWITCH = ['', 'true', 'false']
+# Arguments that stand for the node's parameters of the same name: texts, switches, and those that
+# each camera has.
+TEXTS = ('model', 'backend')
+SWITCHES = ('use_sim_time', 'autostart')
+OF_CAMERAS = ('image_topic', 'transport')
 # What a preset calls the outputs `~/<camera>/...`. With several cameras the camera's name comes
 # between, e.g. /segmentation/front/mask.
 PRESETS = {'': (), 'nav2': ('/segmentation', 'mask', 'confidence', 'label_info', 'overlay')}
@@ -97,7 +102,7 @@ def _node(context):
     """Return the node, with what the arguments say on top of the parameter file."""
     value = context.launch_configurations
     named = [name.strip() for name in value['cameras'].split(',') if name.strip()]
-    for_cameras = [name for name in ('image_topic', 'transport', 'preset') if value[name]]
+    for_cameras = [name for name in (*OF_CAMERAS, 'preset') if value[name]]
     if value['params_file'] and for_cameras and not named:
         raise ValueError(f'say with cameras:=... for which camera of params_file '
                          f'{" and ".join(for_cameras)} is meant')
@@ -105,11 +110,10 @@ def _node(context):
     if value['image_topic'] and len(cameras) > 1:
         raise ValueError('image_topic is for one camera: give the topics of several cameras in '
                          'params_file, as <camera>.image_topic')
-    overrides = {name: value[name] for name in ('model', 'backend') if value[name]}
-    overrides.update({name: value[name] == 'true' for name in ('use_sim_time', 'autostart')
-                      if value[name]})
+    overrides = {name: value[name] for name in TEXTS if value[name]}
+    overrides.update({name: value[name] == 'true' for name in SWITCHES if value[name]})
     overrides.update({f'{camera}.{name}': value[name] for camera in cameras
-                      for name in ('image_topic', 'transport') if value[name]})
+                      for name in OF_CAMERAS if value[name]})
     if named:
         overrides['cameras'] = named
     return [Node(

@@ -90,5 +90,6 @@ if ! "$folder/bin/python" -m pip install --disable-pip-version-check --prefer-bi
     exit 1
 fi
 for file; do
-    cksum <"$file" >"$(stamp_of "$file")"
+    stamp=$(stamp_of "$file")
+    cksum <"$file" >"$stamp"
 done

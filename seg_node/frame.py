@@ -48,6 +48,7 @@ class Wanted:
 
     confidence: bool = True
     drivable: bool = True
+    dynamic_mask: bool = False
     overlay: bool = False
     color_mask: bool = False
 

@@ -1,7 +1,7 @@
 """What is known about each camera's stream, and what to say about it in the diagnostics."""
 
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from threading import Lock
@@ -115,22 +115,24 @@ class CameraHealth:
             if latency_ms is not None:
                 self._latencies_ms.append(latency_ms)
 
-    def report(self, limits: Limits, topic_hint: str) -> Report:
+    def report(self, limits: Limits, topic_hint: Callable[[], str]) -> Report:
         """
         Judge the stream.
 
-        :param topic_hint: what is known about the topic's publishers, for a silent camera.
+        :param topic_hint: tells what is known about the topic's publishers; asked only about a
+            silent camera.
         """
         with self._lock:
             now = time.monotonic()
             level, message = self._judge(now, limits, topic_hint)
             return Report(level, message, self._values(now))
 
-    def _judge(self, now: float, limits: Limits, topic_hint: str) -> tuple[Level, str]:
+    def _judge(self, now: float, limits: Limits,
+               topic_hint: Callable[[], str]) -> tuple[Level, str]:
         silent_s = now - (self._arrivals[-1] if self._arrivals else self._started)
         if silent_s > limits.image_timeout_s:
             level = Level.STALE if self._arrivals else Level.ERROR
-            return level, f'no image on {self.topic} for {silent_s:.1f} s; {topic_hint}'
+            return level, f'no image on {self.topic} for {silent_s:.1f} s; {topic_hint()}'
         if not self._arrivals:
             return Level.OK, f'waiting for the first image on {self.topic}'
         if self._refused_in_a_row >= 10:

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from . import products
 from .errors import FrameError
 from .frame import Frame, Segmentation, StageClock, Wanted
 from .geometry import Geometry, Size
-from . import products
 from .segmenter import Segmenter
 from .taxonomy import ClassTable, remap_lut
 
@@ -21,6 +21,7 @@ class Products:
     :ivar mask: (H, W) uint8 class ids of the output taxonomy, 255 = unlabelled.
     :ivar confidence: (H, W) uint8, 255 = certain.
     :ivar drivable: (H, W) uint8, 255 = drivable, 0 = not.
+    :ivar dynamic_mask: (H, W) uint8, 255 = people, vehicles and the like, 0 = all else.
     :ivar overlay: (H, W, 3) uint8 BGR.
     :ivar color_mask: (H, W, 3) uint8 BGR.
     """
@@ -30,6 +31,7 @@ class Products:
     mask: np.ndarray
     confidence: np.ndarray | None
     drivable: np.ndarray | None
+    dynamic_mask: np.ndarray | None
     overlay: np.ndarray | None
     color_mask: np.ndarray | None
 
@@ -54,6 +56,7 @@ class Pipeline:
         self._output = output
         self._remap = None if self.classes == own else remap_lut(own, self.classes)
         self._drivable_lut = own.drivable_lut(drivable_classes)
+        self._dynamic_lut = own.dynamic_lut()
         self._head_decides = drivable_classes is None
         self._palette = self.classes.palette_bgr()
 
@@ -78,6 +81,8 @@ class Pipeline:
             frame, geometry, mask,
             confidence=segmentation.confidence if want.confidence else None,
             drivable=self._drivable(segmentation) if want.drivable else None,
+            dynamic_mask=(products.look_up(labels, self._dynamic_lut) if want.dynamic_mask
+                          else None),
             overlay=(products.overlay(frame.bgr, mask, self._palette, self.overlay_alpha,
                                       geometry) if want.overlay else None),
             color_mask=products.color_mask(mask, self._palette) if want.color_mask else None)

@@ -62,8 +62,8 @@ class Preprocessor:
         item[...] = border[:, None, None] if self._spec.layout == 'NCHW' else border
 
 
-def _word(dtype: str) -> type[np.unsignedinteger]:
-    return {1: np.uint8, 2: np.uint16, 4: np.uint32}[np.dtype(dtype).itemsize]
+def _word(dtype: str) -> np.dtype:
+    return np.dtype(f'u{np.dtype(dtype).itemsize}')
 
 
 def _resized(image: np.ndarray, size: Size) -> np.ndarray:

@@ -1,5 +1,7 @@
 """Runs the pipeline once before the first camera image, so that no frame pays for it."""
 
+from dataclasses import fields
+
 import numpy as np
 
 from .errors import BackendError, FrameError
@@ -21,7 +23,7 @@ def warm_up(pipeline: Pipeline) -> None:
     """
     noise = np.random.default_rng(0).integers(0, 256, _HEIGHT * _WIDTH * 3, np.uint8)
     message = ImageMessage(Header(0, 0, ''), _HEIGHT, _WIDTH, 'bgr8', False, _WIDTH * 3, noise)
-    wanted = Wanted(confidence=True, drivable=True, overlay=True, color_mask=True)
+    wanted = Wanted(*[True] * len(fields(Wanted)))
     for result in pipeline.process([Frame('', message)], [wanted], StageClock()):
         if isinstance(result, FrameError):
             raise BackendError(f'the model does not work on a test image: {result}')

@@ -209,6 +209,13 @@ def values(status: DiagnosticStatus) -> dict[str, str]:
     return {pair.key: pair.value for pair in status.values}
 
 
+def all_counted(status: DiagnosticStatus) -> bool:
+    """Return whether every received image is known to be segmented, dropped or refused."""
+    found = values(status)
+    return int(found['received']) == sum(int(found[key])
+                                         for key in ('segmented', 'dropped', 'refused'))
+
+
 def image_cdr(image: np.ndarray, stamp_ns: int, frame_id: str = 'cam', encoding: str = 'bgr8',
               **kwargs: object) -> bytes:
     """Return a sensor_msgs/Image as serialised bytes; size from the array."""
@@ -222,4 +229,5 @@ def compressed_cdr(data: bytes, stamp_ns: int, image_format: str) -> bytes:
     return wire.build_compressed_image(header, image_format, data)
 
 
-__all__ = ['Client', 'CompressedImage', 'NodeProcess', 'compressed_cdr', 'image_cdr', 'values']
+__all__ = ['Client', 'CompressedImage', 'NodeProcess', 'all_counted', 'compressed_cdr',
+           'image_cdr', 'values']

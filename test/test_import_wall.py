@@ -17,13 +17,13 @@ ROS_NAME = re.compile(r'(rclpy|rosbags|rosidl\w*|rmw\w*|launch|launch_ros|cv_bri
                       r'\w+_srvs|rcl_interfaces|builtin_interfaces)(\.|$)')
 
 # Refuses ROS while it imports what it is given, wherever in the import chain it would come in.
-PROBE = """
+PROBE = f"""
 import importlib, re, sys
 from importlib.abc import MetaPathFinder
 
 class Wall(MetaPathFinder):
     def find_spec(self, name, path=None, target=None):
-        if re.match({pattern!r}, name) or re.match(r'seg_node\\.(ros|tools)(\\.|$)', name):
+        if re.match({ROS_NAME.pattern!r}, name) or re.match(r'seg_node\\.(ros|tools)(\\.|$)', name):
             raise AssertionError('the core imports ' + name)
 
 sys.meta_path.insert(0, Wall())
@@ -32,7 +32,7 @@ for name in sys.argv[1:]:
         importlib.import_module(name)
     except AssertionError as error:
         sys.exit(f'{{name}}: {{error}}')
-""".format(pattern=ROS_NAME.pattern)
+"""
 
 
 def module_name(path):

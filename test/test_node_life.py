@@ -1,11 +1,13 @@
 """How the real node starts, reports, refuses and ends."""
 
 import hashlib
+import os
 from pathlib import Path
 import signal
+import struct
 import time
 
-from harness import Client, image_cdr, MODELS, NodeProcess, values
+from harness import all_counted, Client, image_cdr, MODELS, NodeProcess, values
 from hypothesis import given, settings, strategies as st
 from lifecycle_msgs.msg import Transition
 import numpy as np
@@ -21,6 +23,7 @@ from seg_node import wire
 
 PALETTE = MODELS / 'palette_cityscapes19'
 BLANK = np.zeros((120, 160, 3), np.uint8)
+SOAK_S = float(os.environ.get('SEG_NODE_SOAK_S', 8))
 OK, WARN, ERROR, STALE = (bytes([level]) for level in range(4))
 
 
@@ -221,10 +224,8 @@ def test_a_thousand_malformed_messages(client, tmp_path):
         client.spin(1.0)
         assert node.process.poll() is None, node.log
         assert not masks
-        found = values(client.diagnostics('fuzz'))
+        found = values(client.diagnostics('fuzz', until=all_counted))
         assert int(found['refused']) >= 500, found  # the rest was replaced by newer ones
-        assert int(found['received']) == (int(found['segmented']) + int(found['dropped'])
-                                          + int(found['refused'])), found
         assert 'Traceback' not in node.log
         client.exchange('/fuzz/image_raw', image_cdr(BLANK, 5), '/seg_node/fuzz/mask', 5)
 
@@ -286,39 +287,52 @@ def shared_memory(pid: object) -> set[Path]:
 
 
 def test_overload_drops_frames_and_keeps_latency_flat(client, tmp_path):
-    """A camera at several times the node's speed: the newest frames win."""
-    model = big_palette(tmp_path / 'big')
+    """A camera at three times the node's speed: the newest frames win, memory stays flat."""
     masks = client.listen('/seg_node/fast/mask')
-    with NodeProcess(tmp_path, model=model, cameras='[fast]', threads=1) as node:
+    with NodeProcess(tmp_path, model=big_palette(tmp_path / 'big'), cameras='[fast]',
+                     threads=1) as node:
         image = np.zeros((720, 1280, 3), np.uint8)
         client.handshake('/fast/image_raw', ['/seg_node/fast/mask'], image_cdr(image, 1))
-        found = values(client.diagnostics('fast'))
-        frame_s = float(found['processing_ms_p50']) / 1e3
-        already = int(found['received'])
-        memory = node.memory_mb()
-        latencies, sent = [], {}
-        end = time.monotonic() + 8
-        while time.monotonic() < end:
-            now_ns = time.time_ns()
-            client.send('/fast/image_raw', image_cdr(image, now_ns))
-            sent[now_ns] = time.monotonic()
-            limit = time.monotonic() + frame_s / 3
-            while time.monotonic() < limit:
-                client.executor.spin_once(timeout_sec=0.001)
-                latencies += [time.monotonic() - sent[mask.header.stamp_ns] for mask in masks
-                              if mask.header.stamp_ns in sent]
-                masks.clear()
-        client.spin(0.5)
-        found = values(client.diagnostics('fast'))
-        received = int(found['received']) - already
-        assert received >= 0.9 * len(sent), (received, len(sent))
-        assert int(found['dropped']) > 0.3 * received, found
-        assert int(found['received']) == (int(found['segmented']) + int(found['dropped'])
-                                          + int(found['refused'])), found
-        processing_s = float(found['processing_ms_p50']) / 1e3
-        assert np.median(latencies) < 2.5 * processing_s, (np.median(latencies), processing_s)
-        assert np.median(latencies[-20:]) < 2.5 * processing_s
-        assert node.memory_mb() < memory + 60
+        run_for(client, node, masks, 2.0, 0.1)  # until memory and times have settled
+        before = values(client.diagnostics('fast'))
+        period_s = sum(float(value) for key, value in before.items()
+                       if key.startswith('stage_')) / 1e3 / 3
+        memory_mb = node.memory_mb()
+        latencies_s, sent = run_for(client, node, masks, SOAK_S, period_s)
+        after = values(client.diagnostics('fast', until=all_counted))
+        counts = {key: int(after[key]) - int(before[key])
+                  for key in ('received', 'segmented', 'dropped', 'refused')}
+        frame_s = SOAK_S / counts['segmented']
+        figures = (f'{sent} sent, {counts}, {frame_s * 1e3:.1f} ms a frame; latency '
+                   f'p50 {np.percentile(latencies_s, 50) * 1e3:.1f} '
+                   f'p99 {np.percentile(latencies_s, 99) * 1e3:.1f} ms; memory '
+                   f'{memory_mb:.0f} -> {node.memory_mb():.0f} MB')
+        print(figures)
+        assert counts['received'] >= 0.95 * sent, figures
+        assert counts['dropped'] > 0.4 * counts['received'], figures
+        # A short run has too few frames for a p99 on a machine that others use, too.
+        percent = 99 if SOAK_S >= 60 else 90
+        assert np.percentile(latencies_s, percent) < 2.5 * frame_s, figures
+        assert node.memory_mb() < memory_mb + 30, figures
+
+
+def run_for(client, node, masks, seconds, period_s):
+    """Publish with a period; return the latencies of the answers, and how many were sent."""
+    image = np.zeros((720, 1280, 3), np.uint8)
+    cdr = bytearray(image_cdr(image, 0))
+    sent, latencies_s, start = {}, [], time.monotonic()
+    while time.monotonic() - start < seconds:
+        cdr[4:12] = struct.pack('<iI', 1000, len(sent))
+        stamp_ns = 1000 * 10**9 + len(sent)
+        sent[stamp_ns] = time.monotonic()
+        client.send('/fast/image_raw', bytes(cdr))
+        while time.monotonic() < start + len(sent) * period_s:
+            client.executor.spin_once(timeout_sec=0.001)
+            now = time.monotonic()
+            latencies_s += [now - sent[mask.header.stamp_ns] for mask in masks
+                            if mask.header.stamp_ns in sent]
+            masks.clear()
+    return latencies_s, len(sent)
 
 
 def big_palette(folder):

@@ -4,7 +4,15 @@ import json
 
 import cv2
 from harness import (
-    Client, compressed_cdr, CompressedImage, image_cdr, LATCHED, MODELS, NodeProcess, values,
+    all_counted,
+    Client,
+    compressed_cdr,
+    CompressedImage,
+    image_cdr,
+    LATCHED,
+    MODELS,
+    NodeProcess,
+    values,
 )
 import numpy as np
 import pytest
@@ -17,7 +25,7 @@ from seg_node.taxonomy import load_taxonomy, remap_lut
 TABLE = load_taxonomy('cityscapes19')
 PALETTE = TABLE.palette_bgr()
 STAMP_NS = 1_700_000_000_123_456_789
-OUTPUTS = ('mask', 'confidence', 'drivable', 'overlay', 'color_mask')
+OUTPUTS = ('mask', 'confidence', 'drivable', 'dynamic_mask', 'overlay', 'color_mask')
 
 
 def painted(height, width, seed=0, block=8):
@@ -96,6 +104,7 @@ def test_every_output_is_exact(client, node):
         assert message.encoding == wanted, output
     np.testing.assert_array_equal(pixels(got['mask']), labels)
     np.testing.assert_array_equal(pixels(got['drivable']), TABLE.drivable_lut()[labels])
+    np.testing.assert_array_equal(pixels(got['dynamic_mask']), (labels >= 11) * np.uint8(255))
     np.testing.assert_array_equal(pixels(got['color_mask'], 3), image)
     np.testing.assert_array_equal(pixels(got['overlay'], 3), image)  # half image, half colours
     sure = pixels(got['confidence']).astype(int)
@@ -163,9 +172,7 @@ def test_two_cameras_of_different_size_at_once(client, node):
             assert mask.header.frame_id == f'{camera}_optical'
             np.testing.assert_array_equal(pixels(mask), sent[camera, mask.header.stamp_ns])
     for camera in ('wide', 'tall'):
-        found = values(client.diagnostics(camera))
-        assert int(found['received']) == (int(found['segmented']) + int(found['dropped'])
-                                          + int(found['refused'])), found
+        client.diagnostics(camera, until=all_counted)
 
 
 def test_stamps_that_jump_back_are_survived(client, node):
@@ -192,7 +199,8 @@ def test_class_names_come_latched(client, node):
 def camera_info(height, width):
     info = CameraInfo(height=height, width=width, distortion_model='plumb_bob')
     info.k = [100.0, 0.0, width / 2 - .5, 0.0, 110.0, height / 2 - .5, 0.0, 0.0, 1.0]
-    info.p = [100.0, 0.0, width / 2 - .5, 5.0, 0.0, 110.0, height / 2 - .5, 0.0, 0.0, 0.0, 1.0, 0.0]
+    info.p = [100.0, 0.0, width / 2 - .5, 5.0, 0.0, 110.0, height / 2 - .5, 0.0, 0.0, 0.0, 1.0,
+              0.0]
     info.d = [-0.2, 0.1, 0.0, 0.0, 0.0]
     info.header.frame_id = 'another'
     return info

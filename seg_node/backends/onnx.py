@@ -11,7 +11,6 @@ from ..errors import BackendError, ConfigError
 
 _DEVICES = {'CPUExecutionProvider': 'cpu', 'CUDAExecutionProvider': 'cuda',
             'TensorrtExecutionProvider': 'cuda'}
-_DTYPES = {'float': 'float32', 'double': 'float64', 'float16': 'float16'}
 
 
 class OnnxBackend:
@@ -75,9 +74,4 @@ def _open(card: ModelCard, providers: list[str], threads: int) -> Any:
 
 
 def _infos(tensors: Any) -> list[TensorInfo]:
-    infos = []
-    for tensor in tensors:
-        element = tensor.type.removeprefix('tensor(').removesuffix(')')
-        dtype = _DTYPES.get(element, element)
-        infos.append(TensorInfo(tensor.name, tuple(tensor.shape), dtype))
-    return infos
+    return [TensorInfo.from_onnx(tensor.name, tensor.shape, tensor.type) for tensor in tensors]

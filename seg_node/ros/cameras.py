@@ -6,8 +6,13 @@ import time
 import numpy as np
 from rclpy.lifecycle import LifecycleNode, LifecyclePublisher
 from rclpy.qos import (
-    DurabilityPolicy, qos_check_compatible, QoSCompatibility, QoSProfile, ReliabilityPolicy,
+    DurabilityPolicy,
+    qos_check_compatible,
+    QoSCompatibility,
+    QoSProfile,
+    ReliabilityPolicy,
 )
+from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from .. import wire
@@ -24,8 +29,8 @@ from .parameters import CameraSettings
 _OUTPUT_QOS = QoSProfile(depth=2, reliability=ReliabilityPolicy.RELIABLE)
 _LATCHED_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE,
                           durability=DurabilityPolicy.TRANSIENT_LOCAL)
-_IMAGES = {'mask': 'mono8', 'confidence': 'mono8', 'drivable': 'mono8', 'overlay': 'bgr8',
-           'color_mask': 'bgr8'}
+_IMAGES = {'mask': 'mono8', 'confidence': 'mono8', 'drivable': 'mono8', 'dynamic_mask': 'mono8',
+           'overlay': 'bgr8', 'color_mask': 'bgr8'}
 
 
 class Camera:
@@ -44,7 +49,7 @@ class Camera:
         self._node = node
         self._classes = classes
         self._on_frame = on_frame
-        self._subscriptions: list = []
+        self._subscriptions: list[Subscription] = []
         self._camera_info: CameraInfo | None = None
         prefix = f'~/{settings.name}/'
         self._images: dict[str, LifecyclePublisher] = {
@@ -99,7 +104,8 @@ class Camera:
             image: np.ndarray | None = getattr(products, name)
             publisher = self._images[name]
             if image is not None and publisher.get_subscription_count() > 0:
-                publisher.publish(wire.build_image(header, *image.shape[:2], encoding, image))
+                height, width = image.shape[:2]
+                publisher.publish(wire.build_image(header, height, width, encoding, image))
         if self._info_publisher.get_subscription_count() > 0:
             self._publish_camera_info(header, products.geometry)
 

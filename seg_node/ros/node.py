@@ -38,8 +38,8 @@ class SegNode(LifecycleNode):
     :param transport: what the process did about the transport, for the diagnostics.
     """
 
-    def __init__(self, transport: str = '', **kwargs) -> None:
-        super().__init__('seg_node', **kwargs)
+    def __init__(self, transport: str = '') -> None:
+        super().__init__('seg_node')
         self._transport = transport
         self._problems = parameters.declare(self)
         self.add_on_set_parameters_callback(self._on_set_parameters)
@@ -52,8 +52,8 @@ class SegNode(LifecycleNode):
         self._failed = Event()  # set when the inference thread has ended by an error
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
         # A steady clock: under use_sim_time a paused bag must not silence the diagnostics.
-        self._timer = self.create_timer(self.get_parameter('diagnostics_period_s').value,
-                                        self._report, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self._timer = self.create_timer(self._period_ns() / 1e9, self._report,
+                                        clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     # Lifecycle
 
@@ -73,6 +73,7 @@ class SegNode(LifecycleNode):
             self._release()
             return _FAILURE
         self._error = ''
+        self._timer.timer_period_ns = self._period_ns()
         return super().on_configure(state)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -125,8 +126,8 @@ class SegNode(LifecycleNode):
                                 threads=settings.threads)
         segmenter = CpuSegmenter(card, backend)
         published = load_taxonomy(settings.taxonomy) if settings.taxonomy else None
-        pipeline = Pipeline(segmenter, card.main_output.classes, published, settings.drivable_classes,
-                            settings.output)
+        pipeline = Pipeline(segmenter, card.main_output.classes, published,
+                            settings.drivable_classes, settings.output)
         pipeline.overlay_alpha = self.get_parameter('overlay_alpha').value
         warm_up(pipeline)
         self.get_logger().info(f'model {card.name} on {segmenter.description}, ready in '
@@ -210,11 +211,14 @@ class SegNode(LifecycleNode):
         hardware = self._pipeline.segmenter.device if self._pipeline else ''
         message.status = [status(self, 'node', hardware, self._node_report())]
         for name, camera in self._cameras.items():
-            report = (camera.health.report(self._limits(), camera.topic_hint())
+            report = (camera.health.report(self._limits(), camera.topic_hint)
                       if self._worker is not None
                       else Report(Level.OK, 'inactive', {'topic': camera.health.topic}))
             message.status.append(status(self, name, hardware, report))
         self._diagnostics.publish(message)
+
+    def _period_ns(self) -> int:
+        return round(self.get_parameter('diagnostics_period_s').value * 1e9)
 
     def _limits(self) -> Limits:
         values = {name: self.get_parameter(name).value

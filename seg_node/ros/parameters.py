@@ -66,14 +66,14 @@ NODE = (
               'as far as the model allows.', 1, 64),
     Parameter('cameras', ['camera'], 'Names of the cameras. Each has parameters '
               '`<camera>.…` (below) and topics `~/<camera>/…`.'),
-    Parameter('output_width', 0, 'Width of the masks in pixels (nearest); 0 = the camera\'s.',
+    Parameter('output_width', 0, "Width of the masks in pixels (nearest); 0 = the camera's.",
               0, 16384),
-    Parameter('output_height', 0, 'Height of the masks in pixels (nearest); 0 = the camera\'s.',
+    Parameter('output_height', 0, "Height of the masks in pixels (nearest); 0 = the camera's.",
               0, 16384),
     Parameter('taxonomy', '', 'Class table to publish in, e.g. autoware16; empty = the '
-              'model\'s own.'),
-    Parameter('drivable_classes', [''], 'Names of the model\'s classes that are drivable; '
-              'empty = as the class table (or the model\'s drivable head) says.'),
+              "model's own."),
+    Parameter('drivable_classes', [''], "Names of the model's classes that are drivable; "
+              "empty = as the class table (or the model's drivable head) says."),
     Parameter('overlay_alpha', 0.5, 'Weight of the class colours in the overlay.', 0.0, 1.0,
               dynamic=True),
     Parameter('image_timeout_s', 3.0, 'A camera silent for longer is reported as stale.',
@@ -235,7 +235,7 @@ def _output(node: Node) -> Size | None:
     size = Size(_value(node, 'output_height'), _value(node, 'output_width'))
     if (size.height == 0) != (size.width == 0):
         raise ConfigError(f'parameters output_width and output_height are {size.width} and '
-                          f'{size.height}: set both, or neither (0: the camera\'s size)')
+                          f"{size.height}: set both, or neither (0: the camera's size)")
     return size if size.height else None
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .camvid import BUILDING, FENCE, TREE
-from .canvas import Canvas
+from .canvas import Canvas, Polygons
 from .foliage import paint_hedge
 from .noise import fractal, jitter, tinted, to_bytes
 from .plan import KERB_M
@@ -18,7 +18,7 @@ _HEIGHTS = {'hedge': (1.1, 2.0), 'boards': (1.2, 1.8), 'picket': (0.9, 1.15),
 _THICKNESS = {'hedge': 0.7, 'boards': 0.06, 'picket': 0.05, 'railings': 0.05, 'wall': 0.25}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class BoundaryKind:
     """
     A make of boundary, used along one plot.
@@ -39,7 +39,7 @@ class BoundaryKind:
         return {'hedge': TREE, 'wall': BUILDING}.get(self.kind, FENCE)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Boundary:
     """
     One straight piece of a boundary.
@@ -57,7 +57,11 @@ class Boundary:
         turn = (b[0] - a[0]) * (c[1] - b[1]) - (b[1] - a[1]) * (c[0] - b[0])
         return self.corners if turn > 0 else self.corners[::-1]
 
-    def draw(self, canvas: Canvas) -> None:
+    @property
+    def mesh(self) -> None:
+        """Nothing; it is drawn with textures."""
+
+    def paint(self, canvas: Canvas) -> None:
         """Draw its top (where thick), its ends and its face."""
         height = self.kind.height
         low = np.column_stack([self.corners, np.full(4, KERB_M)])
@@ -82,7 +86,7 @@ class Boundary:
         """Fill one plain face."""
         gain = canvas.light.gain(normal) * shade
         colour = np.append(np.array(self.kind.top) * gain, self.kind.label)
-        canvas.polygons(canvas.pose.to_camera(corners)[None], colour[None])
+        canvas.fill(Polygons(canvas.pose.to_camera(corners)[None], colour[None]))
 
 
 def _outward(along: np.ndarray, away: np.ndarray) -> np.ndarray:

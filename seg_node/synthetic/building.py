@@ -7,7 +7,7 @@ import numpy as np
 from .camvid import BUILDING, SIGN
 from .canvas import Canvas
 from .facade import draw_skin, paint_front, paint_roof, paint_side
-from .mesh import Mesh, MeshBuilder
+from .mesh import fan, Mesh, MeshBuilder
 from .noise import jitter
 from .plan import KERB_M
 from .texture import Texture
@@ -15,7 +15,7 @@ from .texture import Texture
 _UP = np.array([0.0, 0.0, 1.0])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Panel:
     """
     One textured parallelogram of a building.
@@ -33,7 +33,7 @@ class Panel:
     normal: np.ndarray
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Building:
     """
     A building on the ground.
@@ -41,23 +41,22 @@ class Building:
     :ivar footprint: (4, 2) world corners, counter-clockwise.
     :ivar walls: textured walls; drawn first.
     :ivar roofs: textured roof slopes; drawn after the walls.
-    :ivar details: gables, chimneys, parapets, hanging signs; drawn last.
+    :ivar mesh: gables, chimneys, parapets, hanging signs; drawn last.
     """
 
     footprint: np.ndarray
     height: float
     walls: tuple[Panel, ...]
     roofs: tuple[Panel, ...]
-    details: Mesh | None
+    mesh: Mesh
+    sunlit: float = 1.0
 
-    def draw(self, canvas: Canvas) -> None:
-        """Draw it; what it hides of itself is left out or painted over."""
+    def paint(self, canvas: Canvas) -> None:
+        """Draw walls and roofs that look at the camera."""
         for panel in (*self.walls, *self.roofs):
             if (panel.origin - canvas.pose.centre) @ panel.normal < 0:
                 gain = canvas.light.gain(panel.normal)
                 canvas.plane(panel.texture, panel.origin, panel.right, panel.down, gain, BUILDING)
-        if self.details is not None:
-            canvas.mesh(self.details)
 
 
 def _panel(texture: Texture, top_left: np.ndarray, top_right: np.ndarray,
@@ -113,7 +112,8 @@ def _parapet(details: MeshBuilder, eaves: np.ndarray, colour: tuple[float, float
     """Add the upstand around a flat roof."""
     coping = (colour[0] * 0.85, colour[1] * 0.85, colour[2] * 0.85)
     for a, b in ((eaves[0], eaves[1]), (eaves[1], eaves[2]), (eaves[3], eaves[0])):
-        details.plate(np.stack([a, b, b + 0.5 * _UP, a + 0.5 * _UP]), coping)
+        details.add(np.stack([a, b, b + 0.5 * _UP, a + 0.5 * _UP]), fan(4), coping,
+                    inside=eaves.mean(axis=0))
 
 
 def _pitched(rng: np.random.Generator, details: MeshBuilder, eaves: np.ndarray, rise: float,
@@ -128,12 +128,12 @@ def _pitched(rng: np.random.Generator, details: MeshBuilder, eaves: np.ndarray, 
     front = _panel(texture, middle[0], middle[1], eaves[0] + overhang - middle[0])
     back = _panel(texture, middle[1], middle[0], eaves[2] - middle[1])
     gable = (colour[0] * 0.96, colour[1] * 0.96, colour[2] * 0.96)
-    details.plate(np.stack([eaves[1], eaves[2], middle[1]]), gable)
-    details.plate(np.stack([eaves[3], eaves[0], middle[0]]), gable)
+    for corners in ([eaves[1], eaves[2], middle[1]], [eaves[3], eaves[0], middle[0]]):
+        details.add(np.stack(corners), fan(3), gable, inside=eaves.mean(axis=0))
     # The gutter along the eaves.
     edge = eaves[:2] + overhang
-    details.plate(np.stack([edge[0], edge[1], edge[1] - 0.12 * _UP, edge[0] - 0.12 * _UP]),
-                  (60.0, 60.0, 62.0))
+    details.add(np.stack([edge[0], edge[1], edge[1] - 0.12 * _UP, edge[0] - 0.12 * _UP]), fan(4),
+                (60.0, 60.0, 62.0), inside=eaves.mean(axis=0))
     return front, back
 
 

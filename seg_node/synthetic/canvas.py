@@ -1,5 +1,8 @@
 """Draws polygons, meshes and textured planes on the pinhole canvas, nearest last."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 
@@ -14,6 +17,50 @@ _FAR_PX = 20000.0
 _DEPTH_STEP = 1.7
 
 
+@dataclass(frozen=True, eq=False)
+class Polygons:
+    """
+    Convex polygons ready to be filled.
+
+    :ivar outlines: (k, 2) int32 fixed-point pixels each.
+    :ivar fills: BGR and class id each.
+    """
+
+    outlines: list[np.ndarray]
+    fills: list[list[int]]
+
+
+class _Faces:
+    """The faces of many meshes that look at the camera; by mesh, then the farthest first."""
+
+    def __init__(self, meshes: Sequence[tuple[Mesh, float]], pose: Pose) -> None:
+        parts = [mesh for mesh, _ in meshes]
+        counts = [len(mesh.faces) for mesh in parts]
+        owner = np.repeat(np.arange(len(parts)), counts)
+        first = np.cumsum([0, *(len(mesh.vertices) for mesh in parts)])[:-1]
+        centres = np.concatenate([mesh.centres for mesh in parts])
+        normals = np.concatenate([mesh.normals for mesh in parts])
+        away = centres - pose.centre
+        facing = (away * normals).sum(axis=1)
+        keep = np.flatnonzero((facing < 0) | np.concatenate([m.two_sided for m in parts]))
+        distance = np.sqrt((away[keep] ** 2).sum(axis=1))
+        bias = np.concatenate([mesh.bias_m for mesh in parts])[keep]
+        order = np.lexsort((bias - distance, owner[keep]))
+        keep, self.distance = keep[order], distance[order]
+        self.owner = owner[keep]
+        self.ray = away[keep] / self.distance[:, None]
+        self.normals = np.where(facing[keep, None] > 0, -normals[keep], normals[keep])
+        self.sunlit = np.array([sunlit for _, sunlit in meshes])[self.owner]
+        self.colours = np.concatenate([mesh.colours for mesh in parts])[keep]
+        self.gloss = np.concatenate([mesh.gloss for mesh in parts])[keep]
+        self.glow = np.concatenate([mesh.glow for mesh in parts])[keep]
+        self.labels = np.concatenate([mesh.labels for mesh in parts])[keep]
+        # Vertices stay shared, so neighbouring faces meet in exactly the same pixels.
+        self.vertices = np.concatenate([mesh.vertices for mesh in parts])
+        self.corners = np.concatenate([mesh.faces for mesh in parts])[keep]
+        self.corners = self.corners + first[self.owner][:, None]
+
+
 class Canvas:
     """
     One frame's drawing: colours and labels in one image, so that their edges coincide.
@@ -25,59 +72,66 @@ class Canvas:
         self.view, self.pose, self.light = view, pose, light
         self.pixels = np.empty((*view.size, 4), np.uint8)
 
-    def mesh(self, mesh: Mesh, sunlit: float = 1.0) -> None:
-        """Draw a mesh whose vertices are in the world; sunlit is 0 in shadow, 1 in the sun."""
-        corners = mesh.vertices[mesh.faces]
-        away = corners.mean(axis=1) - self.pose.centre
-        facing = (away * mesh.normals).sum(axis=1)
-        keep = np.flatnonzero((facing < 0) | mesh.two_sided)
-        away, normals = away[keep], mesh.normals[keep]
-        normals = np.where(facing[keep, None] > 0, -normals, normals)
-        distance = np.linalg.norm(away, axis=1)
-        order = np.argsort(-(distance - mesh.bias_m[keep]), kind='stable')
-        keep, normals, away = keep[order], normals[order], away[order]
-        distance = distance[order]
-        colours = self._shade(mesh, keep, normals, away / distance[:, None], sunlit)
-        haze = self.light.haze(distance)[:, None]
-        colours = colours * (1 - haze) + self.light.horizon * haze
-        fills = np.concatenate([colours, mesh.labels[keep, None]], axis=1)
-        # From the vertices, not the corners: neighbours then share exactly the same pixels.
-        self.polygons(self.pose.to_camera(mesh.vertices)[mesh.faces[keep]], fills)
-
-    def _shade(self, mesh: Mesh, keep: np.ndarray, normals: np.ndarray, ray: np.ndarray,
-               sunlit: float) -> np.ndarray:
-        """Return (n, 3) BGR colours: own colour in its light, plus what it mirrors."""
-        gain = self.light.gain(normals, sunlit)
-        gain = np.where(mesh.glow[keep, None] > 0, 1.0, gain)
-        mirror = ray - 2 * (ray * normals).sum(axis=1, keepdims=True) * normals
-        sky = np.clip((mirror[:, 2:] + 0.05) / 0.45, 0, 1)
-        ground = self.light.ambient ** 0.45 * 70.0
-        mirrored = ground * (1 - sky) + self.light.horizon * sky
-        gloss = mesh.gloss[keep, None]
-        # Glossier where the sight line grazes the surface (Fresnel).
-        grazing = 1 - np.abs((ray * normals).sum(axis=1, keepdims=True))
-        gloss = gloss * (0.35 + 0.65 * grazing ** 2)
-        return mesh.colours[keep] * gain * (1 - 0.5 * gloss) + mirrored * gloss
-
-    def polygons(self, corners: np.ndarray, fills: np.ndarray) -> None:
+    def prepare(self, meshes: Sequence[tuple[Mesh, float]]) -> 'list[Polygons]':
         """
-        Fill convex polygons in the given order.
+        Shade and project meshes, all at once because that is much faster than one by one.
+
+        :param meshes: meshes whose vertices are in the world, each with how much sun reaches it.
+        :return: the polygons of each mesh that look at the camera, the nearest last.
+        """
+        faces = _Faces(meshes, self.pose)
+        colours = self._shade(faces)
+        haze = self.light.haze(faces.distance)[:, None]
+        colours = colours * (1 - haze) + self.light.horizon * haze
+        fills = np.concatenate([colours, faces.labels[:, None]], axis=1)
+        points = self.pose.to_camera(faces.vertices)
+        return self.polygons(points[faces.corners], fills, faces.owner, len(meshes))
+
+    def _shade(self, faces: '_Faces') -> np.ndarray:
+        """Return (n, 3) BGR colours: own colour in its light, plus what it mirrors."""
+        gain = self.light.gain(faces.normals, faces.sunlit)
+        gain = np.where(faces.glow[:, None] > 0, 1.0, gain)
+        facing = (faces.ray * faces.normals).sum(axis=1, keepdims=True)
+        mirror_up = faces.ray[:, 2:] - 2 * facing * faces.normals[:, 2:]
+        sky = np.clip((mirror_up - 0.02) / 0.5, 0, 1)
+        ground = self.light.ambient ** 0.45 * 62.0
+        mirrored = ground * (1 - sky) + self.light.horizon * sky
+        # Glossier where the sight line grazes the surface (Fresnel).
+        gloss = faces.gloss[:, None] * (0.3 + 0.7 * (1 - np.abs(facing)) ** 2)
+        return np.asarray(faces.colours * gain * (1 - 0.5 * gloss) + mirrored * gloss)
+
+    def polygons(self, corners: np.ndarray, fills: np.ndarray, owner: np.ndarray,
+                 owners: int) -> list[Polygons]:
+        """
+        Cut, project and sort out polygons that are outside the canvas.
 
         :param corners: (n, k, 3) in optical axes; parts nearer than NEAR_M are cut off.
         :param fills: (n, 4) BGR and class id.
+        :param owner: (n,) ascending: which of the results each polygon belongs to.
         """
         depth = corners[..., 2]
         whole = (depth > NEAR_M).all(axis=1)
-        part = ~whole & (depth > NEAR_M).any(axis=1)
-        safe = np.where(whole[:, None, None], corners, 1.0)
-        points = _fixed(self.view.project(safe))
-        colours = np.clip(fills + 0.5, 0, 255).astype(np.uint8).tolist()
-        for index in np.flatnonzero(whole | part).tolist():
-            outline = points[index] if whole[index] else self._clipped(corners[index])
-            cv2.fillConvexPoly(self.pixels, outline, colours[index], cv2.LINE_8, _SHIFT)
+        cut = ~whole & (depth > NEAR_M).any(axis=1)
+        points = _fixed(self.view.project(np.where(whole[:, None, None], corners, 1.0)))
+        keep = np.flatnonzero(cut | (whole & self._inside(points)))
+        outlines = list(points[keep])
+        for place in np.flatnonzero(cut[keep]).tolist():
+            outlines[place] = _fixed(self.view.project(clip_near(corners[keep[place]])))
+        colours = np.clip(fills[keep] + 0.5, 0, 255).astype(np.uint8).tolist()
+        edges = np.searchsorted(owner[keep], np.arange(owners + 1)).tolist()
+        return [Polygons(outlines[start:stop], colours[start:stop])
+                for start, stop in zip(edges[:-1], edges[1:], strict=True)]
 
-    def _clipped(self, corners: np.ndarray) -> np.ndarray:
-        return _fixed(self.view.project(clip_near(corners)))
+    def fill(self, polygons: Polygons) -> None:
+        """Fill polygons in their order."""
+        for outline, colour in zip(polygons.outlines, polygons.fills, strict=True):
+            cv2.fillConvexPoly(self.pixels, outline, colour, cv2.LINE_8, _SHIFT)
+
+    def _inside(self, points: np.ndarray) -> np.ndarray:
+        """Return (n,) bool: whether polygons (n, k, 2) of fixed-point pixels meet the canvas."""
+        low, high = points.min(axis=1), points.max(axis=1)
+        limit = (np.array(self.view.size[::-1]) << _SHIFT)
+        return (high > -1 << _SHIFT).all(axis=1) & (low < limit).all(axis=1)
 
     def outline_mask(self, corners: np.ndarray, mask: np.ndarray) -> None:
         """Set mask (canvas-sized uint8) to 255 inside a polygon (k, 3) in optical axes."""
@@ -100,6 +154,10 @@ class Canvas:
         o, u, v = self.pose.to_camera(origin), turn @ right, turn @ down
         near = o[2] + min(0.0, v[2])
         start, end = _in_front(near, u[2])
+        if not self._may_show(o, u, v):
+            return
+        if texture.size[1] * self.view.focal[0] < _SMALL_PX * max(o[2], 1.0):
+            pass
         while end - start > 1e-6:
             depth = near + start * u[2]
             if u[2] > 0:

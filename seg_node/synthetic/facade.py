@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from .noise import fractal, jitter, tinted, to_bytes
+from .noise import cutting, jitter, tinted, to_bytes
 from .shopfront import paint_shop
 
 TEXEL_M = 0.02
@@ -84,14 +84,15 @@ def draw_skin(rng: np.random.Generator) -> Skin:
 
 def _material(rng: np.random.Generator, shape: tuple[int, int], skin: Skin) -> np.ndarray:
     """Return (h, w, 3) uint8 of a bare wall, with dirt and weather on it."""
-    stains = fractal(rng, shape, [(160, 60), (60, 20), (20, 8), 3], falloff=0.75)
-    wall = tinted(skin.colour, stains, 0.055)
+    stains = cutting(rng, shape, ((160, 60), (60, 20), (20, 8), 3), falloff=0.75)
+    wall = tinted(skin.colour, stains, 0.03 if skin.kind == 'render' else 0.05)
     if skin.kind != 'render':
         course, length = ((4, 11) if skin.kind == 'brick' else (15, 34))
         row, column = np.arange(shape[0]) // course, np.arange(shape[1])
         index = (column[None, :] + (row % 2 * (length // 2))[:, None]) // length
         each = rng.standard_normal((row[-1] + 1, index.max() + 1), dtype=np.float32)
-        wall *= (1 + 0.10 * each[row[:, None], index])[..., None]
+        spread = 0.085 if skin.kind == 'brick' else 0.05
+        wall *= (1 + spread * each[row[:, None], index])[..., None]
         joint = (np.arange(shape[0]) % course == 0)[:, None] | (
             (column[None, :] + (row % 2 * (length // 2))[:, None]) % length == 0)
         mortar = np.array((150, 158, 162), np.float32) * (0.4 + 0.6 * skin.colour[1] / 160)
@@ -115,11 +116,16 @@ def _window(wall: Wall, rng: np.random.Generator, skin: Skin, x0: float, y0: flo
     panes_x, panes_y = {'sash': (1, 2), 'georgian': (3, 4), 'casement': (2, 1),
                         'wide': (3, 1)}[style]
     bar = 0.06 if style != 'georgian' else 0.04
-    step_x, step_y = (x1 - x0 - bar) / panes_x, (y1 - y0 - bar) / panes_y
-    for i in range(panes_x):
-        for j in range(panes_y):
-            left, low = x0 + bar + i * step_x, y0 + bar + j * step_y
-            wall.glass(rng, left, low, left + step_x - bar, low + step_y - bar)
+    step_x, step_y = (x1 - x0) / panes_x, (y1 - y0) / panes_y
+    # Sashes hang in two planes and mirror differently; smaller panes lie in one.
+    sashes = 2 if style == 'sash' else 1
+    for j in range(sashes):
+        low = y0 + j * (y1 - y0) / sashes
+        wall.glass(rng, x0 + bar, low + bar, x1 - bar, low + (y1 - y0) / sashes - bar)
+    for i in range(1, panes_x):
+        wall.box(x0 + i * step_x - bar / 2, y0, x0 + i * step_x + bar / 2, y1, skin.frame)
+    for j in range(1, panes_y):
+        wall.box(x0, y0 + j * step_y - bar / 2, x1, y0 + j * step_y + bar / 2, skin.frame)
     wall.shade(x0, y1 - 0.14, x1, y1, 0.45)
     wall.shade(x0, y0, x0 + 0.06, y1, 0.6)
 
@@ -221,7 +227,7 @@ def paint_roof(rng: np.random.Generator, width: float, slope: float) -> np.ndarr
     """Return (h, w, 3) uint8 BGR: slates or tiles, rows along the width."""
     shape = (max(8, round(slope / 0.05)), max(8, round(width / 0.05)))
     base = ((72, 66, 62), (60, 66, 92), (66, 74, 84))[int(rng.choice(3, p=(0.55, 0.25, 0.2)))]
-    roof = tinted(jitter(rng, base, 0.12), fractal(rng, shape, [(30, 30), (8, 10), 2]), 0.07)
+    roof = tinted(jitter(rng, base, 0.12), cutting(rng, shape, ((30, 30), (8, 10), 2)), 0.07)
     row, column = np.arange(shape[0]) // 5, np.arange(shape[1])
     index = (column[None, :] + (row % 2 * 3)[:, None]) // 6
     each = rng.standard_normal((row[-1] + 1, index.max() + 1), dtype=np.float32)

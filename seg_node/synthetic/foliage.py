@@ -15,7 +15,7 @@ _LEAVES = ((44, 92, 74), (40, 78, 62), (52, 104, 92), (46, 84, 50), (50, 82, 86)
            (48, 70, 54))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TreeKind:
     """
     One picture of a tree, used by many.
@@ -28,7 +28,7 @@ class TreeKind:
     width: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Tree:
     """A tree: its picture turned to the camera at the trunk's place (3,), height in metres."""
 
@@ -43,7 +43,11 @@ class Tree:
         square = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * 0.2
         return self.foot[:2] + square
 
-    def draw(self, canvas: Canvas) -> None:
+    @property
+    def mesh(self) -> None:
+        """Nothing; it is a picture."""
+
+    def paint(self, canvas: Canvas) -> None:
         """Draw the picture upright, square to the line of sight on the ground."""
         away = self.foot[:2] - canvas.pose.centre[:2]
         distance = np.linalg.norm(away)

@@ -5,7 +5,7 @@ import numpy as np
 
 from .camvid import PAVEMENT, ROAD, TREE
 from .canvas import Canvas, clip_near
-from .ground_atlas import ACROSS_M, ALONG_M, HALF_WIDTH_M, GroundAtlas
+from .ground_atlas import ACROSS_M, ALONG_M, GroundAtlas, HALF_WIDTH_M
 from .plan import KERB_M, Plan
 from .road import Road
 from .texture import Texture

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from .ground_marks import ASPHALT, GRASS, IRON, KERB, PATCH, SLABS, TAR, WHITE, YELLOW, paint_marks
+from .ground_marks import ASPHALT, GRASS, IRON, KERB, paint_marks, PATCH, SLABS, TAR, WHITE, YELLOW
 from .light import Light
 from .noise import fractal, jitter, to_bytes
 from .plan import Plan

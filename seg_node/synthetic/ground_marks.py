@@ -2,10 +2,9 @@
 
 from collections.abc import Callable
 
-import cv2
 import numpy as np
 
-from .plan import LANE_M, SIDES, Plan, SideStreet
+from .plan import LANE_M, Plan, SIDES, SideStreet
 
 GRASS, SLABS, ASPHALT, KERB, WHITE, YELLOW, PATCH, IRON, TAR = range(9)
 _LINE_M = 0.12

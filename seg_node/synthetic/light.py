@@ -7,7 +7,7 @@ import numpy as np
 _GAMMA = 1 / 2.2
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Light:
     """
     The light of one drive.

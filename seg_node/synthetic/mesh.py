@@ -1,6 +1,6 @@
 """Polygon meshes: a builder for boxes, tubes, discs and lofts, and moving them about."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -8,7 +8,7 @@ import numpy as np
 Colour = tuple[float, float, float]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Mesh:
     """
     Flat-coloured quadrilaterals (a triangle repeats its last corner).
@@ -33,24 +33,26 @@ class Mesh:
     two_sided: np.ndarray
 
     @cached_property
-    def radius_m(self) -> float:
-        """Greatest distance of a vertex from the mesh's origin, metres."""
-        return float(np.linalg.norm(self.vertices, axis=1).max())
-
-    @cached_property
     def normals(self) -> np.ndarray:
         """(F, 3) float64 unit normals."""
-        corner = self.vertices[self.faces]
-        normal = np.cross(corner[:, 2] - corner[:, 0], corner[:, 3] - corner[:, 1])
-        flat = np.linalg.norm(normal, axis=1, keepdims=True)
-        return normal / np.maximum(flat, 1e-12)
+        normal = _face_normals(self.vertices[self.faces])
+        length = np.sqrt((normal * normal).sum(axis=1, keepdims=True))
+        return np.asarray(normal / np.maximum(length, 1e-12))
+
+    @cached_property
+    def centres(self) -> np.ndarray:
+        """(F, 3) float64 middles of the faces."""
+        return np.asarray(self.vertices[self.faces].mean(axis=1))
 
     def placed(self, yaw: float, position: np.ndarray) -> 'Mesh':
         """Return the mesh turned about z by yaw (radians) and moved to position (3,)."""
         turn = np.array([[np.cos(yaw), -np.sin(yaw), 0], [np.sin(yaw), np.cos(yaw), 0],
                          [0, 0, 1.0]])
-        return Mesh(self.vertices @ turn.T + position, self.faces, self.colours, self.gloss,
-                    self.glow, self.labels, self.bias_m, self.two_sided)
+        moved = replace(self, vertices=self.vertices @ turn.T + position)
+        # What the cached properties would work out again.
+        moved.__dict__['normals'] = self.normals @ turn.T
+        moved.__dict__['centres'] = self.centres @ turn.T + position
+        return moved
 
 
 class MeshBuilder:
@@ -76,7 +78,7 @@ class MeshBuilder:
         faces = np.asarray(faces, int).reshape(-1, 4)
         if inside is not None:
             corner = vertices[faces]
-            normal = np.cross(corner[:, 2] - corner[:, 0], corner[:, 3] - corner[:, 1])
+            normal = _face_normals(corner)
             inward = ((corner.mean(axis=1) - inside) * normal).sum(axis=1) < 0
             faces = np.where(inward[:, None], faces[:, ::-1], faces)
         looks = np.empty((len(faces), 8))
@@ -129,7 +131,7 @@ class MeshBuilder:
         # Each band is turned on its own middle, so bent skins come out right as well.
         middle = (rings[:-1].mean(axis=1) + rings[1:].mean(axis=1)) / 2
         corner = vertices[faces]
-        normal = np.cross(corner[:, 2] - corner[:, 0], corner[:, 3] - corner[:, 1])
+        normal = _face_normals(corner)
         away = corner.mean(axis=1) - np.repeat(middle, sides, axis=0)
         inward = (away * normal).sum(axis=1) < 0
         faces = np.where(inward[:, None], faces[:, ::-1], faces)
@@ -145,6 +147,14 @@ class MeshBuilder:
         return Mesh(np.concatenate(self._vertices), np.concatenate(self._faces), looks[:, :3],
                     looks[:, 3], looks[:, 4], looks[:, 5].astype(np.uint8), looks[:, 6],
                     looks[:, 7] > 0)
+
+
+def _face_normals(corners: np.ndarray) -> np.ndarray:
+    """Return (F, 3) outward normals (not unit) of faces (F, 4, 3)."""
+    # Written out: numpy's cross costs more than all else here.
+    a, b = (corners[:, 2] - corners[:, 0]).T, (corners[:, 3] - corners[:, 1]).T
+    return np.stack([a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2],
+                     a[0] * b[1] - a[1] * b[0]], axis=1)
 
 
 def fan(corners: int) -> np.ndarray:
@@ -169,9 +179,14 @@ def tube_rings(path: np.ndarray, radii: np.ndarray, sides: int) -> np.ndarray:
     axis = path[-1] - path[0]
     axis = axis / max(float(np.linalg.norm(axis)), 1e-9)
     helper = np.array([1.0, 0, 0]) if abs(axis[2]) > 0.7 else np.array([0, 0, 1.0])
-    across = np.cross(axis, helper)
-    across /= np.linalg.norm(across)
-    up = np.cross(axis, across)
+    across = _cross(axis, helper)
+    across = across / np.sqrt(across @ across)
+    up = _cross(axis, across)
     angle = 2 * np.pi * (np.arange(sides) + 0.5) / sides
     circle = np.cos(angle)[:, None] * across + np.sin(angle)[:, None] * up
     return path[:, None, :] + radii[:, None, None] * circle
+
+
+def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return np.array([a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2],
+                     a[0] * b[1] - a[1] * b[0]])

@@ -5,7 +5,7 @@ from typing import Protocol
 import cv2
 import numpy as np
 
-from .noise import fractal, jitter, tinted, to_bytes
+from .noise import cutting, jitter, tinted, to_bytes
 
 _NAMES = ('BAKERY', 'BOOKS', 'CAFE', 'CHEMIST', 'FLOWERS', 'SHOES', 'TEA ROOM', 'OPTICIAN',
           'CYCLES', 'GALLERY', 'NEWS', 'TAILOR', 'PIZZA', 'HAIR', 'GROCER', 'BARBER', 'TRAVEL',
@@ -62,10 +62,10 @@ def _interior(wall: _Wall, rng: np.random.Generator, x0: float, y0: float, x1: f
     part = wall.image[_rows(wall, y0, y1), round(x0 / _TEXEL_M):round(x1 / _TEXEL_M)]
     if part.shape[0] < 4 or part.shape[1] < 4:
         return
-    goods = fractal(rng, part.shape[:2], [(24, 12), (10, 6), (4, 3)], falloff=0.8)
-    lit = rng.uniform(0.5, 1.5)
-    inside = tinted(jitter(rng, (40, 48, 54), 0.4), np.clip(goods, -1, 2.5), 0.55) * lit
-    hue = 14 * fractal(rng, part.shape[:2], [(18, 14), 8])[..., None] * np.array(
+    goods = cutting(rng, part.shape[:2], ((30, 9), (12, 5), (5, 3)), falloff=0.8)
+    lit = rng.uniform(0.4, 1.3)
+    inside = tinted(jitter(rng, (38, 43, 47), 0.4), np.clip(goods, -1, 2.5), 0.45) * lit
+    hue = 5 * cutting(rng, part.shape[:2], ((20, 10), 8))[..., None] * np.array(
         rng.uniform(-1, 1, 3), np.float32)
     mirror = np.linspace(0.32, 0.05, part.shape[0], dtype=np.float32)[:, None, None]
     sky = np.array((190, 182, 172), np.float32)

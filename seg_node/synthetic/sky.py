@@ -3,8 +3,8 @@
 import cv2
 import numpy as np
 
-from .canvas import Canvas
 from .camvid import SKY
+from .canvas import Canvas
 from .noise import fractal, to_bytes
 from .style import Style
 

@@ -15,7 +15,7 @@ _WEATHER = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Style:
     """
     The look of one drive.

@@ -13,7 +13,7 @@ _WIDEST_RAY = 4.0
 _MARGIN_PX = 3
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Pose:
     """
     The camera in the world for one frame.

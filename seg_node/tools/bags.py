@@ -136,7 +136,7 @@ class Ros2Bag(BagSource):
 
     def _cdr(self, data: bytes, connection: Connection) -> bytes:
         if data.startswith(_ZSTD_MAGIC):  # a storage file does not say so, metadata.yaml does
-            raise ConfigError(f'{self.path} holds zstd-compressed messages; give the bag\'s '
+            raise ConfigError(f"{self.path} holds zstd-compressed messages; give the bag's "
                               'folder, with its metadata.yaml, instead of the file.')
         return bytes(data)
 
@@ -180,8 +180,8 @@ def _whole_bag(path: Path) -> Path:
 
 
 def _refuse(path: Path, what: str, error: Exception) -> NoReturn:
-    reason = str(error) or type(error).__name__
+    reason = (str(error) or type(error).__name__).rstrip('.')
     mend = ('`rosbag reindex`' if path.suffix == '.bag'
             else '`mcap recover`' if path.suffix == '.mcap' else '`ros2 bag reindex`')
-    raise ConfigError(f'{path} {what}: {reason} Copy it again, or try {mend} if the recording was '
+    raise ConfigError(f'{path} {what}: {reason}. Copy it again, or try {mend} if the recording was '
                       'cut off.') from error

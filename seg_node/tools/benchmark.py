@@ -8,6 +8,7 @@ machine only the former and ratios of pairs mean something.
 import argparse
 from collections.abc import Callable
 import json
+import os
 from pathlib import Path
 import platform
 import sys
@@ -78,7 +79,7 @@ def measure(card: ModelCard, image: np.ndarray, *, n: int, threads: int) -> dict
     size = Size(*image.shape[:2])
     geometry = fit(card.input, size)
     tensor = Preprocessor(card.input).tensor([image], [geometry]).copy()
-    cdr = wire.build_image(wire.Header(1, 2, 'camera'), *size, 'bgr8', image)
+    cdr = wire.build_image(wire.Header(1, 2, 'camera'), size.height, size.width, 'bgr8', image)
     usual = UsualNode(card, backend, pipeline)
     stages: list[dict[str, float]] = []
     subjects: dict[str, Callable[[], object]] = {
@@ -102,7 +103,8 @@ def _frame(pipeline: Pipeline, cdr: bytes) -> dict[str, float]:
     with clock.stage('messages'):
         for image in (products.mask, products.confidence, products.drivable):
             if image is not None:
-                wire.build_image(products.frame.header, *image.shape, 'mono8', image)
+                height, width = image.shape
+                wire.build_image(products.frame.header, height, width, 'mono8', image)
     return clock.ms
 
 
@@ -163,7 +165,6 @@ def _agreement(card: ModelCard, backend: backends.Backend, pipeline: Pipeline, c
 
 
 def _cores() -> str:
-    import os
     return f'{os.cpu_count()} x {platform.processor() or platform.machine()}'
 
 

@@ -5,8 +5,13 @@ import re
 from typing import Any
 
 from rosbags.interfaces import MessageDefinition, MessageDefinitionFormat, Nodetype
-from rosbags.typesys import (get_types_from_idl, get_types_from_msg, get_typestore, Stores,
-                             TypesysError)
+from rosbags.typesys import (
+    get_types_from_idl,
+    get_types_from_msg,
+    get_typestore,
+    Stores,
+    TypesysError,
+)
 from rosbags.typesys.store import Typestore
 
 from ..errors import ConfigError
@@ -93,7 +98,7 @@ def _msg_type(idl: str) -> tuple[str, str]:
 
 
 def layout(store: Typestore, type_name: str) -> tuple[Any, ...]:
-    """Return how messages of a type lie in memory: equal for types that can stand in for others."""
+    """Return how messages of a type lie in memory; equal for types that can be exchanged."""
     fields = [kind for _, kind in store.fielddefs[type_name][1]] or [_DUMMY[1]]
     return tuple(_layout_of(store, kind) for kind in fields)
 
@@ -132,4 +137,4 @@ def definition_of(type_name: str, type_hash: str = '') -> tuple[str, str]:
         if type_name in store.fielddefs and store.hash_rihs01(type_name) == type_hash:
             return store.generate_msgdef(type_name, ros_version=2)[0], type_hash
     raise ConfigError(f'{type_name} is published with another definition than the installed one '
-                      f'({type_hash}). Build or install the publisher\'s version.')
+                      f"({type_hash}). Build or install the publisher's version.")

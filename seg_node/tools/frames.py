@@ -16,8 +16,18 @@ from ..compressed import inspect
 from ..errors import ConfigError, FrameError
 from ..wire import build_compressed_image, build_image, Header
 from .messages import camera_info_cdr, with_stamp
-from .sources import (ALL, CAMERA_INFO, COMPRESSED_IMAGE, FrameOptions, IMAGE, PICTURE_SUFFIXES,
-                      Record, Source, Span, Topic)
+from .sources import (
+    ALL,
+    CAMERA_INFO,
+    COMPRESSED_IMAGE,
+    FrameOptions,
+    IMAGE,
+    PICTURE_SUFFIXES,
+    Record,
+    Source,
+    Span,
+    Topic,
+)
 
 FOLDER_FPS = 10.0
 FRAME_ID = 'camera_optical_frame'
@@ -154,7 +164,7 @@ class VideoSource(FrameSource):
                 if not good:
                     raise ConfigError(f'frame {index} of {self.path} cannot be decoded; convert '
                                       'the video (e.g. `ffmpeg -i IN -c:v libx264 OUT.mp4`).')
-                yield time_ns, f'frame {index} of {self.path}', Picture(*bgr.shape[:2], bgr)
+                yield time_ns, f'frame {index} of {self.path}', _picture(bgr)
             index, last_ns = index + 1, time_ns
 
     def _time_ns(self, index: int, last_ns: int) -> int:
@@ -217,7 +227,11 @@ class FolderSource(FrameSource):
         if bgr is None:
             raise ConfigError(f'{file} ({len(data)} bytes) is not an image that OpenCV can read. '
                               'Remove or mend it.')
-        return Picture(*bgr.shape[:2], bgr)
+        return _picture(bgr)
+
+
+def _picture(bgr: np.ndarray) -> Picture:
+    return Picture(bgr.shape[0], bgr.shape[1], bgr)
 
 
 def natural_key(name: str) -> list[tuple[int, int, str]]:

@@ -12,7 +12,7 @@ _STAMP_END = 12
 
 
 def message_class(type_name: str) -> Any | None:
-    """Return the Python class of a type such as ``'std_msgs/msg/Header'``, None if not installed."""
+    """Return the class of e.g. ``'std_msgs/msg/Header'``; None when it is not installed."""
     package, _, rest = type_name.partition('/')
     try:
         found = getattr(import_module(f'{package}.msg'), rest.rpartition('/')[2], None)

@@ -1,7 +1,7 @@
 """Plays a source into ROS 2 in recorded time and listens to what comes back."""
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from fnmatch import fnmatchcase
 import time
@@ -14,6 +14,7 @@ from ..errors import ConfigError
 from .bag_writer import BagWriter
 from .messages import message_class, stamp_ns
 from .qos import recorded_qos, sending_qos
+from .read_ahead import ReadAhead
 from .recorder import Recorder
 from .replay_options import check_options, ReplayOptions, ReplayResult
 from .schedule import Schedule
@@ -144,21 +145,30 @@ class _Player:
             epoch_ns = time.time_ns() + _SETTLE_NS
         first_due_ns = time.monotonic_ns() + _SETTLE_NS
         while not self._options.loops or loop < self._options.loops:
-            count = 0
-            for record in self._source.records(self._sender.names, self._options.span,
-                                               None if loop else epoch_ns):
-                if self._played_ns is None:
-                    self._schedule.start(record.time_ns, first_due_ns)
-                elif not count and not self._source.restamps:
-                    self._shift_ns = self._played_ns - record.time_ns
-                if not self._play(record):
-                    self._result.interrupted = True
-                    return
-                count += 1
+            records = self._source.records(self._sender.names, self._options.span,
+                                           None if loop else epoch_ns)
+            with ReadAhead(records) as ready:
+                count = self._send_loop(ready, first_due_ns)
+            if self._result.interrupted:
+                return
             if not count:
                 raise ConfigError(f'{self._source.path} has no message in the chosen part; give '
                                   'a smaller start offset.')
             loop += 1
+
+    def _send_loop(self, records: Iterator[Record], first_due_ns: int) -> int:
+        """Send the source once; return how many messages that were."""
+        count = 0
+        for record in records:
+            if self._played_ns is None:
+                self._schedule.start(record.time_ns, first_due_ns)
+            elif not count and not self._source.restamps:
+                self._shift_ns = self._played_ns - record.time_ns
+            if not self._play(record):
+                self._result.interrupted = True
+                break
+            count += 1
+        return count
 
     def _play(self, record: Record) -> bool:
         """Send a message when it is due; return False when it was not, to end early."""

@@ -1,0 +1,124 @@
+"""One street with all that is in it, and drawing it from a camera at a moment."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from .canvas import Canvas
+from .ground import Ground
+from .ground_atlas import GroundAtlas
+from .order import paint_order
+from .plan import draw_plan
+from .props import place, Prop, Props
+from .road import Road
+from .scenery import Item, Scenery
+from .shadows import contact_outline, standing_shadows
+from .sky import Sky
+from .style import draw_style
+from .traffic import draw_movers, draw_ride, Mover
+from .view import Pose, View
+
+_AHEAD_M = 160.0
+_BEHIND_M = 20.0
+_SHADOWS_M = 45.0
+
+
+class Scene:
+    """
+    A street.
+
+    :ivar style: its look.
+    :ivar road: its centre line.
+    :ivar plan: its cross-section and plots.
+    :ivar ride: how the car drives down it.
+    """
+
+    def __init__(self, seed: int, duration_s: float) -> None:
+        # One generator a part, so that a change to one leaves the others as they were.
+        rng = [np.random.default_rng([seed, part]) for part in range(5)]
+        self.style = draw_style(rng[0])
+        self.ride = draw_ride(rng[0])
+        end = self.ride.s(duration_s) + _AHEAD_M
+        self.road = Road(rng[1], -_BEHIND_M - 10, end + 40)
+        self.plan = draw_plan(rng[1], self.style.district, -_BEHIND_M, end)
+        self.light = self.style.light
+        scenery = Scenery(rng[2], self.plan, self.road)
+        props = Props(rng[3], self.plan, self.road)
+        self._movers = draw_movers(rng[3], self.plan, self.ride, duration_s)
+        shadows = standing_shadows(rng[4], self.light, self.road, scenery, props)
+        self.atlas = GroundAtlas(rng[4], self.plan, self.light, shadows)
+        self._ground = Ground(self.plan, self.road, self.atlas)
+        self._sky = Sky(rng[4], self.style)
+        self._vehicles = props.vehicles
+        self._standing: list[Item] = [*scenery.items, *props.posts, *props.vehicles]
+        outlines = np.stack([item.footprint for item in self._standing])
+        self._centres = outlines.mean(axis=1)
+        self._radii = np.linalg.norm(outlines - self._centres[:, None], axis=2).max(axis=1) + 5.0
+
+    def draw(self, view: View, pose: Pose, time_s: float) -> np.ndarray:
+        """Return the canvas (height, width, 4) uint8: BGR and class ids."""
+        canvas = Canvas(view, pose, self.light)
+        s = self.ride.s(time_s)
+        self._sky.draw(canvas, self._horizon_row(view, pose))
+        self._ground.draw(canvas, s)
+        movers = [self._moved(mover, time_s) for mover in self._movers
+                  if -8 < mover.s(time_s) - s < 130]
+        self._shade(canvas, movers)
+        seen = [self._standing[index] for index in self._in_view(view, pose)]
+        items: Sequence[Item] = [*seen, *movers]
+        outlines = np.stack([item.footprint for item in items])
+        ordered = [items[i] for i in paint_order(outlines, pose.centre[:2], pose.ahead())]
+        _draw(canvas, ordered)
+        return canvas.pixels
+
+    def _horizon_row(self, view: View, pose: Pose) -> int:
+        """Return the lowest canvas row (exclusive) that may show sky."""
+        height, width = view.size
+        rays = view.rays(np.array([0.0, width - 1.0]), np.arange(height)) @ pose.rotation
+        level = np.flatnonzero((rays[..., 2] > -0.01).any(axis=1))
+        return int(level[-1]) + 2 if len(level) else 0
+
+    def _moved(self, mover: Mover, time_s: float) -> Prop:
+        """Return a mover set down where it is now."""
+        state = mover.at(time_s)
+        point = self.road.to_world(state.s, state.d)
+        return place(state.mesh, np.array([point[0], point[1], state.z]),
+                     self.road.heading(state.s) + state.turn, mover.size,
+                     self.atlas.sunlit(state.s, state.d))
+
+    def _in_view(self, view: View, pose: Pose) -> np.ndarray:
+        """Return the indices of standing things that may be in the picture."""
+        ahead = pose.ahead()
+        away = self._centres - pose.centre[:2]
+        depth = away @ ahead
+        side = np.abs(away[:, 0] * -ahead[1] + away[:, 1] * ahead[0])
+        widest = max(view.centre[0], view.size[1] - view.centre[0]) / view.focal[0] + 0.05
+        near = (depth + self._radii > 0) & (depth < _AHEAD_M + 60)
+        inside = side - self._radii < np.maximum(depth + self._radii, 0) * widest
+        return np.flatnonzero(near & inside)
+
+    def _shade(self, canvas: Canvas, movers: list[Prop]) -> None:
+        """Darken the ground below vehicles, and where movers keep the sun off."""
+        bright = float(self.light.sun.mean()) > 0.1
+        parked = len(self._vehicles)
+        for index, prop in enumerate((*self._vehicles, *movers)):
+            away = np.linalg.norm(prop.footprint.mean(axis=0) - canvas.pose.centre[:2])
+            if away > _SHADOWS_M:
+                continue
+            if bright and prop.sunlit > 0.5 and index >= parked:
+                cast = contact_outline(prop, self.light)
+                self._ground.shade(canvas, cast, self.light.shadow_gain(), 0.05)
+            low = prop.footprint.mean(axis=0)
+            for grow, gain in ((1.08, 0.72), (0.92, 0.5)):
+                outline = low + (prop.footprint - low) * grow
+                self._ground.shade(canvas, outline, np.full(3, gain), 0.18)
+
+
+def _draw(canvas: Canvas, items: Sequence[Item]) -> None:
+    """Draw things in their order."""
+    meshes = [(item.mesh, item.sunlit) for item in items if item.mesh is not None]
+    prepared = iter(canvas.prepare(meshes))
+    for item in items:
+        item.paint(canvas)
+        if item.mesh is not None:
+            canvas.fill(next(prepared))

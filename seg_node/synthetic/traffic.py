@@ -1,0 +1,258 @@
+"""Everyone who moves: the car itself, other cars, cyclists, walkers."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from .car import make_car, PROFILES
+from .mesh import Mesh
+from .person import draw_person, Person, rider, walker
+from .plan import KERB_M, LANE_M, Plan, SIDES
+
+_LANE_D = LANE_M / 2
+_PHASES = 24
+_MOVING = ('hatchback', 'hatchback', 'saloon', 'estate', 'suv', 'van', 'bus')
+
+
+@dataclass(frozen=True)
+class Ride:
+    """
+    How the car itself drives: speed and place in the lane over time.
+
+    :ivar speed: metres a second on average.
+    """
+
+    speed: float
+    swing: float
+    period_s: float
+    phase: float
+    weave: float
+
+    def s(self, time_s: float) -> float:
+        """Return the place along the street, metres; 0 at the start."""
+        turn = 2 * np.pi / self.period_s
+        return float(self.speed * (time_s + self.swing / turn * (
+            np.sin(turn * time_s + self.phase) - np.sin(self.phase))))
+
+    def s_speed(self, time_s: float) -> float:
+        """Return the speed, metres a second."""
+        turn = 2 * np.pi / self.period_s
+        return float(self.speed * (1 + self.swing * np.cos(turn * time_s + self.phase)))
+
+    def acceleration(self, time_s: float) -> float:
+        """Return the acceleration, metres a second squared."""
+        turn = 2 * np.pi / self.period_s
+        return float(-self.speed * self.swing * turn * np.sin(turn * time_s + self.phase))
+
+    def d(self, time_s: float) -> float:
+        """Return the place across the street, metres left of its centre line."""
+        return float(_LANE_D - 0.05 + self.weave * np.sin(0.31 * self.s(time_s) / 3 + self.phase))
+
+    def d_speed(self, time_s: float) -> float:
+        """Return how fast it moves to the left, metres a second."""
+        return (self.d(time_s + 0.01) - self.d(time_s - 0.01)) / 0.02
+
+
+def draw_ride(rng: np.random.Generator) -> Ride:
+    """Return a way to drive."""
+    return Ride(speed=rng.uniform(6.5, 9.0), swing=rng.uniform(0.12, 0.3),
+                period_s=rng.uniform(7, 11), phase=rng.uniform(0, 2 * np.pi),
+                weave=rng.uniform(0.08, 0.22))
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """Where a mover is: street coordinates (metres), turn against the street, its shape."""
+
+    s: float
+    d: float
+    turn: float
+    z: float
+    mesh: Mesh
+
+
+@dataclass(frozen=True, eq=False)
+class Vehicle:
+    """A car that keeps to its lane: ahead with a gap, or oncoming."""
+
+    mesh: Mesh
+    size: tuple[float, float]
+    d: float
+    speed: float
+    start: float
+    ride: Ride | None
+
+    def s(self, time_s: float) -> float:
+        """Return its place along the street, metres."""
+        if self.ride is None:
+            return self.start + self.speed * time_s
+        return self.ride.s(time_s - 0.5) + self.start
+
+    def at(self, time_s: float) -> State:
+        """Return where it is."""
+        return State(self.s(time_s), self.d, 0.0 if self.d > 0 else np.pi, 0.0, self.mesh)
+
+
+@dataclass(frozen=True)
+class Walker:
+    """Somebody on the pavement, or crossing at a zebra (``cross_at`` is when)."""
+
+    person: Person
+    start: float
+    d: float
+    speed: float
+    cross_at: float | None
+    plan: Plan
+    size: tuple[float, float] = (0.5, 0.5)
+
+    def s(self, time_s: float) -> float:
+        """Return the place along the street, metres."""
+        return self.start + (self.speed * time_s if self.cross_at is None else 0.0)
+
+    def at(self, time_s: float) -> State:
+        """Return where the person is and how the legs stand."""
+        pace = 0.0 if abs(self.speed) < 0.1 else min(abs(self.speed) / 1.3, 1.3)
+        phase = 2 * np.pi * 0.9 * pace * time_s + self.start
+        mesh = _walker_mesh(self.person, int(phase / (2 * np.pi) * _PHASES) % _PHASES,
+                            round(pace, 1))
+        if self.cross_at is not None:
+            d = self.d + self.speed * (time_s - self.cross_at)
+            turn = np.pi / 2 if self.speed > 0 else -np.pi / 2
+        else:
+            d = self.d
+            turn = 0.0 if self.speed > 0 else np.pi
+        s = self.s(time_s)
+        return State(s, d, turn, self._level(s, d), mesh)
+
+    def _level(self, s: float, d: float) -> float:
+        side = 1 if d > 0 else -1
+        on_road = (abs(d) < self.plan.bands[side].kerb
+                   or self.plan.near_side_street(side, s, 0.0))
+        return 0.0 if on_road else KERB_M
+
+
+@dataclass(frozen=True)
+class Cyclist:
+    """A cyclist near the left edge of a lane."""
+
+    person: Person
+    start: float
+    d: float
+    speed: float
+    size: tuple[float, float] = (1.75, 0.5)
+
+    def s(self, time_s: float) -> float:
+        """Return the place along the street, metres."""
+        return self.start + self.speed * time_s
+
+    def at(self, time_s: float) -> State:
+        """Return where the cyclist is and how the pedals stand."""
+        phase = int(time_s * 1.1 * _PHASES + self.start) % _PHASES
+        turn = 0.0 if self.speed > 0 else np.pi
+        return State(self.s(time_s), self.d, turn, 0.0,
+                     _rider_mesh(self.person, phase))
+
+
+@lru_cache(maxsize=2048)
+def _walker_mesh(person: Person, phase: int, pace: float) -> Mesh:
+    return walker(person, 2 * np.pi * phase / _PHASES, pace)
+
+
+@lru_cache(maxsize=512)
+def _rider_mesh(person: Person, phase: int) -> Mesh:
+    return rider(person, 2 * np.pi * phase / _PHASES)
+
+
+Mover = Vehicle | Walker | Cyclist
+
+
+def draw_movers(rng: np.random.Generator, plan: Plan, ride: Ride,
+                duration_s: float) -> list[Mover]:
+    """Return everyone who is about during the drive."""
+    movers: list[Mover] = _vehicles(rng, ride, duration_s)
+    movers += _cyclists(rng, plan, ride, duration_s)
+    vehicles = [mover for mover in movers if not isinstance(mover, Walker)]
+    movers += _crossing(rng, plan, ride, vehicles, duration_s)
+    return movers + _walkers(rng, plan)
+
+
+def _vehicles(rng: np.random.Generator, ride: Ride, duration_s: float) -> list[Mover]:
+    """Return the cars ahead in the lane and those that come the other way."""
+    movers: list[Mover] = []
+    gap = rng.uniform(11, 30)
+    for _ in range(3):
+        make = _MOVING[int(rng.integers(len(_MOVING)))]
+        profile = PROFILES[make]
+        gap += profile.length / 2
+        movers.append(Vehicle(make_car(rng, make), (profile.length, profile.width), _LANE_D,
+                              0.0, gap, ride))
+        gap += profile.length / 2 + rng.uniform(10, 35)
+    meet = rng.uniform(1.0, 3.0)
+    while meet < duration_s + 10:
+        make = _MOVING[int(rng.integers(len(_MOVING)))]
+        profile, speed = PROFILES[make], -8.0
+        start = ride.s(meet) - speed * meet
+        movers.append(Vehicle(make_car(rng, make), (profile.length, profile.width), -_LANE_D,
+                              speed, start, None))
+        meet += rng.uniform(1.6, 5.0) + profile.length / 8
+    return movers
+
+
+def _cyclists(rng: np.random.Generator, plan: Plan, ride: Ride,
+              duration_s: float) -> list[Mover]:
+    movers: list[Mover] = []
+    for side in SIDES:
+        d = side * min(plan.bands[side].kerb - 0.55, 3.0)
+        if side > 0:
+            # Slower than the car, but far enough ahead never to be run over.
+            speed = 4.5
+            lead = max(ride.s(t) - speed * t for t in np.linspace(0, duration_s, 60))
+            movers.append(Cyclist(draw_person(rng), lead + rng.uniform(8, 20), d, speed))
+        else:
+            for meet in np.arange(rng.uniform(2, 5), duration_s + 8, rng.uniform(5, 9)):
+                start = ride.s(meet) + 4.5 * meet
+                movers.append(Cyclist(draw_person(rng), start, d, -4.5))
+    return movers
+
+
+def _crossing(rng: np.random.Generator, plan: Plan, ride: Ride, vehicles: list[Mover],
+              duration_s: float) -> list[Mover]:
+    """Let people cross at the zebras while no car is near."""
+    movers: list[Mover] = []
+    for crossing in plan.crossings:
+        for moment in np.arange(0.0, duration_s, 1.3):
+            width = plan.bands[1].kerb + plan.bands[-1].kerb + 1.0
+            times = np.linspace(moment, moment + width / 1.4, 8)
+            clear = all(abs(vehicle.s(t) - crossing) > 7.0
+                        for t in times for vehicle in vehicles)
+            gap = crossing - np.array([ride.s(t) for t in times])
+            if not clear or gap.min() < 9.0 or rng.random() < 0.4:
+                continue
+            side = int(rng.choice(SIDES))
+            d, speed = side * (plan.bands[side].kerb + 0.5), -side * rng.uniform(1.2, 1.5)
+            movers.append(Walker(draw_person(rng), crossing + rng.uniform(-1, 1), d, speed,
+                                 float(moment), plan))
+    return movers
+
+
+def _walkers(rng: np.random.Generator, plan: Plan) -> list[Mover]:
+    """Return the people on both pavements; some stand about in pairs."""
+    movers: list[Mover] = []
+    for side in SIDES:
+        band = plan.bands[side]
+        low, high = band.kerb + 1.15, band.back - 0.75
+        if high < low:
+            low = high = (band.kerb + band.back) / 2 + 0.1
+        s = plan.start
+        while s < plan.end:
+            s += rng.uniform(3.0, 15.0)
+            d = side * rng.uniform(low, high)
+            speed = rng.choice((-1.0, 1.0)) * rng.uniform(1.0, 1.6)
+            if rng.random() < 0.25:
+                speed = 0.02
+            movers.append(Walker(draw_person(rng), float(s), d, float(speed), None, plan))
+            if rng.random() < 0.3:
+                movers.append(Walker(draw_person(rng), float(s) + 0.75, d, float(speed), None,
+                                     plan))
+    return movers

@@ -1,0 +1,63 @@
+"""Renders the synthetic drive into a bag: images, camera_info and the true labels."""
+
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+import os
+from pathlib import Path
+
+import cv2
+
+from ..synthetic import SyntheticDrive
+from ..wire import build_image, Header
+from .bag_writer import BagWriter
+from .console import progress
+from .messages import camera_info_cdr, with_stamp
+from .sources import CAMERA_INFO, IMAGE
+
+IMAGE_TOPIC, INFO_TOPIC, TRUTH_TOPIC = '/camera/image_raw', '/camera/camera_info', '/camera/labels'
+FRAME_ID = 'camera_optical_frame'
+START_NS = 1_700_000_000 * 10**9  # any time will do; a fixed one makes the bag reproducible
+
+_drive: SyntheticDrive | None = None  # what the forked workers render
+
+
+def write_drive(path: Path, *, width: int, height: int, rate_hz: float, duration_s: float,
+                seed: int) -> int:
+    """
+    Render a drive on all cores and write it as an mcap bag.
+
+    The truth (mono8 ids of the drive's taxonomy) lies beside the images on ``TRUTH_TOPIC``.
+
+    :returns: the number of frames.
+    :raises ConfigError: when the bag cannot be written.
+    """
+    global _drive
+    _drive = SyntheticDrive(width=width, height=height, rate_hz=rate_hz, duration_s=duration_s,
+                            seed=seed)
+    info = camera_info_cdr(_drive.calibration, FRAME_ID)
+    # The workers are forked, so that the drive is built once, and before the bag's thread runs.
+    with ProcessPoolExecutor(os.cpu_count(), get_context('fork'), _one_thread) as workers:
+        frames = workers.map(_render, range(len(_drive)), chunksize=4)
+        with BagWriter(path, overwrite=True) as bag:
+            for topic, kind in ((INFO_TOPIC, CAMERA_INFO), (IMAGE_TOPIC, IMAGE),
+                                (TRUTH_TOPIC, IMAGE)):
+                bag.add_topic(topic, kind)
+            for time_s, image, labels in progress(frames, 'rendering', len(_drive)):
+                stamp_ns = START_NS + round(time_s * 1e9)
+                header = Header(stamp_ns // 10**9, stamp_ns % 10**9, FRAME_ID)
+                bag.write(INFO_TOPIC, stamp_ns, with_stamp(info, stamp_ns))
+                for topic, encoding, pixels in ((IMAGE_TOPIC, 'bgr8', image),
+                                                (TRUTH_TOPIC, 'mono8', labels)):
+                    bag.write(topic, stamp_ns,
+                              build_image(header, height, width, encoding, pixels))
+    return len(_drive)
+
+
+def _one_thread() -> None:
+    cv2.setNumThreads(1)  # the processes share the cores already
+
+
+def _render(index: int) -> tuple:
+    assert _drive is not None
+    frame = _drive.frame(index)
+    return frame.time_s, frame.image, frame.labels

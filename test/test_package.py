@@ -1,0 +1,219 @@
+"""What is installed: the manifest, the dependencies, and a real colcon build."""
+
+import ast
+import os
+from pathlib import Path
+import re
+import shutil
+import subprocess
+import sys
+from xml.etree import ElementTree
+
+import pytest
+
+import seg_node
+
+ROOT = Path(__file__).resolve().parents[1]
+MANIFEST = ElementTree.parse(ROOT / 'package.xml').getroot()
+EXECUTABLES = {'seg_node', 'replay', 'demo', 'benchmark'}
+
+# What a module is called as a ROS dependency and on PyPI, where that is not its own name.
+ROSDEP = {'cv2': 'python3-opencv', 'yaml': 'python3-yaml', 'rosbags': 'python3-rosbags-pip',
+          'onnxruntime': 'python3-onnxruntime-pip', 'numpy': 'python3-numpy',
+          'numba': 'python3-numba', 'jsonschema': 'python3-jsonschema', 'tqdm': 'python3-tqdm',
+          'pytest': 'python3-pytest', 'hypothesis': 'python3-hypothesis'}
+PYPI = {'cv2': 'opencv-python-headless', 'yaml': 'PyYAML'}
+# Tests that need these are skipped without them.
+WITHOUT_ROSDEP = {'onnx', 'catkin_pkg'}
+# vision_msgs has no wheel; the node does without.
+WITHOUT_WHEEL = {'vision_msgs', 'launch', 'launch_ros'}
+
+
+def imported(*patterns):
+    """Return the third-party modules that files of the package import, at any depth."""
+    names = set()
+    for path in [path for pattern in patterns for path in ROOT.glob(pattern)]:
+        for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
+            if isinstance(node, ast.Import):
+                names |= {alias.name.partition('.')[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                names.add(node.module.partition('.')[0])
+    return names - set(sys.stdlib_module_names) - {'seg_node'}
+
+
+def requirements(*names):
+    text = '\n'.join((ROOT / 'requirements' / f'{name}.txt').read_text() for name in names)
+    return set(re.findall(r'^([A-Za-z][\w.-]*)', text, re.MULTILINE))
+
+
+def test_there_is_one_version():
+    assert MANIFEST.findtext('version') == seg_node.__version__
+
+
+def test_the_manifest_is_valid():
+    package = pytest.importorskip('catkin_pkg.package').parse_package(ROOT)
+    assert package.package_format == 3 and package.licenses == ['Apache-2.0']
+    assert package.get_build_type() == 'ament_python'
+
+
+def test_a_ros_installation_gets_everything_that_is_imported():
+    for_running = {element.text for element in MANIFEST.iter('exec_depend')}
+    for_testing = {element.text for element in MANIFEST.iter('test_depend')}
+    used = {ROSDEP.get(name, name) for name in imported('seg_node/**/*.py', 'launch/*.py')}
+    tested = {ROSDEP.get(name, name) for name in imported('test/*.py') - {'conftest', 'harness'}}
+    assert used == for_running
+    assert tested - used - WITHOUT_ROSDEP == for_testing
+
+
+@pytest.mark.parametrize('distro', ['kilted', 'jazzy'])
+def test_the_virtual_environment_gets_everything_that_is_imported(distro):
+    names = imported('seg_node/**/*.py') - WITHOUT_WHEEL
+    names |= {name for name in imported('test/*.py') if name.endswith(('_msgs', '_srvs'))}
+    files = ('runtime', 'tools', f'ros-{distro}')
+    as_wheels = {f'ros-{distro}-{name.replace("_", "-")}' for name in names
+                 if name not in ROSDEP}
+    as_wheels |= {PYPI.get(name, name) for name in names if name in ROSDEP}
+    assert as_wheels | {f'ros-{distro}-rmw-fastrtps-cpp'} == requirements(*files)
+
+
+def test_the_core_needs_only_the_runtime_requirements():
+    core = imported('seg_node/*.py', 'seg_node/backends/*.py', 'seg_node/synthetic/*.py')
+    names = {PYPI.get(name, name) for name in core} - {'ament_index_python'}
+    assert names == requirements('runtime')
+
+
+def test_pyproject_holds_settings_of_tools_only():
+    """A [project] table makes setuptools drop the entry points, and the build succeeds."""
+    tables = re.findall(r'^\[+([\w.-]+)', (ROOT / 'pyproject.toml').read_text(), re.MULTILINE)
+    assert tables and all(table.startswith('tool.') for table in tables)
+
+
+@pytest.fixture(scope='module')
+def workspace(tmp_path_factory):
+    """Build the package with colcon; return (install folder, environment with it sourced)."""
+    pytest.importorskip('colcon_ros', reason='needs colcon')
+    folder = tmp_path_factory.mktemp('ws')
+    (folder / 'src').mkdir()
+    (folder / 'src' / 'seg_node').symlink_to(ROOT)
+    environment = {name: value for name, value in os.environ.items()
+                   if name not in ('PYTHONPATH', 'AMENT_PREFIX_PATH')}
+    # The scripts take the python3 of whom they are run by, here this one.
+    environment['PATH'] = f'{Path(sys.executable).parent}{os.pathsep}{os.environ["PATH"]}'
+    result = subprocess.run([sys.executable, '-m', 'colcon', 'build', '--merge-install'],
+                            cwd=folder, env=environment, capture_output=True, text=True,
+                            timeout=120)
+    assert result.returncode == 0, result.stdout + result.stderr
+    sourced = subprocess.run(['sh', '-c', '. install/setup.sh && env -0'], cwd=folder,
+                             env=environment, capture_output=True, text=True, check=True)
+    pairs = (line.partition('=') for line in sourced.stdout.split('\0') if line)
+    return folder / 'install', {name: value for name, _, value in pairs}
+
+
+def run(workspace, *command):
+    """Run a command in the sourced workspace, from a folder that is not the source's."""
+    folder, environment = workspace
+    return subprocess.run([folder / command[0], *command[1:]], cwd=folder, env=environment,
+                          capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.slow
+def test_the_build_installs_what_ros_looks_for(workspace):
+    folder, environment = workspace
+    assert str(folder) in environment['AMENT_PREFIX_PATH'].split(os.pathsep)
+    assert (folder / 'share/ament_index/resource_index/packages/seg_node').is_file()
+    programs = list((folder / 'lib' / 'seg_node').iterdir())
+    assert {program.name for program in programs} == EXECUTABLES
+    assert all(os.access(program, os.X_OK) and
+               program.read_text().startswith('#!/usr/bin/env python3\n') for program in programs)
+
+
+@pytest.mark.slow
+def test_the_build_installs_all_shared_files(workspace):
+    share = workspace[0] / 'share' / 'seg_node'
+    tops = ('config', 'launch', 'models', 'calibration', 'rviz')
+    expected = {path.relative_to(ROOT) for top in tops for path in (ROOT / top).rglob('*')
+                if path.is_file() and '__pycache__' not in path.parts
+                and not any(part.startswith('.') for part in path.relative_to(ROOT).parts)}
+    installed = {path.relative_to(share) for top in tops for path in (share / top).rglob('*')
+                 if path.is_file()}
+    assert installed == expected
+    assert Path('models/card.schema.json') in installed
+    assert (share / 'package.xml').is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', sorted(EXECUTABLES - {'seg_node'}))
+def test_the_installed_tools_start(workspace, name):
+    result = run(workspace, f'lib/seg_node/{name}', '--help')
+    assert result.returncode == 0 and 'usage: ' in result.stdout, result.stderr
+
+
+@pytest.mark.slow
+def test_the_installed_node_finds_the_installed_files(workspace):
+    folder, environment = workspace
+    code = 'import seg_node.paths as p; print(p.__file__, p.shared("models"))'
+    result = subprocess.run([sys.executable, '-c', code], cwd=folder, env=environment,
+                            capture_output=True, text=True, check=True)
+    assert all(Path(part).is_relative_to(folder) for part in result.stdout.split())
+    # The message about an unknown model lists those that it found.
+    result = run(workspace, 'lib/seg_node/seg_node', '--ros-args', '-p', 'model:=no_such_model')
+    shipped = [card.parent.name for card in ROOT.glob('models/*/card.yaml')]
+    assert result.returncode == 1 and all(name in result.stderr for name in shipped)
+
+
+def make_environment(folder, *files, python=sys.executable):
+    return subprocess.run(['sh', ROOT / 'scripts' / 'venv.sh', folder, *files], text=True,
+                          env={**os.environ, 'PYTHON': str(python)}, timeout=120,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+
+@pytest.mark.slow
+def test_the_virtual_environment_is_made_once(tmp_path):
+    folder, wanted = tmp_path / 'venv', tmp_path / 'wanted.txt'
+    python = folder / 'bin' / 'python'
+    python.parent.mkdir(parents=True)
+    python.symlink_to(tmp_path / 'an_interpreter_that_was_removed')
+    (folder / 'bin' / 'pip').touch(mode=0o755)
+    wanted.write_text('./no_such_folder\n')
+    for _ in range(2):  # a failed installation is not taken for a finished one
+        failed = make_environment(folder, wanted)
+        assert failed.returncode != 0 and 'no_such_folder' in failed.stdout
+    assert subprocess.run([python, '-c', ''], check=False).returncode == 0
+
+    for line in ('# nothing\n', '# still nothing\n'):
+        wanted.write_text(line)
+        first = make_environment(folder, wanted)
+        assert first.returncode == 0 and 'Installing' in first.stdout
+        assert make_environment(folder, wanted).stdout == ''
+
+
+@pytest.mark.parametrize('script, found', [
+    ('echo 3.13.0', '(3.13.0)'), ('exit 127', '(does not run)'),
+    ('case $2 in *ensurepip*) exit 1;; *) echo 3.11.2;; esac', '(3.11.2, without the venv'),
+])
+def test_an_unfit_interpreter_is_named(tmp_path, script, found):
+    python = tmp_path / 'python3'
+    python.write_text(f'#!/bin/sh\n{script}\n')
+    python.chmod(0o755)
+    result = make_environment(tmp_path / 'venv', tmp_path / 'none.txt', python=python)
+    assert result.returncode == 1 and f'{python} {found}' in result.stdout
+    assert 'Needs Python 3.10, 3.11 or 3.12' in result.stdout
+    assert not (tmp_path / 'venv').exists()
+
+
+@pytest.mark.skipif(not shutil.which('make'), reason='needs make')
+@pytest.mark.parametrize('distro, wheels, venv', [
+    ('', 'kilted', '.venv'), ('kilted', 'kilted', '.venv'), ('jazzy', 'jazzy', '.venv-jazzy'),
+    ('humble', 'kilted', '.venv')])
+def test_a_sourced_ros_stays_out(distro, wheels, venv):
+    foreign = {'ROS_DISTRO': distro, 'AMENT_PREFIX_PATH': '/opt/ros/x', 'PYTHONPATH': '/opt/ros/x',
+               'LD_LIBRARY_PATH': '/opt/ros/x', 'RMW_IMPLEMENTATION': 'rmw_cyclonedds_cpp'}
+    plan = 'include Makefile\nshow:\n\t@env\n'
+    result = subprocess.run(['make', '-f', '-', 'show'], input=plan, cwd=ROOT, text=True,
+                            env={**os.environ, **foreign}, capture_output=True, check=True)
+    assert '/opt/ros' not in result.stdout and f'ROS_DISTRO={wheels}\n' in result.stdout
+    assert 'RMW_IMPLEMENTATION=rmw_fastrtps_cpp\n' in result.stdout
+    dry = subprocess.run(['make', '-n', 'demo'], cwd=ROOT, env={**os.environ, **foreign},
+                         capture_output=True, text=True, check=True).stdout
+    assert f'scripts/venv.sh {venv} ' in dry and f'ros-{wheels}.txt' in dry
+    assert ('There are no wheels of ROS 2 humble' in dry) == (distro == 'humble')

@@ -1,0 +1,446 @@
+"""Bags, videos and folders of images as timed messages, and what is refused."""
+
+from pathlib import Path
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip('rosbags', reason='needs rosbags')
+
+from rosbags.interfaces import (Qos, QosDurability, QosHistory, QosLiveliness, QosReliability,
+                                QosTime)
+from rosbags.rosbag1 import Writer as Ros1Writer
+from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
+from rosbags.typesys import get_types_from_msg, get_typestore, Stores
+from seg_node.errors import ConfigError
+from seg_node.tools.frames import natural_key
+from seg_node.tools.sources import FrameOptions, open_source, Record, Span
+from seg_node.wire import (build_image, Header, parse_compressed_image, parse_image)
+
+STORE = get_typestore(Stores.ROS2_JAZZY)
+START_NS = 1_700_000_000_000_000_000
+PERIOD_NS = 100_000_000
+IMAGE, INFO = '/camera/image_raw', '/camera/camera_info'
+LATCHED = Qos(QosHistory.KEEP_LAST, 1, QosReliability.RELIABLE, QosDurability.TRANSIENT_LOCAL,
+              QosTime(0, 0), QosTime(0, 0), QosLiveliness.AUTOMATIC, QosTime(0, 0), False)
+
+
+def image_cdr(index, height=24, width=32):
+    pixels = np.random.default_rng(index).integers(0, 256, (height, width, 3), np.uint8)
+    stamp_ns = START_NS + index * PERIOD_NS
+    return build_image(Header(*divmod(stamp_ns, 10**9), 'front'), height, width, 'bgr8', pixels)
+
+
+def string_cdr(text):
+    return bytes(STORE.serialize_cdr(STORE.types['std_msgs/msg/String'](text),
+                                     'std_msgs/msg/String'))
+
+
+def records(count=5):
+    """Return what the bags hold: an image and a text each period, in the order of time."""
+    found = []
+    for index in range(count):
+        time_ns = START_NS + index * PERIOD_NS
+        found += [Record(IMAGE, time_ns, image_cdr(index)),
+                  Record('/note', time_ns + 1000, string_cdr(f'note {index}'))]
+    return found
+
+
+def write_bag(path, messages, *, storage=StoragePlugin.MCAP, mode=CompressionMode.NONE,
+              types=None, qos=None, store=STORE):
+    types = {IMAGE: 'sensor_msgs/msg/Image', '/note': 'std_msgs/msg/String', **(types or {})}
+    writer = Writer(path, version=9, storage_plugin=storage)
+    writer.set_compression(mode, CompressionFormat.ZSTD)
+    with writer:
+        connections = {}
+        for message in messages:
+            if message.topic not in connections:
+                connections[message.topic] = writer.add_connection(
+                    message.topic, types[message.topic], typestore=store,
+                    offered_qos_profiles=(qos or {}).get(message.topic, ()))
+            writer.write(connections[message.topic], message.time_ns, message.data)
+    return path
+
+
+def everything(source, *args):
+    return list(source.records([topic.name for topic in source.topics], *args))
+
+
+# Bags
+
+@pytest.mark.parametrize('storage, mode', [
+    (StoragePlugin.MCAP, CompressionMode.NONE), (StoragePlugin.MCAP, CompressionMode.STORAGE),
+    (StoragePlugin.MCAP, CompressionMode.MESSAGE), (StoragePlugin.MCAP, CompressionMode.FILE),
+    (StoragePlugin.SQLITE3, CompressionMode.NONE),
+    (StoragePlugin.SQLITE3, CompressionMode.MESSAGE),
+    (StoragePlugin.SQLITE3, CompressionMode.FILE)])
+def test_every_kind_of_rosbag2_gives_its_messages_byte_for_byte(tmp_path, storage, mode):
+    path = write_bag(tmp_path / 'bag', records(), storage=storage, mode=mode)
+    with open_source(path) as source:
+        assert everything(source) == records()
+        assert everything(source) == records(), 'a second time'
+        assert [(topic.name, topic.type, topic.count) for topic in source.topics] == [
+            (IMAGE, 'sensor_msgs/msg/Image', 5), ('/note', 'std_msgs/msg/String', 5)]
+        assert not source.restamps
+
+
+@pytest.mark.parametrize('storage, suffix', [(StoragePlugin.MCAP, '.mcap'),
+                                             (StoragePlugin.SQLITE3, '.db3')])
+def test_a_storage_file_alone_is_a_bag_too(tmp_path, storage, suffix):
+    write_bag(tmp_path / 'bag', records(), storage=storage)
+    alone = shutil.copy(tmp_path / 'bag' / f'bag{suffix}', tmp_path / f'alone{suffix}')
+    with open_source(alone) as source:
+        assert everything(source) == records()
+
+
+def test_a_compressed_storage_file_is_read_with_the_metadata_beside_it(tmp_path):
+    bag = write_bag(tmp_path / 'bag', records(), mode=CompressionMode.MESSAGE)
+    with open_source(bag / 'bag.mcap') as source:
+        assert everything(source) == records()
+    alone = shutil.copy(bag / 'bag.mcap', tmp_path / 'alone.mcap')
+    with (open_source(alone) as source,
+          pytest.raises(ConfigError, match=r'zstd-compressed messages; give the bag.s folder')):
+        everything(source)
+
+
+def test_a_ros1_bag_is_converted_to_cdr(tmp_path):
+    store = get_typestore(Stores.ROS1_NOETIC)
+    types = store.types
+    path = tmp_path / 'old.bag'
+    pixels = np.arange(24, dtype=np.uint8)
+    with Ros1Writer(path) as writer:
+        header = types['std_msgs/msg/Header'](
+            seq=7, stamp=types['builtin_interfaces/msg/Time'](sec=3, nanosec=5), frame_id='front')
+        image = types['sensor_msgs/msg/Image'](header, 2, 4, 'bgr8', 0, 12, pixels)
+        connection = writer.add_connection(IMAGE, 'sensor_msgs/msg/Image', typestore=store)
+        writer.write(connection, START_NS,
+                     bytes(store.serialize_ros1(image, 'sensor_msgs/msg/Image')))
+        connection = writer.add_connection('/map', 'std_msgs/msg/String', typestore=store,
+                                           latching=1)
+        text = types['std_msgs/msg/String']('straße')
+        writer.write(connection, START_NS + 1,
+                     bytes(store.serialize_ros1(text, 'std_msgs/msg/String')))
+        connection = writer.add_connection('/go', 'std_msgs/msg/Empty', typestore=store)
+        writer.write(connection, START_NS + 2, b'')
+    with open_source(path) as source:
+        found = everything(source)
+        assert [topic.latched for topic in source.topics] == [False, False, True]
+        assert not any(source.problem(topic) for topic in source.topics)
+    message = parse_image(found[0].data)
+    assert message.header == Header(3, 5, 'front')
+    assert (message.height, message.width, message.step) == (2, 4, 12)
+    assert message.data.tobytes() == pixels.tobytes()
+    assert found[1] == Record('/map', START_NS + 1, string_cdr('straße'))
+    assert found[2].data == b'\x00\x01\x00\x00\x00', 'the byte of an empty ROS 2 message'
+
+
+def test_a_part_of_a_bag_brings_the_latched_messages_before_it(tmp_path):
+    old = Record('/tf_static', START_NS + 5, string_cdr('mounts'))
+    path = write_bag(tmp_path / 'bag', [*records(), old], qos={'/tf_static': [LATCHED]},
+                     types={'/tf_static': 'std_msgs/msg/String'})
+    with open_source(path) as source:
+        found = everything(source, Span(2 * PERIOD_NS, 2 * PERIOD_NS))
+    start = START_NS + 2 * PERIOD_NS
+    assert found == [Record('/tf_static', start, old.data), *records()[4:8]]
+
+
+def test_only_the_topics_asked_for_are_read(tmp_path):
+    path = write_bag(tmp_path / 'bag', records())
+    with open_source(path) as source:
+        assert {record.topic for record in source.records([IMAGE])} == {IMAGE}
+        assert list(source.records([])) == []
+
+
+def test_a_type_that_was_defined_differently_is_no_fit(tmp_path):
+    store = get_typestore(Stores.ROS2_JAZZY)
+    store.fielddefs.pop('std_msgs/msg/String')
+    store.types.pop('std_msgs/msg/String')
+    store.register(get_types_from_msg('string data\nuint32 checksum\n', 'std_msgs/msg/String'))
+    path = write_bag(tmp_path / 'bag', records(), store=store)
+    pytest.importorskip('std_msgs')
+    with open_source(path) as source:
+        image, note = source.topics
+        assert source.problem(image) == ''
+        assert 'another definition of std_msgs/msg/String' in source.problem(note)
+
+
+def cut(path, share=0.6):
+    data = path.read_bytes()
+    path.write_bytes(data[:int(len(data) * share)])
+
+
+@pytest.mark.parametrize('storage, name, mend', [
+    (StoragePlugin.MCAP, 'bag.mcap', 'reindex'), (StoragePlugin.SQLITE3, 'bag.db3', 'reindex')])
+def test_a_bag_that_was_cut_off_is_refused(tmp_path, storage, name, mend):
+    path = write_bag(tmp_path / 'bag', records(40), storage=storage)
+    cut(path / name)
+    with pytest.raises(ConfigError, match=f'(?s)bag (cannot be opened|breaks after).*{mend}'):
+        with open_source(path) as source:
+            everything(source)
+
+
+def test_a_cut_mcap_file_names_its_mend(tmp_path):
+    write_bag(tmp_path / 'bag', records(40))
+    alone = Path(shutil.move(tmp_path / 'bag' / 'bag.mcap', tmp_path / 'alone.mcap'))
+    cut(alone)
+    with pytest.raises(ConfigError, match='alone.mcap cannot be opened.*`mcap recover`'):
+        open_source(alone)
+
+
+def test_a_bag_whose_middle_is_damaged_gives_what_is_before_it(tmp_path):
+    path = write_bag(tmp_path / 'bag', records(40), storage=StoragePlugin.SQLITE3,
+                     mode=CompressionMode.MESSAGE)
+    data = bytearray((path / 'bag.db3').read_bytes())
+    at = data.index(b'\x28\xb5\x2f\xfd', len(data) // 2)  # a compressed message
+    data[at + 8:at + 40] = bytes(32)
+    (path / 'bag.db3').write_bytes(data)
+    found = []
+    with open_source(path) as source, pytest.raises(ConfigError, match=r'breaks after \d+ mess'):
+        for record in source.records([IMAGE, '/note']):
+            found.append(record)
+    assert 0 < len(found) < 80
+    assert found == records(40)[:len(found)]
+
+
+def test_a_cut_ros1_bag_is_refused(tmp_path):
+    path = tmp_path / 'old.bag'
+    path.write_bytes(b'#ROSBAG V2.0\n' + bytes(100))
+    with pytest.raises(ConfigError, match='old.bag cannot be opened.*`rosbag reindex`'):
+        open_source(path)
+
+
+def test_a_bag_without_images_lists_what_it_holds(tmp_path):
+    path = write_bag(tmp_path / 'bag', [record for record in records() if record.topic != IMAGE])
+    with pytest.raises(ConfigError, match=r'no image to replay.*/note \(std_msgs/msg/String, 5\)'):
+        open_source(path)
+
+
+def test_an_empty_bag_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match='no image to replay.*no topic at all'):
+        open_source(write_bag(tmp_path / 'bag', []))
+
+
+def test_a_folder_without_its_metadata_names_the_mend(tmp_path):
+    path = write_bag(tmp_path / 'bag', records())
+    (path / 'metadata.yaml').unlink()
+    with pytest.raises(ConfigError, match='bag.mcap but no metadata.yaml.*ros2 bag reindex'):
+        open_source(path)
+
+
+def test_a_compressed_file_of_a_bag_is_refused(tmp_path):
+    path = write_bag(tmp_path / 'bag', records(), mode=CompressionMode.FILE)
+    with pytest.raises(ConfigError, match='give the folder'):
+        open_source(path / 'bag.mcap.zstd')
+
+
+def test_frame_options_do_not_fit_a_bag(tmp_path):
+    with pytest.raises(ConfigError, match='is a bag.*Leave out --topic'):
+        open_source(write_bag(tmp_path / 'bag', records()), FrameOptions())
+
+
+# Videos and folders of images
+
+def picture(index, height=48, width=64):
+    return np.random.default_rng(index).integers(0, 256, (height, width, 3), np.uint8)
+
+
+def write_video(path, count=6, fps=20.0):
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*'MJPG'), fps, (64, 48))
+    assert writer.isOpened()
+    for index in range(count):
+        writer.write(picture(index))
+    writer.release()
+    return path
+
+
+def decoded(path):
+    capture = cv2.VideoCapture(str(path))
+    frames = []
+    while True:
+        good, frame = capture.read()
+        if not good:
+            return frames
+        frames.append(frame)
+
+
+def folder(tmp_path, suffix='.png', count=12):
+    path = tmp_path / 'frames'
+    path.mkdir()
+    for index in range(count):
+        cv2.imwrite(str(path / f'frame{index}{suffix}'), picture(index))
+    return path
+
+
+def test_a_video_gives_its_frames_at_its_own_rate(tmp_path):
+    path = write_video(tmp_path / 'drive.avi')
+    with open_source(path, FrameOptions(topic='front/image_raw', frame_id='eye')) as source:
+        assert source.restamps
+        assert (source.topics[0].name, source.topics[0].count) == ('front/image_raw', 6)
+        found = everything(source, Span(), 10**9)
+    assert [record.time_ns for record in found] == [10**9 + i * 50_000_000 for i in range(6)]
+    for record, frame in zip(found, decoded(path), strict=True):
+        message = parse_image(record.data)
+        assert message.header.stamp_ns == record.time_ns
+        assert (message.header.frame_id, message.encoding) == ('eye', 'bgr8')
+        assert np.array_equal(message.data.reshape(48, 64, 3), frame)
+
+
+def test_another_rate_and_a_part_of_a_video(tmp_path):
+    path = write_video(tmp_path / 'drive.avi')
+    with open_source(path, FrameOptions(fps=10)) as source:
+        found = everything(source, Span(200_000_000, 300_000_000), 0)
+    assert [record.time_ns for record in found] == [0, 100_000_000, 200_000_000]
+    frame = parse_image(found[0].data).data.reshape(48, 64, 3)
+    assert np.array_equal(frame, decoded(path)[2])
+
+
+@pytest.mark.parametrize('make', [lambda path: write_video(path / 'a.avi', 6), folder])
+def test_stamps_rise_on_when_frames_are_repeated(tmp_path, make):
+    with open_source(make(tmp_path)) as source:
+        first, second = everything(source, Span(), 5), everything(source)
+    times = [record.time_ns for record in [*first, *second]]
+    assert len(first) == len(second)
+    assert len(set(np.diff(times))) == 1
+    assert parse_image(first[1].data).data.tobytes() == parse_image(second[1].data).data.tobytes()
+
+
+def test_a_folder_is_played_in_natural_order_at_10_fps(tmp_path):
+    with open_source(folder(tmp_path)) as source:
+        found = everything(source, Span(), 0)
+    assert [record.time_ns for record in found] == [i * 100_000_000 for i in range(12)]
+    for index, record in enumerate(found):
+        message = parse_image(record.data)
+        assert np.array_equal(message.data.reshape(48, 64, 3), picture(index))
+        assert message.header.frame_id == 'camera_optical_frame'
+
+
+@pytest.mark.parametrize('suffix, kind', [('.jpg', 'jpeg'), ('.png', 'png')])
+def test_files_are_passed_on_as_they_are(tmp_path, suffix, kind):
+    path = folder(tmp_path, suffix, 3)
+    with open_source(path, FrameOptions(transport='compressed')) as source:
+        assert source.topics[0].name == 'camera/image_raw/compressed'
+        found = [parse_compressed_image(record.data) for record in everything(source, Span(), 0)]
+    for index, message in enumerate(found):
+        assert message.format == kind
+        assert message.data.tobytes() == (path / f'frame{index}{suffix}').read_bytes()
+
+
+def test_other_frames_become_good_jpegs(tmp_path):
+    path = tmp_path / 'frames'
+    path.mkdir()
+    smooth = cv2.resize(picture(0, 4, 4), (64, 48), interpolation=cv2.INTER_CUBIC)
+    cv2.imwrite(str(path / 'a.bmp'), smooth)
+    with open_source(path, FrameOptions(transport='compressed')) as source:
+        message = parse_compressed_image(everything(source, Span(), 0)[0].data)
+    assert message.format == 'bgr8; jpeg compressed bgr8'
+    assert cv2.PSNR(cv2.imdecode(message.data, cv2.IMREAD_COLOR), smooth) > 30
+
+
+def test_natural_order():
+    names = ['b1.png', 'a10.png', 'a9.png', '7.png', 'a9b2.png', '10.png']
+    assert sorted(names, key=natural_key) == [
+        '7.png', '10.png', 'a9.png', 'a9b2.png', 'a10.png', 'b1.png']
+
+
+CALIBRATION = """
+image_width: {width}
+image_height: 48
+camera_name: test
+distortion_model: plumb_bob
+camera_matrix: {{rows: 3, cols: 3, data: [60, 0, 31.5, 0, 61, 23.5, 0, 0, 1]}}
+distortion_coefficients: {{rows: 1, cols: 5, data: [-0.2, 0.1, 0, 0, 0.01]}}
+rectification_matrix: {{rows: 3, cols: 3, data: [1, 0, 0, 0, 1, 0, 0, 0, 1]}}
+projection_matrix: {{rows: 3, cols: 4, data: [55, 0, 30.5, 0, 0, 56, 22.5, 0, 0, 0, 1, 0]}}
+"""
+
+
+def calibration(tmp_path, width=64):
+    path = tmp_path / 'camera.yaml'
+    path.write_text(CALIBRATION.format(width=width))
+    return path
+
+
+@pytest.mark.parametrize('transport', ['raw', 'compressed'])
+def test_camera_info_goes_beside_each_frame(tmp_path, transport):
+    pytest.importorskip('rclpy')
+    options = FrameOptions(topic='front/image_raw', frame_id='eye', transport=transport,
+                           camera_info=calibration(tmp_path))
+    with open_source(folder(tmp_path, count=3), options) as source:
+        found = everything(source, Span(), 2 * 10**9 + 7)
+    infos, images = found[0::2], found[1::2]
+    assert {record.topic for record in infos} == {'front/camera_info'}
+    for info, image in zip(infos, images, strict=True):
+        assert info.data[4:12] == image.data[4:12], 'the same stamp'
+        message = STORE.deserialize_cdr(info.data, 'sensor_msgs/msg/CameraInfo')
+        assert (message.header.frame_id, message.width, message.height) == ('eye', 64, 48)
+        assert message.distortion_model == 'plumb_bob'
+        assert message.d.tolist() == [-0.2, 0.1, 0, 0, 0.01]
+        assert message.k.tolist() == [60, 0, 31.5, 0, 61, 23.5, 0, 0, 1]
+        assert message.p.tolist() == [55, 0, 30.5, 0, 0, 56, 22.5, 0, 0, 0, 1, 0]
+
+
+def test_a_calibration_of_another_size_is_refused(tmp_path):
+    pytest.importorskip('rclpy')
+    options = FrameOptions(camera_info=calibration(tmp_path, width=128))
+    with (open_source(folder(tmp_path, count=1), options) as source,
+          pytest.raises(ConfigError, match=r'frame0.png is 64x48.*for 128x48')):
+        everything(source, Span(), 0)
+
+
+def test_a_path_that_is_missing_says_what_is_allowed(tmp_path):
+    with pytest.raises(ConfigError, match=r'gone.mp4 does not exist.*\.mcap.*\.mp4.*folder'):
+        open_source(tmp_path / 'gone.mp4')
+
+
+def test_an_unknown_suffix_is_refused(tmp_path):
+    path = tmp_path / 'drive.xyz'
+    path.touch()
+    with pytest.raises(ConfigError, match=r"unknown suffix '.xyz'.*\.mcap.*\.mp4"):
+        open_source(path)
+
+
+def test_a_single_image_points_to_its_folder(tmp_path):
+    with pytest.raises(ConfigError, match='give the folder'):
+        open_source(folder(tmp_path) / 'frame0.png')
+
+
+def test_a_folder_without_images_says_what_it_found(tmp_path):
+    (tmp_path / 'notes.txt').touch()
+    with pytest.raises(ConfigError, match=r'holds no image.*found: 1 x \.txt'):
+        open_source(tmp_path)
+    (tmp_path / 'notes.txt').unlink()
+    with pytest.raises(ConfigError, match='found: no file at all'):
+        open_source(tmp_path)
+
+
+@pytest.mark.parametrize('data', [b'', b'not an image', bytes(1000)])
+def test_a_file_that_is_no_video_is_refused(tmp_path, data):
+    path = tmp_path / 'drive.mp4'
+    path.write_bytes(data)
+    with pytest.raises(ConfigError, match=rf'drive.mp4 \({len(data)} bytes\) cannot be opened'):
+        open_source(path)
+
+
+def test_a_video_without_frames_is_refused(tmp_path):
+    path = write_video(tmp_path / 'drive.avi', count=0)
+    with pytest.raises(ConfigError, match='cannot be opened as a video|holds no frame'):
+        open_source(path)
+
+
+@pytest.mark.parametrize('suffix, message', [
+    ('.jpg', 'cannot be read.*Remove or mend'), ('.png', 'cannot be read.*Remove or mend'),
+    ('.bmp', 'not an image that OpenCV can read')])
+@pytest.mark.parametrize('transport', ['raw', 'compressed'])
+def test_a_damaged_image_is_named(tmp_path, suffix, message, transport):
+    path = folder(tmp_path, suffix, 3)
+    cut(path / f'frame1{suffix}', 0.5 if suffix != '.bmp' else 0.001)
+    with (open_source(path, FrameOptions(transport=transport)) as source,
+          pytest.raises(ConfigError, match=f'frame1{suffix}.*{message}')):
+        everything(source, Span(), 0)
+
+
+def test_an_unknown_transport_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="'theora' is unknown; give raw or compressed"):
+        open_source(folder(tmp_path), FrameOptions(transport='theora'))
