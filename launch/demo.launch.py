@@ -7,6 +7,8 @@ first start and kept in the user's cache folder.
 
 import os
 from pathlib import Path
+import subprocess
+import sys
 
 from ament_index_python.packages import get_package_share_path
 from launch import LaunchDescription
@@ -19,6 +21,12 @@ from seg_node import __version__
 LAUNCH = get_package_share_path('seg_node') / 'launch'
 CACHE = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'seg_node'
 DRIVE = CACHE / f'street_{__version__}'
+RENDER = """
+import sys
+from pathlib import Path
+from seg_node.tools.drive_bag import write_drive
+write_drive(Path(sys.argv[1]), width=640, height=360, rate_hz=10.0, duration_s=12.0, seed=0)
+"""
 
 
 def generate_launch_description():
@@ -36,10 +44,9 @@ def generate_launch_description():
 
 
 def _render(context):
-    """Render the street, unless an earlier start has."""
+    """Render the street, unless an earlier start has; not in here: forks and threads don't mix."""
     if (DRIVE / 'metadata.yaml').exists():  # a bag gets it last
         return
-    from seg_node.tools.drive_bag import write_drive
     print(f'Rendering a street into {DRIVE}; this is done once ...', flush=True)
     CACHE.mkdir(parents=True, exist_ok=True)
-    write_drive(DRIVE, width=640, height=360, rate_hz=10.0, duration_s=12.0, seed=0)
+    subprocess.run([sys.executable, '-c', RENDER, str(DRIVE)], check=True)

@@ -26,8 +26,8 @@ class Segmenter(Protocol):
     #: what really runs and where
     description: str
     device: str
-    #: frames worth giving it at once
-    max_batch: int | None
+    #: frames worth giving it at once, if that many are ready
+    preferred_batch: int
 
     def segment(self, frames: Sequence[Frame], output: Size | None, confidence: bool,
                 clock: StageClock) -> list[Result]:
@@ -53,7 +53,9 @@ class CpuSegmenter:
         self._preprocessor = Preprocessor(card.input)
         self.description = backend.description
         self.device = backend.device
-        self.max_batch = backend.max_batch
+        self._max_batch = backend.max_batch
+        # A batch on the CPU costs more core time a frame than one by one, and makes all wait.
+        self.preferred_batch = 1 if backend.device == 'cpu' else backend.max_batch or 4
 
     def segment(self, frames: Sequence[Frame], output: Size | None, confidence: bool,
                 clock: StageClock) -> list[Result]:
@@ -70,7 +72,7 @@ class CpuSegmenter:
             geometry = fit(self._card.input, Size(*image.shape[:2]), output)
             batches.setdefault(geometry.network, []).append((index, image, geometry))
         for batch in batches.values():
-            step = self.max_batch or len(batch)
+            step = self._max_batch or len(batch)
             for start in range(0, len(batch), step):
                 part = batch[start:start + step]
                 for (index, _, _), result in zip(part, self._run(part, confidence, clock),

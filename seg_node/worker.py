@@ -13,14 +13,14 @@ class Worker:
     """
     One thread that owns the pipeline, and with it the device, while it runs.
 
-    :param max_batch: the most frames to take at once; None = all that are ready.
+    :param max_batch: the most frames to take at once.
     :param wanted: says which outputs of a camera somebody waits for.
     :param deliver: gets the products of each frame and the stage times of its batch.
     :param refuse: gets each refused frame and why.
     :param fail: gets the error that ended the thread; called once, at its end.
     """
 
-    def __init__(self, pipeline: Pipeline, mailbox: Mailbox[Frame], max_batch: int | None, *,
+    def __init__(self, pipeline: Pipeline, mailbox: Mailbox[Frame], max_batch: int, *,
                  wanted: Callable[[str], Wanted],
                  deliver: Callable[[Products, StageClock], None],
                  refuse: Callable[[Frame, FrameError], None],

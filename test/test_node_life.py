@@ -7,6 +7,7 @@ import signal
 import struct
 import time
 
+from builtin_interfaces.msg import Time
 from harness import all_counted, Client, image_cdr, MODELS, NodeProcess, values
 from hypothesis import given, settings, strategies as st
 from lifecycle_msgs.msg import Transition
@@ -16,6 +17,7 @@ import pytest
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import DescribeParameters, SetParameters
 from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage, Image
 import yaml
 
@@ -339,3 +341,52 @@ def big_palette(folder):
     """Write a palette model that works on 720 rows: slow enough to be overtaken."""
     return model_copy(folder, input={**yaml.safe_load((PALETTE / 'card.yaml').read_text())
                                      ['input'], 'short_side': 720})
+
+
+def only_for_the_test_image(model):
+    """Make the network fail, at run time, for any image that is not the node's own test image."""
+    source = model.graph.input[0].name
+    for node in model.graph.node:
+        node.input[:] = ['reshaped' if name == source else name for name in node.input]
+    shape = onnx.numpy_helper.from_array(np.array([1, 3, 120, 216]), 'fixed_shape')
+    model.graph.initializer.append(shape)
+    model.graph.node.insert(0, onnx.helper.make_node('Reshape', [source, 'fixed_shape'],
+                                                     ['reshaped']))
+
+
+def test_a_failing_network_is_an_error_and_a_clean_deactivation(client, tmp_path):
+    model = model_copy(tmp_path / 'model', only_for_the_test_image)
+    masks = client.listen('/seg_node/fail/mask')
+    with NodeProcess(tmp_path, model=model, cameras='[fail]', diagnostics_period_s=0.2) as node:
+        node.wait_for_log('camera fail')
+        def failed(status):
+            client.send('/fail/image_raw', image_cdr(BLANK, 1))
+            return status.level == ERROR
+        for _ in range(2):
+            status = client.diagnostics('node', until=failed)
+            assert 'inference ended: ONNX Runtime failed on an input' in status.message
+            client.diagnostics('node', until=lambda status: values(status)['state'] == 'inactive')
+            assert client.state() == 'inactive'
+            transition(client, Transition.TRANSITION_ACTIVATE)
+            client.diagnostics('node', until=lambda status: status.level == OK)
+        assert not masks and node.process.poll() is None
+        good = image_cdr(np.zeros((360, 640, 3), np.uint8), 9)
+        client.handshake('/fail/image_raw', ['/seg_node/fail/mask'], good)
+        code, seconds = node.interrupt()
+        assert code == 0 and seconds < 2, node.log
+
+
+def test_simulated_time(client, tmp_path):
+    """With use_sim_time ages follow /clock, also when it jumps back."""
+    client.listen('/seg_node/sim/mask')
+    with NodeProcess(tmp_path, model=PALETTE, cameras='[sim]', use_sim_time=True,
+                     diagnostics_period_s=0.2) as node:
+        node.wait_for_log('camera sim')
+        client.handshake('/sim/image_raw', ['/seg_node/sim/mask'], image_cdr(BLANK, 1))
+        for second in (1000, 2000, 500):
+            def fresh(status, second=second):
+                client.send('/clock', Clock(clock=Time(sec=second)), Clock)
+                client.send('/sim/image_raw', image_cdr(BLANK, second * 10**9 - 50_000_000))
+                return (status.level == OK
+                        and abs(float(values(status).get('input_age_ms_p50', '1e9')) - 50) < 5)
+            client.diagnostics('sim', until=fresh, timeout_s=60)

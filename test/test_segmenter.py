@@ -1,14 +1,20 @@
 """Reading every kind of network output; refusals included."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from seg_node import reference
-from seg_node.card import InputSpec, OutputSpec
+from seg_node import backends, reference
+from seg_node.card import InputSpec, load_card, OutputSpec
 from seg_node.errors import FrameError
+from seg_node.frame import Frame, StageClock
 from seg_node.geometry import fit, Size
-from seg_node.segmenter import read_head
+from seg_node.segmenter import CpuSegmenter, read_head
 from seg_node.taxonomy import ClassTable, load_taxonomy
+from seg_node.wire import Header, ImageMessage
+
+MODELS = Path(__file__).parent / 'models'
 
 SPEC = InputSpec('image', 'NCHW', 'rgb', 'float32', (0, 0, 0), (1, 1, 1), size=(32, 48))
 GEOMETRY = fit(SPEC, Size(77, 130))
@@ -96,3 +102,29 @@ def test_refusals(spec, values, reason, words):
     with pytest.raises(FrameError, match=words) as refusal:
         read_head(spec, values, GEOMETRY, True)
     assert refusal.value.reason == reason
+
+
+def test_a_mixed_batch_keeps_its_order_and_survives_a_bad_frame():
+    card = load_card(MODELS / 'palette_cityscapes19')
+    backend = backends.load('onnxruntime', card, providers=['CPUExecutionProvider'], threads=1)
+    assert backend.max_batch is None  # so cameras of one size do go through it together
+    segmenter = CpuSegmenter(card, backend)
+    palette = card.main_output.classes.palette_bgr()
+    rng = np.random.default_rng(0)
+    truths, frames = [], []
+    for height, width in ((120, 160), (200, 120), (120, 160), (120, 160), (200, 120)):
+        labels = rng.integers(0, 19, (height, width), np.uint8)
+        data = palette[labels].reshape(-1)
+        if len(frames) == 2:
+            data = data[:-1]
+        truths.append(labels)
+        frames.append(Frame(str(len(frames)), ImageMessage(
+            Header(0, 0, ''), height, width, 'bgr8', False, width * 3, data)))
+    results = segmenter.segment(frames, None, True, StageClock())
+    for index, (truth, result) in enumerate(zip(truths, results, strict=True)):
+        if index == 2:
+            assert isinstance(result, FrameError) and result.reason == 'truncated'
+        else:
+            np.testing.assert_array_equal(result.labels, truth)
+            assert result.confidence.shape == truth.shape
+    segmenter.close()

@@ -83,7 +83,8 @@ class SegNode(LifecycleNode):
         self._error = ''
         self._failed.clear()
         self._mailbox = Mailbox(self._cameras)
-        self._worker = Worker(self._pipeline, self._mailbox, self._settings.max_batch,
+        batch = self._settings.max_batch or self._pipeline.segmenter.preferred_batch
+        self._worker = Worker(self._pipeline, self._mailbox, batch,
                               wanted=lambda name: self._cameras[name].wanted(),
                               deliver=self._deliver, refuse=self._refuse, fail=self._fail)
         for camera in self._cameras.values():

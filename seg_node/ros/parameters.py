@@ -62,8 +62,8 @@ NODE = (
     Parameter('providers', ['CPUExecutionProvider'], 'ONNX Runtime execution providers, in '
               'order of preference. The first one must really run, or configure fails.'),
     Parameter('threads', 0, 'Threads of the network on the CPU; 0 = one a core.', 0, 256),
-    Parameter('max_batch', 4, 'The most cameras whose frames go through the network together, '
-              'as far as the model allows.', 1, 64),
+    Parameter('max_batch', 0, 'The most cameras whose frames go through the network together, '
+              'as far as the model allows; 0 = as suits the device (1 on the CPU).', 0, 64),
     Parameter('cameras', ['camera'], 'Names of the cameras. Each has parameters '
               '`<camera>.…` (below) and topics `~/<camera>/…`.'),
     Parameter('output_width', 0, "Width of the masks in pixels (nearest); 0 = the camera's.",

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .camvid import BUILDING, FENCE, TREE
-from .canvas import Canvas, Polygons
+from .canvas import Canvas
 from .foliage import paint_hedge
 from .noise import fractal, jitter, tinted, to_bytes
 from .plan import KERB_M
@@ -58,6 +58,26 @@ class Boundary:
         return self.corners if turn > 0 else self.corners[::-1]
 
     @property
+    def height(self) -> float:
+        """Metres."""
+        return self.kind.height
+
+    @property
+    def spread(self) -> float:
+        """Metres by which it is wider than its footprint."""
+        return 0.0
+
+    @property
+    def solid(self) -> float:
+        """Metres up to which it lets nothing through."""
+        return self.kind.height if self.kind.kind in ('boards', 'wall') else 0.0
+
+    @property
+    def sunlit(self) -> float:
+        """How much sun reaches it."""
+        return 1.0
+
+    @property
     def mesh(self) -> None:
         """Nothing; it is drawn with textures."""
 
@@ -86,7 +106,8 @@ class Boundary:
         """Fill one plain face."""
         gain = canvas.light.gain(normal) * shade
         colour = np.append(np.array(self.kind.top) * gain, self.kind.label)
-        canvas.fill(Polygons(canvas.pose.to_camera(corners)[None], colour[None]))
+        canvas.fill(canvas.polygons(canvas.pose.to_camera(corners)[None], colour[None],
+                                    np.zeros(1, int), 1)[0])
 
 
 def _outward(along: np.ndarray, away: np.ndarray) -> np.ndarray:

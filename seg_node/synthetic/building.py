@@ -39,6 +39,7 @@ class Building:
     A building on the ground.
 
     :ivar footprint: (4, 2) world corners, counter-clockwise.
+    :ivar height: metres to the ridge or parapet; solid: to the eaves.
     :ivar walls: textured walls; drawn first.
     :ivar roofs: textured roof slopes; drawn after the walls.
     :ivar mesh: gables, chimneys, parapets, hanging signs; drawn last.
@@ -46,10 +47,12 @@ class Building:
 
     footprint: np.ndarray
     height: float
+    solid: float
     walls: tuple[Panel, ...]
     roofs: tuple[Panel, ...]
     mesh: Mesh
     sunlit: float = 1.0
+    spread: float = 0.4
 
     def paint(self, canvas: Canvas) -> None:
         """Draw walls and roofs that look at the camera."""
@@ -100,7 +103,7 @@ def make_building(rng: np.random.Generator, corners: np.ndarray, kind: str) -> B
     if kind == 'shop' and rng.random() < 0.45:
         _hanging_sign(rng, details, eaves)
     turned = corners if _area(corners) > 0 else corners[::-1]
-    return Building(turned, top, tuple(walls), roofs, details.build())
+    return Building(turned, top, KERB_M + height, tuple(walls), roofs, details.build())
 
 
 def _area(corners: np.ndarray) -> float:

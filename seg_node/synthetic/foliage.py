@@ -44,6 +44,16 @@ class Tree:
         return self.foot[:2] + square
 
     @property
+    def spread(self) -> float:
+        """Metres by which the crown is wider than the trunk."""
+        return self.kind.width * self.height / 2
+
+    @property
+    def solid(self) -> float:
+        """Metres up to which it lets nothing through."""
+        return 0.0
+
+    @property
     def mesh(self) -> None:
         """Nothing; it is a picture."""
 

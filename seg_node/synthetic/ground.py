@@ -9,6 +9,7 @@ from .ground_atlas import ACROSS_M, ALONG_M, GroundAtlas, HALF_WIDTH_M
 from .plan import KERB_M, Plan
 from .road import Road
 from .texture import Texture
+from .view import SHIFT, fixed
 
 _GRID_PX = 32
 _FAR_M = 450.0
@@ -144,7 +145,7 @@ class Ground:
         if (high - low < 1).any():
             return
         mask = np.zeros((high - low)[::-1], np.uint8)
-        cv2.fillPoly(mask, [np.rint((points - low) * 16).astype(np.int32)], 255, cv2.LINE_8, 4)
+        cv2.fillPoly(mask, [fixed(points - low)], 255, cv2.LINE_8, SHIFT)
         if pixel > 0.5:
             mask = cv2.blur(mask, (2 * int(pixel) + 1, 2 * int(pixel * 0.5) + 1))
         table = np.full((1, 256, 4), 255, np.uint8)
@@ -171,7 +172,7 @@ def _below_horizon(canvas: Canvas) -> np.ndarray:
             kept.append(square[index])
     mask = np.zeros((height, width), np.uint8)
     if len(kept) >= 3:
-        cv2.fillPoly(mask, [np.rint(np.array(kept) * 16).astype(np.int32)], 255, cv2.LINE_8, 4)
+        cv2.fillPoly(mask, [fixed(np.array(kept))], 255, cv2.LINE_8, SHIFT)
     return mask
 
 

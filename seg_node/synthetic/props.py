@@ -24,12 +24,16 @@ class Prop:
     :ivar footprint: (4, 2) world corners on the ground, counter-clockwise.
     :ivar height: metres.
     :ivar sunlit: how much sun reaches it, 0..1.
+    :ivar spread: metres by which it is wider than its footprint.
+    :ivar solid: metres up to which it lets nothing through.
     """
 
     mesh: Mesh
     footprint: np.ndarray
     height: float
     sunlit: float = 1.0
+    spread: float = 0.3
+    solid: float = 0.0
 
     def paint(self, canvas: Canvas) -> None:
         """Draw nothing below the mesh."""
@@ -48,7 +52,9 @@ def place(mesh: Mesh, position: np.ndarray, yaw: float, size: tuple[float, float
     across = np.array([-np.sin(yaw), np.cos(yaw)]) * size[1] / 2
     corners = position[:2] + np.stack([-along - across, along - across, along + across,
                                        across - along])
-    return Prop(mesh.placed(yaw, position), corners, float(mesh.vertices[:, 2].max()), sunlit)
+    reach = float(np.abs(mesh.vertices[:, :2]).max()) - min(size) / 2
+    return Prop(mesh.placed(yaw, position), corners, float(mesh.vertices[:, 2].max()), sunlit,
+                max(reach, 0.0))
 
 
 class Props:

@@ -7,7 +7,7 @@ import numpy as np
 from .canvas import Canvas
 from .ground import Ground
 from .ground_atlas import GroundAtlas
-from .order import paint_order
+from .order import Outlines, joined, paint_order
 from .plan import draw_plan
 from .props import place, Prop, Props
 from .road import Road
@@ -51,9 +51,11 @@ class Scene:
         self._sky = Sky(rng[4], self.style)
         self._vehicles = props.vehicles
         self._standing: list[Item] = [*scenery.items, *props.posts, *props.vehicles]
-        outlines = np.stack([item.footprint for item in self._standing])
-        self._centres = outlines.mean(axis=1)
-        self._radii = np.linalg.norm(outlines - self._centres[:, None], axis=2).max(axis=1) + 5.0
+        self._outlines = _outlines(self._standing)
+        footprints = self._outlines.footprints
+        self._centres = footprints.mean(axis=1)
+        self._radii = np.linalg.norm(footprints - self._centres[:, None], axis=2).max(
+            axis=1) + self._outlines.spread
 
     def draw(self, view: View, pose: Pose, time_s: float) -> np.ndarray:
         """Return the canvas (height, width, 4) uint8: BGR and class ids."""
@@ -64,11 +66,11 @@ class Scene:
         movers = [self._moved(mover, time_s) for mover in self._movers
                   if -8 < mover.s(time_s) - s < 130]
         self._shade(canvas, movers)
-        seen = [self._standing[index] for index in self._in_view(view, pose)]
-        items: Sequence[Item] = [*seen, *movers]
-        outlines = np.stack([item.footprint for item in items])
-        ordered = [items[i] for i in paint_order(outlines, pose.centre[:2], pose.ahead())]
-        _draw(canvas, ordered)
+        inside = self._in_view(view, pose)
+        items: list[Item] = [*(self._standing[index] for index in inside), *movers]
+        outlines = joined(self._outlines[inside], _outlines(movers))
+        order = paint_order(outlines, pose.centre, pose.ahead())
+        _draw(canvas, [items[index] for index in order])
         return canvas.pixels
 
     def _horizon_row(self, view: View, pose: Pose) -> int:
@@ -112,6 +114,13 @@ class Scene:
             for grow, gain in ((1.08, 0.72), (0.92, 0.5)):
                 outline = low + (prop.footprint - low) * grow
                 self._ground.shade(canvas, outline, np.full(3, gain), 0.18)
+
+
+def _outlines(items: Sequence[Item]) -> Outlines:
+    return Outlines(
+        np.array([item.footprint for item in items]).reshape(-1, 4, 2),
+        *(np.array([getattr(item, key) for item in items], float)
+          for key in ('spread', 'height', 'solid')))
 
 
 def _draw(canvas: Canvas, items: Sequence[Item]) -> None:

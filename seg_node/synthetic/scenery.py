@@ -26,6 +26,21 @@ class Item(Protocol):
         ...
 
     @property
+    def height(self) -> float:
+        """Metres to its highest point."""
+        ...
+
+    @property
+    def spread(self) -> float:
+        """Metres by which it is wider than its footprint."""
+        ...
+
+    @property
+    def solid(self) -> float:
+        """Metres up to which it lets nothing through."""
+        ...
+
+    @property
     def mesh(self) -> Mesh | None:
         """Its untextured part in the world, drawn after :meth:`paint`."""
         ...

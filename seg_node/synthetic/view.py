@@ -9,6 +9,8 @@ from ..calibration import CameraCalibration
 from ..errors import ConfigError
 
 NEAR_M = 0.2
+SHIFT = 4
+_FAR_PX = 20000.0
 _WIDEST_RAY = 4.0
 _MARGIN_PX = 3
 
@@ -88,3 +90,8 @@ class View:
     def labels(self, canvas: np.ndarray) -> np.ndarray:
         """Return the label that the canvas has at each pixel's centre."""
         return cv2.remap(canvas, self._pick[0], self._pick[1], cv2.INTER_NEAREST)
+
+
+def fixed(points: np.ndarray) -> np.ndarray:
+    """Return pixels as the fixed-point integers that OpenCV fills polygons with."""
+    return np.rint(np.clip(points, -_FAR_PX, _FAR_PX) * (1 << SHIFT)).astype(np.int32)

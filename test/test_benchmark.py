@@ -1,0 +1,42 @@
+"""The benchmark measures what it says, and its baseline agrees with the pipeline."""
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from seg_node.taxonomy import load_taxonomy
+from seg_node.tools import benchmark
+
+PALETTE = Path(__file__).parent / 'models' / 'palette_cityscapes19'
+
+
+@pytest.fixture
+def picture(tmp_path):
+    """Write a picture of class colours; return its path."""
+    labels = np.random.default_rng(0).integers(0, 19, (15, 20), np.uint8)
+    image = load_taxonomy('cityscapes19').palette_bgr()[labels.repeat(8, 0).repeat(8, 1)]
+    cv2.imwrite(str(tmp_path / 'picture.png'), image)
+    return tmp_path / 'picture.png'
+
+
+def test_report(tmp_path, picture, capsys):
+    code = benchmark.main(['--model', str(PALETTE), '--image', str(picture), '--width', '160',
+                           '--height', '120', '-n', '5', '--json', str(tmp_path / 'r.json')])
+    assert code == 0
+    report = json.loads((tmp_path / 'r.json').read_text())
+    for key in ('network_core_ms', 'frame_core_ms', 'glue_core_ms', 'naive_core_ms',
+                'network_wall_ms', 'frame_wall_ms'):
+        low, high = report['spread'][key]
+        assert low <= report[key] <= high, key
+    assert report['n'] == 5 and report['labels_equal_reference'] == 1.0
+    assert {'decode', 'preprocess', 'network', 'labels', 'products',
+            'messages'} == set(report['stages_ms'])
+    assert 'labels equal to the reference: 100.0000%' in capsys.readouterr().out
+
+
+def test_unreadable_picture(tmp_path, capsys):
+    assert benchmark.main(['--image', str(tmp_path / 'none.png')]) == 2
+    assert 'none.png' in capsys.readouterr().err
