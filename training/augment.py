@@ -1,0 +1,100 @@
+"""Augmentation: paste rare things, move and scale, change the light."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+VOID = 255
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """
+    How strongly samples are changed; calling it makes one sample.
+
+    :ivar crop: (height, width) of the samples.
+    :ivar scales: smallest and largest zoom, drawn evenly on a logarithmic scale.
+    :ivar rare: class ids that are pasted from another image.
+    :ivar paste: how often that happens.
+    :ivar light: strength of the photometric changes; 1 = strong, 0 = none.
+    """
+
+    crop: tuple[int, int]
+    scales: tuple[float, float] = (0.6, 2.0)
+    rare: tuple[int, ...] = ()
+    paste: float = 0.5
+    light: float = 1.0
+    turn_deg: float = 2.0
+
+    def __call__(self, rng: np.random.Generator, image: np.ndarray, labels: np.ndarray,
+                 donor_image: np.ndarray, donor_labels: np.ndarray,
+                 ) -> tuple[np.ndarray, np.ndarray]:
+        """Return image (h, w, 3) uint8 and labels (h, w) uint8 of the crop's size."""
+        if self.rare and rng.random() < self.paste and donor_labels.shape == labels.shape:
+            image, labels = _pasted(rng, image, labels, donor_image, donor_labels, self.rare)
+        image, labels = self._moved(rng, image, labels)
+        return _relit(rng, image, self.light), labels
+
+    def _moved(self, rng: np.random.Generator, image: np.ndarray, labels: np.ndarray,
+               ) -> tuple[np.ndarray, np.ndarray]:
+        height, width = labels.shape
+        zoom = float(np.exp(rng.uniform(*np.log(self.scales))))
+        angle = np.deg2rad(rng.normal(0, self.turn_deg / 2))
+        mirror = -1.0 if rng.random() < 0.5 else 1.0
+        # The crop's middle looks at a point of the source from which it sees as little border
+        # as its size allows.
+        centre = []
+        for side, wanted in ((width, self.crop[1] / zoom), (height, self.crop[0] / zoom)):
+            low, high = sorted((wanted / 2, side - wanted / 2))
+            centre.append(rng.uniform(low, high))
+        cosine, sine = np.cos(angle) / zoom, np.sin(angle) / zoom
+        turn = np.array([[cosine * mirror, -sine], [sine * mirror, cosine]])
+        offset = np.array(centre) - turn @ (np.array(self.crop[::-1]) / 2)
+        inverse = np.column_stack([turn, offset])
+        size, flags = self.crop[::-1], cv2.WARP_INVERSE_MAP
+        return (cv2.warpAffine(image, inverse, size, flags=flags | cv2.INTER_LINEAR,
+                               borderValue=(127, 127, 127)),
+                cv2.warpAffine(labels, inverse, size, flags=flags | cv2.INTER_NEAREST,
+                               borderValue=VOID))
+
+
+def _pasted(rng: np.random.Generator, image: np.ndarray, labels: np.ndarray,
+            donor_image: np.ndarray, donor_labels: np.ndarray, rare: tuple[int, ...],
+            ) -> tuple[np.ndarray, np.ndarray]:
+    """Copy some of the donor's rare classes to the same height, moved sideways."""
+    chosen = [c for c in rare if rng.random() < 0.6]
+    shift = int(rng.integers(-80, 81))
+    mask = np.isin(np.roll(donor_labels, shift, axis=1), chosen)
+    # What was rolled around the edge would be cut in two.
+    edge = slice(0, shift) if shift > 0 else slice(labels.shape[1] + shift, None)
+    mask[:, edge] = False
+    image, labels = image.copy(), labels.copy()
+    image[mask] = np.roll(donor_image, shift, axis=1)[mask]
+    labels[mask] = np.roll(donor_labels, shift, axis=1)[mask]
+    return image, labels
+
+
+def _relit(rng: np.random.Generator, image: np.ndarray, strength: float) -> np.ndarray:
+    """Change exposure, gamma, white balance, saturation and sharpness; add noise."""
+    if strength == 0:
+        return image
+    grey = np.arange(256) / 255
+    gamma = np.exp(rng.normal(0, 0.25 * strength))
+    exposure = np.exp(rng.normal(0, 0.2 * strength))
+    contrast = np.exp(rng.normal(0, 0.15 * strength))
+    offset = rng.normal(0, 0.04 * strength)
+    balance = np.exp(rng.normal(0, 0.06 * strength, 3))
+    curve = (grey ** gamma * exposure - 0.45) * contrast + 0.45 + offset
+    table = np.clip(curve[:, None] * balance * 255, 0, 255).astype(np.uint8)
+    image = cv2.LUT(image, table.reshape(256, 1, 3))
+    if rng.random() < 0.5:
+        grey_image = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+        amount = float(np.exp(rng.normal(0, 0.3 * strength)))
+        image = cv2.addWeighted(image, amount, grey_image, 1 - amount, 0)
+    if rng.random() < 0.2 * strength:
+        image = cv2.GaussianBlur(image, (0, 0), float(rng.uniform(0.4, 1.2)))
+    if rng.random() < 0.2 * strength:
+        noise = rng.normal(0, rng.uniform(2, 8), image.shape).astype(np.float32)
+        image = np.clip(image + noise, 0, 255).astype(np.uint8)
+    return image

@@ -1,0 +1,80 @@
+"""What training minimises."""
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+VOID = 255
+
+
+def class_weights(frequencies: np.ndarray, power: float) -> Tensor:
+    """
+    Return (classes,) float32 weights (median frequency / frequency) ** power.
+
+    1 is full balancing, which buys recall of the rare classes with the IoU of those beside them;
+    0 is none.
+    """
+    present = frequencies[frequencies > 0]
+    weights = (np.median(present) / np.maximum(frequencies, present.min())) ** power
+    return torch.tensor(weights, dtype=torch.float32)
+
+
+def lovasz(scores: Tensor, labels: Tensor) -> Tensor:
+    """
+    Lovasz-softmax (Berman et al. 2018) over the classes that occur: a loss that follows the IoU.
+
+    :param scores: (pixels, classes) probabilities.
+    :param labels: (pixels,) ids, none of them void.
+    """
+    losses = []
+    for index in torch.unique(labels):
+        truth = (labels == index).float()
+        errors, order = torch.sort((truth - scores[:, index]).abs(), descending=True)
+        truth = truth[order]
+        remaining = truth.sum() - truth.cumsum(0)
+        jaccard = 1 - remaining / (truth.sum() + (1 - truth).cumsum(0))
+        gradient = torch.cat([jaccard[:1], jaccard[1:] - jaccard[:-1]])
+        losses.append(errors @ gradient)
+    return torch.stack(losses).mean()
+
+
+class SegmentationLoss:
+    """
+    Cross-entropy and Lovasz-softmax of the logits at the labels' size, and auxiliary heads.
+
+    :param weights: class weights of the cross-entropy.
+    :param auxiliary: weight of each auxiliary head, cross-entropy only.
+    :param pixels: how many pixels of a batch the Lovasz term looks at; it sorts them.
+    """
+
+    def __init__(self, weights: Tensor, *, auxiliary: float, lovasz_weight: float = 0.5,
+                 pixels: int = 60_000) -> None:
+        self._weights, self._auxiliary = weights, auxiliary
+        self._lovasz_weight, self._pixels = lovasz_weight, pixels
+
+    def __call__(self, outputs: list[Tensor], labels: Tensor) -> Tensor:
+        main, *others = outputs
+        logits = functional.interpolate(main.float(), labels.shape[-2:], mode='bilinear')
+        loss = self._cross_entropy(logits, labels)
+        known = (labels.flatten() != VOID).nonzero()[:, 0]
+        if len(known) and self._lovasz_weight:
+            some = known[torch.randint(len(known), (self._pixels,), device=known.device)]
+            flat = logits.permute(0, 2, 3, 1).reshape(-1, logits.shape[1])[some]
+            loss = loss + self._lovasz_weight * lovasz(flat.softmax(1), labels.flatten()[some])
+        for other in others:
+            # Their stride is coarse; labels picked at it cost little and teach as much.
+            small = functional.interpolate(labels[:, None].float(), other.shape[-2:])[:, 0].long()
+            loss = loss + self._auxiliary * self._cross_entropy(other.float(), small)
+        return loss
+
+    def _cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return functional.cross_entropy(logits, labels, self._weights, ignore_index=VOID)
+
+
+def distillation(student: Tensor, teacher: Tensor) -> Tensor:
+    """Return the mean KL divergence of the student from the teacher, at the teacher's stride."""
+    student = functional.interpolate(student.float(), teacher.shape[-2:], mode='bilinear')
+    divergence = functional.kl_div(student.log_softmax(1), teacher.float().softmax(1),
+                                   reduction='none')
+    return divergence.sum(1).mean()

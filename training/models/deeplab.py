@@ -1,0 +1,70 @@
+"""DeepLabV3+ (Chen et al. 2018) on EfficientNet-Lite0, made light with separable convolutions."""
+
+import torch
+from torch import nn, Tensor
+from torch.nn import functional
+
+from .efficientnet_lite import CHANNELS, EfficientNetLite0
+
+WIDTH = 128
+RATES = (4, 8, 12)
+
+
+def conv(inputs: int, outputs: int) -> nn.Sequential:
+    """1x1 convolution, batch norm, ReLU6."""
+    return nn.Sequential(nn.Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs),
+                         nn.ReLU6(inplace=True))
+
+
+def separable(inputs: int, outputs: int, dilation: int = 1) -> nn.Sequential:
+    """3x3 depthwise convolution with batch norm, then ``conv``."""
+    return nn.Sequential(nn.Conv2d(inputs, inputs, 3, padding=dilation, dilation=dilation,
+                                   groups=inputs, bias=False),
+                         nn.BatchNorm2d(inputs), *conv(inputs, outputs))
+
+
+def resized(x: Tensor, like: Tensor) -> Tensor:
+    """Resize bilinearly to the height and width of another tensor."""
+    return functional.interpolate(x, size=like.shape[-2:], mode='bilinear', align_corners=False)
+
+
+class DeepLabV3Plus(nn.Module):
+    """
+    Input (N, 3, H, W), RGB, (x - 127) / 128, sides a multiple of 32 -> logits at stride 4.
+
+    While training: [logits, auxiliary logits at stride 16].
+    """
+
+    mean, std = (127.0, 127.0, 127.0), (128.0, 128.0, 128.0)
+    stride = 4
+
+    def __init__(self, classes: int, *, pretrained: bool) -> None:
+        super().__init__()
+        low, middle, auxiliary, deep = CHANNELS
+        self.backbone = EfficientNetLite0(pretrained=pretrained)
+        self.pool = conv(deep, WIDTH)
+        self.point = conv(deep, WIDTH)
+        self.pyramid = nn.ModuleList(
+            nn.Sequential(conv(deep, WIDTH), *separable(WIDTH, WIDTH, rate)) for rate in RATES)
+        self.project = conv(WIDTH * (2 + len(RATES)), WIDTH)
+        self.dropout = nn.Dropout(0.1)
+        self.skip8 = conv(middle, 48)
+        self.decode8 = separable(WIDTH + 48, WIDTH)
+        self.skip4 = conv(low, 32)
+        self.decode4 = nn.Sequential(*separable(WIDTH + 32, WIDTH), *separable(WIDTH, WIDTH))
+        self.classify = nn.Conv2d(WIDTH, classes, 1)
+        self.auxiliary = nn.Sequential(conv(auxiliary, WIDTH), nn.Conv2d(WIDTH, classes, 1))
+
+    def forward(self, image: Tensor) -> Tensor | list[Tensor]:
+        low, middle, auxiliary, deep = self.backbone(image)
+        pooled = self.pool(deep.mean((2, 3), keepdim=True)).expand(-1, -1, *deep.shape[-2:])
+        x = torch.cat([self.point(deep), *(branch(deep) for branch in self.pyramid), pooled], 1)
+        x = self.dropout(self.project(x))
+        x = self.decode8(torch.cat([resized(x, middle), self.skip8(middle)], 1))
+        x = self.decode4(torch.cat([resized(x, low), self.skip4(low)], 1))
+        logits = self.classify(x)
+        return [logits, self.auxiliary(auxiliary)] if self.training else logits
+
+    def slow_parameters(self) -> list[nn.Parameter]:
+        """Return what is trained already and so learns more slowly."""
+        return list(self.backbone.parameters())

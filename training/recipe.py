@@ -1,0 +1,65 @@
+"""A recipe: everything a training run is made of, read from a YAML file."""
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import yaml
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """
+    The values of a recipe file; see training/README.md for the reasons.
+
+    :ivar crop: (height, width) of the training samples.
+    :ivar backbone_rate: learning rate of pretrained layers, as a share of ``learning_rate``.
+    :ivar weight_power: see ``losses.class_weights``.
+    :ivar rare: names of the classes that are pasted from other images.
+    :ivar warm_start: exported model to start from, relative to the project; '' = none.
+    :ivar frozen_blocks: so many first blocks of the backbone are left as they are.
+    :ivar frozen_norm: keep the backbone's batch norm statistics.
+    :ivar teacher: run folder whose averaged model teaches this one; '' = none.
+    :ivar extra_share: samples of each extra data set for each labelled one.
+    """
+
+    model: str
+    epochs: int
+    taxonomy: str = 'camvid11'
+    batch: int = 8
+    crop: tuple[int, int] = (288, 384)
+    scales: tuple[float, float] = (0.6, 2.0)
+    light: float = 1.0
+    paste: float = 0.5
+    rare: tuple[str, ...] = ()
+    learning_rate: float = 2e-3
+    backbone_rate: float = 0.3
+    weight_decay: float = 0.02
+    warm_up: int = 100
+    poly: float = 0.9
+    weight_power: float = 0.2
+    lovasz: float = 0.5
+    auxiliary: float = 0.4
+    average: float = 0.998
+    warm_start: str = ''
+    frozen_blocks: int = 0
+    frozen_norm: bool = False
+    teacher_weight: float = 1.0
+    extra_share: float = 0.3
+    validate_every: int = 2
+    seed: int = 1
+
+
+def read_recipe(path: Path) -> Recipe:
+    """
+    Read a recipe file.
+
+    :raises ValueError: a key that no recipe has, or one that is missing.
+    """
+    values = yaml.safe_load(path.read_text(encoding='utf-8'))
+    allowed = [field.name for field in fields(Recipe)]
+    unknown = sorted(set(values) - set(allowed))
+    missing = sorted({'model', 'epochs'} - set(values))
+    if unknown or missing:
+        raise ValueError(f'{path}: unknown {unknown}, missing {missing}; allowed: {allowed}')
+    return Recipe(**{key: tuple(value) if isinstance(value, list) else value
+                     for key, value in values.items()})
