@@ -55,5 +55,6 @@ setup(
         'replay = seg_node.tools.replay:main',
         'demo = seg_node.tools.demo:main',
         'benchmark = seg_node.tools.benchmark:main',
+        'evaluate = seg_node.tools.evaluate:main',
     ]},
 )

@@ -1,0 +1,258 @@
+"""
+Measure a model on a labelled data set with the pipeline that the node runs.
+
+Masks are compared pixel by pixel at the size of the labels. Where the model's classes are not the
+labels', both are translated by the remaps of the class tables and scored in the labels' classes,
+or in those of --classes.
+"""
+
+import argparse
+from dataclasses import dataclass
+import json
+from pathlib import Path
+import statistics
+import sys
+import time
+from typing import Any
+
+import cv2
+import numpy as np
+
+from .. import backends
+from ..card import load_card, ModelCard
+from ..datasets import Dataset, LAYOUTS, open_dataset, Pair
+from ..errors import ConfigError, FrameError, SegNodeError
+from ..frame import Frame, StageClock, Wanted
+from ..metrics import BinaryIoU, CalibrationError, ConfusionMatrix
+from ..pipeline import Pipeline, Products
+from ..scoring import DRIVABLE_ONLY, make_scoring, Scoring
+from ..segmenter import CpuSegmenter
+from ..taxonomy import ClassTable, load_taxonomy, UNLABELLED
+from ..warm_up import warm_up
+from .console import progress
+from .worst_frames import draw_sheet, ScoredFrame, WorstFrames
+
+TAXONOMIES = {'camvid': 'camvid11', 'cityscapes': 'cityscapes19', 'voc': 'voc21',
+              'ade20k': 'ade20k150', 'autoware': 'autoware16'}
+WANTED = Wanted(confidence=True, drivable=True)
+
+
+@dataclass
+class Tally:
+    """Everything that is counted over the frames."""
+
+    confusion: ConfusionMatrix
+    drivable: BinaryIoU
+    calibration: CalibrationError
+    times_ms: list[float]
+    void_pixels: int
+    worst: WorstFrames
+
+
+def run(pipeline: Pipeline, dataset: Dataset, scoring: Scoring, worst: int = 0) -> Tally:
+    """
+    Segment every image of a data set and count how its mask compares with the label.
+
+    :param worst: how many of the worst frames to keep with their pictures.
+    :raises ConfigError: when an image or label cannot be used; then there is no result at all.
+    :raises BackendError: when the device fails.
+    """
+    tally = Tally(ConfusionMatrix(scoring.classes, scoring.measurable), BinaryIoU(),
+                  CalibrationError(), [], 0, WorstFrames(worst))
+    flags = dataset.table.drivable_lut()
+    warm_up(pipeline)
+    for pair in progress(dataset.pairs, 'evaluate'):
+        frame, labels = dataset.frame(pair), dataset.truth(pair)
+        products, ms = _segment(pipeline, pair, frame, labels)
+        tally.times_ms.append(ms)
+        truth, mask = scoring.of_labels[labels], scoring.of_model[products.mask]
+        known = truth != UNLABELLED
+        tally.void_pixels += int(np.count_nonzero(~known))
+        here = ConfusionMatrix(scoring.classes, scoring.measurable)
+        here.add(truth, mask)
+        tally.confusion.counts += here.counts
+        assert products.drivable is not None
+        tally.drivable.add(flags[labels], products.drivable, labels != UNLABELLED)
+        if products.confidence is not None:
+            tally.calibration.add(products.confidence, truth == mask, known)
+        if worst and here.iou():
+            tally.worst.add(ScoredFrame(pair.name, here.miou(), frame.bgr, truth, mask))
+    if not tally.confusion.pixels:
+        raise ConfigError(f'all pixels of all {len(dataset.pairs)} labels are void (the first is '
+                          f'{dataset.pairs[0].label}): there is nothing to measure. Labels of a '
+                          'test split are often withheld; give those of another.')
+    return tally
+
+
+def _segment(pipeline: Pipeline, pair: Pair, frame: Frame,
+             labels: np.ndarray) -> tuple[Products, float]:
+    """Return the products of one frame and the milliseconds from its bytes to them."""
+    start = time.perf_counter_ns()
+    result = pipeline.process([frame], [WANTED], StageClock())[0]
+    ms = (time.perf_counter_ns() - start) / 1e6
+    if isinstance(result, FrameError):
+        raise ConfigError(f'{pair.image} is refused: {result}. Mend it, or take the pair out.')
+    if result.mask.shape != labels.shape:
+        sizes = [f'{width}x{height}' for height, width in (result.mask.shape, labels.shape)]
+        raise ConfigError(f'{pair.image} is {sizes[0]}, but its label {pair.label} is {sizes[1]}. '
+                          'They must have one size: scale the image (the label by nearest), or '
+                          'pair the right files.')
+    return result, ms
+
+
+def make_report(tally: Tally, scoring: Scoring, dataset: Dataset) -> dict[str, Any]:
+    """Return the figures as ``--json`` writes them; a figure that has no meaning here is None."""
+    confusion, drivable, names = tally.confusion, tally.drivable, scoring.classes.names
+    iou = confusion.iou()
+    seen = confusion.counts.sum(axis=1) > 0
+    return {
+        'miou': confusion.miou() if iou else None,
+        'iou': iou,
+        'pixel_accuracy': confusion.pixel_accuracy(),
+        'drivable_iou': (drivable.value() if drivable.either
+                         and dataset.table.drivable_lut().any() else None),
+        'ece': tally.calibration.value() if tally.calibration.pixels.any() else None,
+        'frames': len(tally.times_ms),
+        'ms_per_frame': round(statistics.median(tally.times_ms), 3),
+        'pixels': confusion.pixels,
+        'void_pixels': tally.void_pixels,
+        'confusion': {'truth': list(names), 'predicted': [*names, 'unlabelled'],
+                      'pixels': confusion.counts.tolist()},
+        'absent': [name for name, there in zip(names, seen, strict=True) if not there],
+        'not_in_labels': [names[n] for n in scoring.classes.ids if n not in scoring.measurable],
+        'not_in_model': [names[n] for n in scoring.classes.ids if n not in scoring.nameable],
+    }
+
+
+def _described(report: dict[str, Any], options: argparse.Namespace, card: ModelCard,
+               pipeline: Pipeline, dataset: Dataset, scoring: Scoring) -> dict[str, Any]:
+    """Return the report with what was measured; names only, so that it is the same anywhere."""
+    return report | {
+        'model': card.name, 'sha256': card.sha256, 'model_taxonomy': pipeline.classes.name,
+        'taxonomy': dataset.table.name, 'scored_in': scoring.classes.name,
+        'layout': dataset.layout.name, 'ignore': sorted(dataset.ignore),
+        'images': _tail(options.images), 'labels': _tail(options.labels),
+        'split': options.split.name if options.split else None,
+        'backend': pipeline.segmenter.description}
+
+
+def _tail(folder: Path) -> str:
+    """Return the last two names of a path; the last alone is often just ``images``."""
+    return '/'.join(folder.resolve().parts[-2:])
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run the evaluation from the command line."""
+    options = _parser().parse_args(args)
+    try:
+        _check_outputs(options)
+        report, sheet = _evaluate(options)
+        _write(options, report, sheet)
+    except (SegNodeError, OSError) as error:
+        print(f'evaluate: {error}', file=sys.stderr)
+        return 2
+    print(as_table(report))
+    return 0
+
+
+def _evaluate(options: argparse.Namespace) -> tuple[dict[str, Any], np.ndarray | None]:
+    card = load_card(options.model)
+    own = card.main_output.classes
+    dataset = _dataset(options, own)
+    scoring = make_scoring(own, dataset.table, dataset.ids, options.classes, options.remap)
+    backend = backends.load(options.backend, card, providers=options.providers,
+                            threads=options.threads)
+    pipeline = Pipeline(CpuSegmenter(card, backend), own)
+    try:
+        tally = run(pipeline, dataset, scoring, options.worst if options.sheet else 0)
+    finally:
+        pipeline.segmenter.close()
+    report = _described(make_report(tally, scoring, dataset), options, card, pipeline, dataset,
+                        scoring)
+    frames = tally.worst.frames()
+    title = f'{card.name} on {report["images"]}: mIoU {report["miou"] or 0:.3f}, worst frames'
+    return report, draw_sheet(title, frames, scoring.classes) if frames else None
+
+
+def _dataset(options: argparse.Namespace, own: ClassTable) -> Dataset:
+    """Open the data set; the table is that of --taxonomy, else of --layout, else the model's."""
+    asked = options.taxonomy and load_taxonomy(TAXONOMIES.get(options.taxonomy, options.taxonomy))
+    layout = options.layout
+    if layout is None:
+        name = (asked or own).name
+        layout = next((entry.name for entry in LAYOUTS.values() if entry.taxonomy == name),
+                      'pairs')
+    if asked is None and LAYOUTS.get(layout) and LAYOUTS[layout].taxonomy is None:
+        asked = own
+    return open_dataset(options.images, options.labels, layout, asked or None, options.ignore,
+                        options.split)
+
+
+def _check_outputs(options: argparse.Namespace) -> None:
+    """Refuse before the work what would fail after it."""
+    for path in filter(None, (options.json, options.sheet)):
+        if not path.absolute().parent.is_dir():
+            raise ConfigError(f'{path} cannot be written: there is no folder {path.parent}. Make '
+                              'it, or give another path.')
+    if options.sheet and options.sheet.suffix.lower() not in ('.png', '.jpg', '.jpeg'):
+        raise ConfigError(f'--sheet {options.sheet}: allowed are .png and .jpg.')
+    if options.worst < 1:
+        raise ConfigError(f'--worst {options.worst}: at least 1.')
+
+
+def _write(options: argparse.Namespace, report: dict[str, Any],
+           sheet: np.ndarray | None) -> None:
+    if options.json:
+        options.json.write_text(json.dumps(report, indent=1) + '\n', encoding='utf-8')
+    if sheet is not None and not cv2.imwrite(str(options.sheet), sheet):
+        raise SegNodeError(f'OpenCV cannot write {options.sheet}: is the disk full, or the '
+                           'folder read-only?')
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog='evaluate', description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add('--model', required=True, help='model name or card folder')
+    add('--images', required=True, type=Path, help='folder of images, searched with subfolders')
+    add('--labels', required=True, type=Path, help='folder of label PNGs, likewise')
+    add('--taxonomy', help='classes of the labels: a class table, its file, or '
+        f'{", ".join(TAXONOMIES)} (default: by the layout, else those of the model)')
+    add('--layout', help='how the data set lies on disk (default: by the taxonomy): ' + '; '.join(
+        f'{entry.name} ({entry.about})' for entry in LAYOUTS.values()))
+    add('--classes', help='class table to score in (default: that of the labels); '
+        f'{DRIVABLE_ONLY} scores the drivable area alone')
+    add('--remap', type=Path, help="remap file of your own, from the model's classes to those "
+        'scored (default: the shipped one)')
+    add('--split', type=Path, help='text file with the name of each wanted pair, one a line')
+    add('--ignore', type=int, action='append', default=[], metavar='ID',
+        help="id in the label files that counts nowhere, beside the layout's void; repeatable")
+    add('--backend', default='onnxruntime', help=', '.join(backends.NAMES))
+    add('--providers', nargs='+', default=['CPUExecutionProvider'], help='of ONNX Runtime')
+    add('--threads', type=int, default=0, help='of the network on the CPU; 0 = one a core')
+    add('--sheet', type=Path, help='write a contact sheet of the worst frames here (.png, .jpg)')
+    add('--worst', type=int, default=6, help='how many frames it shows (default: %(default)s)')
+    add('--json', type=Path, help='write the report here')
+    return parser
+
+
+def as_table(report: dict[str, Any]) -> str:
+    """Return the report for people."""
+    width = max(map(len, report['iou']), default=0) + 2
+    lines = [f'{report["model"]} on {report["images"]}, {report["frames"]} frames, classes '
+             f'{report["scored_in"]}, {report["ms_per_frame"]} ms a frame (median)',
+             f'{report["backend"]}']
+    for key, title in (('miou', 'mIoU'), ('pixel_accuracy', 'pixel accuracy'),
+                       ('drivable_iou', 'drivable IoU'), ('ece', 'calibration error')):
+        value = 'none' if report[key] is None else f'{report[key]:.4f}'
+        lines.append(f'{title:{max(width, 18)}} {value}')
+    lines += [f'  {name:{max(width, 18) - 2}} {iou:.4f}' for name, iou in report['iou'].items()]
+    for key, about in (('absent', 'in no label'), ('not_in_labels', 'not scored, the labels '
+                       'cannot name'), ('not_in_model', 'the model cannot name')):
+        if report[key]:
+            lines.append(f'{about}: {", ".join(report[key])}')
+    return '\n'.join(lines)
+
+
+if __name__ == '__main__':
+    sys.exit(main())
