@@ -21,6 +21,8 @@ from seg_node import __version__
 LAUNCH = get_package_share_path('seg_node') / 'launch'
 CACHE = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'seg_node'
 DRIVE = CACHE / f'street_{__version__}'
+# The street's true labels lie in the bag, too.
+CAMERA_TOPICS = '--topics /camera/image_raw /camera/camera_info'
 RENDER = """
 import sys
 from pathlib import Path
@@ -38,13 +40,14 @@ def generate_launch_description():
             launch_arguments={
                 'source': str(DRIVE),
                 'loops': LaunchConfiguration('loops', default='0'),
+                'replay_args': LaunchConfiguration('replay_args', default=CAMERA_TOPICS),
                 'rviz': LaunchConfiguration('rviz', default='true'),
             }.items()),
     ])
 
 
 def _render(context):
-    """Render the street, unless an earlier start has; not in here: forks and threads don't mix."""
+    """Render the street, unless an earlier start has, in a process that Ctrl-C can end."""
     if (DRIVE / 'metadata.yaml').exists():  # a bag gets it last
         return
     print(f'Rendering a street into {DRIVE}; this is done once ...', flush=True)

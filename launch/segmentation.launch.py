@@ -11,12 +11,12 @@ else the node's default.
 import os
 
 from ament_index_python.packages import get_package_share_path
+from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
 from launch.conditions import IfCondition
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
-from launch import LaunchDescription
 from seg_node.ros.transport import profile_variables
 
 SHARE = get_package_share_path('seg_node')

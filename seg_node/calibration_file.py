@@ -42,7 +42,7 @@ class _Reader:
             self.refuse('distortion_model', model, f'{", ".join(MODELS)}',
                         f'Calibrate with one of these models.{suggestion(model, MODELS)}')
         width, height = self.size('image_width'), self.size('image_height')
-        fields = {
+        fields: dict[str, Any] = {
             'name': self.text(self.document, 'camera_name', ''), 'width': width,
             'height': height, 'distortion_model': model,
             'K': self.matrix('camera_matrix', 3, 3),

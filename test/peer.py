@@ -1,8 +1,13 @@
-"""Another ROS 2 node in the test's own process, in a thread and context of its own."""
+"""Another ROS 2 node in the test's own process, in a thread of its own."""
 
 from threading import Thread
 import time
 
+from seg_node.ros.transport import apply_transport_environment
+
+apply_transport_environment()  # before rclpy, as every process with large images must
+
+# ruff: noqa: E402
 import rclpy
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
@@ -19,12 +24,14 @@ LATCHED = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE,
 class Peer:
     """Keeps the bytes it hears and may answer them; a context manager."""
 
-    def __init__(self, name='peer'):
-        self.context = Context()
-        rclpy.init(context=self.context, signal_handler_options=SignalHandlerOptions.NO)
-        self.node = Node(name, context=self.context, enable_rosout=False,
+    def __init__(self, context=None):
+        self._own_context = None
+        if context is None:
+            context = self._own_context = Context()
+            rclpy.init(context=context, signal_handler_options=SignalHandlerOptions.NO)
+        self.node = Node('peer', context=context, enable_rosout=False,
                          start_parameter_services=False)
-        self._executor = SingleThreadedExecutor(context=self.context)
+        self._executor = SingleThreadedExecutor(context=context)
         self._executor.add_node(self.node)
         self._stopping = False
         self._thread = Thread(target=self._spin, daemon=True)
@@ -53,7 +60,8 @@ class Peer:
         self._thread.join()
         self._executor.shutdown()
         self.node.destroy_node()
-        self.context.shutdown()
+        if self._own_context is not None:
+            self._own_context.shutdown()
 
     def _spin(self):
         while not self._stopping:

@@ -103,12 +103,15 @@ def test_executables_exist(launch_file):
 
 
 def test_named_files_exist(launch_file):
-    """Paths are joined with ``/`` from a folder below share/."""
+    """Paths are joined with ``/`` from ``SHARE``, or ``LAUNCH`` below it."""
+    bases = {'SHARE': ROOT, 'LAUNCH': ROOT / 'launch'}
+    found = set()
     for node in ast.walk(tree_of(launch_file)):
-        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
-            parts = [part.value for part in ast.walk(node) if isinstance(part, ast.Constant)]
-            name = parts[0]  # the walk meets the last part of the path first
-            assert list(ROOT.glob(f'*/{name}')) or (ROOT / name).is_dir(), name
+        text = ast.unparse(node) if isinstance(node, ast.BinOp) else ''
+        if text.startswith(tuple(f'{base} / ' for base in bases)):
+            base, *parts = text.replace("'", '').split(' / ')
+            found.add(bases[base].joinpath(*parts))
+    assert found and all(path.exists() for path in found), found
 
 
 def test_arguments_are_parameters_of_the_node():

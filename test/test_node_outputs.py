@@ -49,7 +49,8 @@ def node(tmp_path_factory, client):
     folder = tmp_path_factory.mktemp('outputs')
     arguments = {'model': MODELS / 'palette_cityscapes19', 'image_timeout_s': 60.0,
                  'cameras': '[plain, wide, tall, jpeg]', 'jpeg__transport': 'compressed',
-                 'wide__image_topic': '/sensors/wide/rgb', 'threads': 1, 'max_batch': 4, 'max_age_s': 3600.0}
+                 'wide__image_topic': '/sensors/wide/rgb', 'threads': 1, 'max_batch': 4,
+                 'max_age_s': 3600.0}
     for camera in ('plain', 'wide', 'tall', 'jpeg'):
         for output in OUTPUTS:
             client.listen(f'/seg_node/{camera}/{output}')

@@ -7,6 +7,7 @@ import numpy as np
 from .camvid import BUILDING, FENCE, TREE
 from .canvas import Canvas
 from .foliage import paint_hedge
+from .mesh import fan, Mesh, MeshBuilder
 from .noise import fractal, jitter, tinted, to_bytes
 from .plan import KERB_M
 from .texture import Texture
@@ -39,75 +40,55 @@ class BoundaryKind:
         return {'hedge': TREE, 'wall': BUILDING}.get(self.kind, FENCE)
 
 
-@dataclass(frozen=True, eq=False)
 class Boundary:
     """
     One straight piece of a boundary.
 
-    :ivar corners: (4, 2) world: start and end on the street's side, end and start behind.
+    :ivar kind: its make.
+    :ivar footprint: (4, 2) world corners, counter-clockwise.
+    :ivar mesh: its top and ends where it is thick, else None.
     """
 
-    kind: BoundaryKind
-    corners: np.ndarray
+    sunlit, spread = 1.0, 0.0
 
-    @property
-    def footprint(self) -> np.ndarray:
-        """(4, 2) world corners, counter-clockwise."""
-        a, b, c = self.corners[:3]
+    def __init__(self, kind: BoundaryKind, corners: np.ndarray) -> None:
+        """
+        Take a place.
+
+        :param corners: (4, 2) world: start and end on the street's side, end and start behind.
+        """
+        self.kind = kind
+        a, b, c = corners[:3]
         turn = (b[0] - a[0]) * (c[1] - b[1]) - (b[1] - a[1]) * (c[0] - b[0])
-        return self.corners if turn > 0 else self.corners[::-1]
+        self.footprint = corners if turn > 0 else corners[::-1]
+        self.height = kind.height
+        self.solid = kind.height if kind.kind in ('boards', 'wall') else 0.0
+        self._low = np.column_stack([corners, np.full(4, KERB_M)])
+        self._normal = _outward(self._low[1] - self._low[0], self._low[0] - self._low[3])
+        self.mesh = self._block() if _THICKNESS[kind.kind] > 0.1 else None
 
-    @property
-    def height(self) -> float:
-        """Metres."""
-        return self.kind.height
-
-    @property
-    def spread(self) -> float:
-        """Metres by which it is wider than its footprint."""
-        return 0.0
-
-    @property
-    def solid(self) -> float:
-        """Metres up to which it lets nothing through."""
-        return self.kind.height if self.kind.kind in ('boards', 'wall') else 0.0
-
-    @property
-    def sunlit(self) -> float:
-        """How much sun reaches it."""
-        return 1.0
-
-    @property
-    def mesh(self) -> None:
-        """Nothing; it is drawn with textures."""
+    def _block(self) -> Mesh:
+        """Return the top and the two ends."""
+        low = self._low
+        # A hedge's leaves stand up beyond its top.
+        top = low + [0, 0, self.height * (0.93 if self.kind.kind == 'hedge' else 1.0)]
+        builder, inside = MeshBuilder(self.kind.label), (low + top).mean(axis=0) / 2
+        builder.add(top, fan(4), self.kind.top, inside=inside)
+        for i, j in ((1, 2), (3, 0)):
+            builder.add(np.stack([low[i], low[j], top[j], top[i]]), fan(4), self.kind.top,
+                        inside=inside)
+        return builder.build()
 
     def paint(self, canvas: Canvas) -> None:
-        """Draw its top (where thick), its ends and its face."""
-        height = self.kind.height
-        low = np.column_stack([self.corners, np.full(4, KERB_M)])
-        up = np.array([0, 0, height * (0.93 if self.kind.kind == 'hedge' else 1.0)])
-        eye = canvas.pose.centre
-        if _THICKNESS[self.kind.kind] > 0.1:
-            self._plain(canvas, low + up, np.array([0.0, 0, 1.0]), 1.0)
-            for i, j in ((1, 2), (3, 0)):
-                self._plain(canvas, np.stack([low[i], low[j], low[j] + up, low[i] + up]),
-                            _outward(low[j] - low[i], low[i] - low.mean(axis=0)), 0.8)
-        along = low[1] - low[0]
-        normal = _outward(along, low[0] - low[3])
-        start = low[0]
-        if (eye - low[0]) @ np.cross(along, [0, 0, 1.0]) > 0:
-            start, along = low[1], -along
-        canvas.plane(self.kind.texture, start + np.array([0, 0, height]), along,
-                     np.array([0, 0, -height]), canvas.light.gain(normal), self.kind.label,
-                     hull=self.kind.kind == 'railings')
-
-    def _plain(self, canvas: Canvas, corners: np.ndarray, normal: np.ndarray,
-               shade: float) -> None:
-        """Fill one plain face."""
-        gain = canvas.light.gain(normal) * shade
-        colour = np.append(np.array(self.kind.top) * gain, self.kind.label)
-        canvas.fill(canvas.polygons(canvas.pose.to_camera(corners)[None], colour[None],
-                                    np.zeros(1, int), 1)[0])
+        """Draw its face."""
+        start, along = self._low[0], self._low[1] - self._low[0]
+        side = along[0] * (canvas.pose.centre[1] - start[1]) - along[1] * (
+            canvas.pose.centre[0] - start[0])
+        if side > 0:
+            start, along = self._low[1], -along
+        canvas.plane(self.kind.texture, start + [0, 0, self.height], along,
+                     np.array([0, 0, -self.height]), canvas.light.gain(self._normal),
+                     self.kind.label, hull=self.kind.kind == 'railings')
 
 
 def _outward(along: np.ndarray, away: np.ndarray) -> np.ndarray:

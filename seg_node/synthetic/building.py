@@ -2,15 +2,17 @@
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 from .camvid import BUILDING, SIGN
 from .canvas import Canvas
-from .facade import draw_skin, paint_front, paint_roof, paint_side
+from .facade import draw_skin, paint_front, paint_roof, paint_side, Skin
 from .mesh import fan, Mesh, MeshBuilder
 from .noise import jitter
 from .plan import KERB_M
 from .texture import Texture
+from .view import fixed, SHIFT
 
 _UP = np.array([0.0, 0.0, 1.0])
 
@@ -42,7 +44,7 @@ class Building:
     :ivar height: metres to the ridge or parapet; solid: to the eaves.
     :ivar walls: textured walls; drawn first.
     :ivar roofs: textured roof slopes; drawn after the walls.
-    :ivar mesh: gables, chimneys, parapets, hanging signs; drawn last.
+    :ivar mesh: gutters, chimneys, parapets, hanging signs; drawn last.
     """
 
     footprint: np.ndarray
@@ -84,20 +86,23 @@ def make_building(rng: np.random.Generator, corners: np.ndarray, kind: str) -> B
     eaves = np.column_stack([corners, np.full(4, KERB_M + height)])
     down = -height * _UP
     lengths = np.linalg.norm(np.roll(corners, -1, axis=0) - corners, axis=1)
+    flat = kind == 'office' or rng.random() < 0.12
+    rise = 0.0 if flat else float(rng.uniform(2.0, 3.4))
     walls = [_panel(Texture(paint_front(rng, lengths[0], height, skin, kind)), eaves[0], eaves[1],
                     down)]
-    side = Texture(paint_side(rng, lengths[1], height, skin))
-    walls.append(_panel(side, eaves[1], eaves[2], down))
-    walls.append(_panel(side, eaves[3], eaves[0], down))
+    rear = Texture(paint_side(rng, lengths[2], height, 0.0, skin))
+    walls.append(_panel(rear, eaves[2], eaves[3], down))
+    side = _side(rng, lengths[1], height, rise, skin)
+    for i, j in ((1, 2), (3, 0)):
+        walls.append(_panel(side, eaves[i] + rise * _UP, eaves[j] + rise * _UP,
+                            down - rise * _UP))
     details = MeshBuilder(BUILDING)
-    flat = kind == 'office' or rng.random() < 0.12
     if flat:
         roofs: tuple[Panel, ...] = ()
         _parapet(details, eaves, skin.colour)
         top = height + 0.5
     else:
-        rise = float(rng.uniform(2.0, 3.4))
-        roofs = _pitched(rng, details, eaves, rise, skin.colour)
+        roofs = _pitched(rng, details, eaves, rise)
         top = height + rise
         _chimneys(rng, details, eaves, rise)
     if kind == 'shop' and rng.random() < 0.45:
@@ -114,14 +119,30 @@ def _area(corners: np.ndarray) -> float:
 def _parapet(details: MeshBuilder, eaves: np.ndarray, colour: tuple[float, float, float]) -> None:
     """Add the upstand around a flat roof."""
     coping = (colour[0] * 0.85, colour[1] * 0.85, colour[2] * 0.85)
-    for a, b in ((eaves[0], eaves[1]), (eaves[1], eaves[2]), (eaves[3], eaves[0])):
+    for a, b in ((eaves[0], eaves[1]), (eaves[1], eaves[2]), (eaves[2], eaves[3]),
+                 (eaves[3], eaves[0])):
         details.add(np.stack([a, b, b + 0.5 * _UP, a + 0.5 * _UP]), fan(4), coping,
                     inside=eaves.mean(axis=0))
 
 
-def _pitched(rng: np.random.Generator, details: MeshBuilder, eaves: np.ndarray, rise: float,
-             colour: tuple[float, float, float]) -> tuple[Panel, ...]:
-    """Return the two slopes of a roof whose ridge runs along the street; add the gables."""
+def _side(rng: np.random.Generator, width: float, height: float, rise: float,
+          skin: Skin) -> Texture:
+    """Return a side wall with its gable, which fills the middle of the rise above the eaves."""
+    image = paint_side(rng, width, height, rise, skin)
+    if not rise:
+        return Texture(image)
+    rows, columns = image.shape[:2]
+    alpha = np.zeros((rows, columns), np.uint8)
+    eaves = rows * rise / (height + rise)
+    outline = np.array([[columns / 2, 0], [columns, eaves], [columns, rows], [0, rows],
+                        [0, eaves]]) - 0.5
+    cv2.fillPoly(alpha, [fixed(outline)], 255, cv2.LINE_8, SHIFT)
+    return Texture(image, alpha)
+
+
+def _pitched(rng: np.random.Generator, details: MeshBuilder, eaves: np.ndarray,
+             rise: float) -> tuple[Panel, ...]:
+    """Return the two slopes of a roof whose ridge runs along the street; add the gutter."""
     middle = (eaves[[0, 1]] + eaves[[3, 2]]) / 2 + rise * _UP
     out = eaves[0] - eaves[3]
     out = out / np.linalg.norm(out)
@@ -130,9 +151,6 @@ def _pitched(rng: np.random.Generator, details: MeshBuilder, eaves: np.ndarray, 
                                  float(np.linalg.norm(middle[0] - eaves[0]))))
     front = _panel(texture, middle[0], middle[1], eaves[0] + overhang - middle[0])
     back = _panel(texture, middle[1], middle[0], eaves[2] - middle[1])
-    gable = (colour[0] * 0.96, colour[1] * 0.96, colour[2] * 0.96)
-    for corners in ([eaves[1], eaves[2], middle[1]], [eaves[3], eaves[0], middle[0]]):
-        details.add(np.stack(corners), fan(3), gable, inside=eaves.mean(axis=0))
     # The gutter along the eaves.
     edge = eaves[:2] + overhang
     details.add(np.stack([edge[0], edge[1], edge[1] - 0.12 * _UP, edge[0] - 0.12 * _UP]), fan(4),

@@ -8,9 +8,12 @@ import numpy as np
 
 from .light import Light
 from .mesh import Mesh
-from .planes import Surface, draw_surface
+from .planes import draw_surface, Surface
 from .texture import Texture
-from .view import NEAR_M, SHIFT, Pose, View, fixed
+from .view import fixed, NEAR_M, Pose, SHIFT, shrunk, View
+
+# Beyond this distance fine details are smaller than a pixel.
+_FINE_M = 38.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +41,9 @@ class _Faces:
         normals = np.concatenate([mesh.normals for mesh in parts])
         away = centres - pose.centre
         facing = (away * normals).sum(axis=1)
-        keep = np.flatnonzero((facing < 0) | np.concatenate([m.two_sided for m in parts]))
+        near = (away * away).sum(axis=1) < _FINE_M ** 2
+        shown = (facing < 0) | np.concatenate([mesh.two_sided for mesh in parts])
+        keep = np.flatnonzero(shown & (near | ~np.concatenate([mesh.fine for mesh in parts])))
         distance = np.sqrt((away[keep] ** 2).sum(axis=1))
         bias = np.concatenate([mesh.bias_m for mesh in parts])[keep]
         order = np.lexsort((bias - distance, owner[keep]))
@@ -106,8 +111,8 @@ class Canvas:
         :param owner: (n,) ascending: which of the results each polygon belongs to.
         """
         depth = corners[..., 2]
-        whole = (depth > NEAR_M).all(axis=1)
-        cut = ~whole & (depth > NEAR_M).any(axis=1)
+        whole = np.asarray((depth > NEAR_M).all(axis=1))
+        cut = ~whole & np.asarray((depth > NEAR_M).any(axis=1))
         points = fixed(self.view.project(np.where(whole[:, None, None], corners, 1.0)))
         keep = np.flatnonzero(cut | (whole & self._inside(points)))
         outlines = list(points[keep])
@@ -133,7 +138,8 @@ class Canvas:
         """Set mask (canvas-sized uint8) to 255 inside a polygon (k, 3) in optical axes."""
         clipped = clip_near(corners)
         if len(clipped) >= 3:
-            cv2.fillPoly(mask, [fixed(self.view.project(clipped))], 255, cv2.LINE_8, SHIFT)
+            points = shrunk(self.view.project(clipped))
+            cv2.fillPoly(mask, [fixed(points)], 255, cv2.LINE_8, SHIFT)
 
     def plane(self, texture: Texture, origin: np.ndarray, right: np.ndarray, down: np.ndarray,
               gain: np.ndarray, label: int, *, hull: bool = False) -> None:

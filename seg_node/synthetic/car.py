@@ -174,69 +174,83 @@ def _is_glass(profile: Profile, level: int, x: float, rise: float, top: float) -
 
 
 def _wheel(builder: MeshBuilder, profile: Profile, x: float, side: int) -> None:
+    """Add one wheel in its arch: tyre, rim, spokes, and the tread below the sill."""
     radius, half = profile.wheel, profile.width / 2
     along, up = np.array([1.0, 0, 0]), np.array([0, 0, 1.0])
-    outer = np.array([x, side * (half + 0.012), radius])
-    builder.plate(disc(outer - [0, side * 0.006, -0.02], along, up, radius * 1.16, 14),
-                  (20.0, 20.0, 20.0), bias_m=0.35)
-    builder.plate(disc(outer, along, up, radius, 14), _TYRE, bias_m=0.40)
-    builder.plate(disc(outer, along, up, radius * 0.66, 12), (150.0, 152.0, 154.0), gloss=0.2,
-                  bias_m=0.45)
+    hub = np.array([x, side * (half + 0.012), radius])
+    # Everything but the tread is painted on the body's side, so it only shows from there.
+    behind = hub - [0, side, 0]
+
+    def ring(size: float, colour: tuple[float, float, float], corners: int, bias_m: float,
+             centre: np.ndarray = hub, gloss: float = 0.0) -> None:
+        builder.add(disc(centre, along, up, radius * size, corners), fan(corners), colour,
+                    gloss=gloss, bias_m=bias_m, inside=behind)
+
+    arch = disc(hub + [0, 0, 0.03], along, up, radius * 1.17, 16)
+    arch[:, 2] = np.maximum(arch[:, 2], 0.13 * profile.height)
+    builder.add(arch, fan(16), (22.0, 22.0, 22.0), bias_m=1.0, inside=behind)
+    ring(1.0, _TYRE, 16, 2.0)
+    ring(0.66, (150.0, 152.0, 154.0), 14, 3.0, gloss=0.2)
+    builder.fine = True
     for spoke in range(5):
         turn = spoke * 2 * np.pi / 5 + 0.3
-        spot = outer + radius * 0.42 * (np.cos(turn) * along + np.sin(turn) * up)
-        builder.plate(disc(spot, along, up, radius * 0.14, 6), (58.0, 58.0, 60.0), bias_m=0.5)
-    # The treads, seen from ahead and behind below the bumpers.
-    inner = side * (half - 0.2)
-    for end in (-1, 1):
-        at = x + end * radius * 0.7
-        builder.plate(np.array([[at, outer[1], 0], [at, inner, 0], [at, inner, radius],
-                                [at, outer[1], radius]]), _TYRE, bias_m=-0.1)
+        spot = hub + radius * 0.42 * (np.cos(turn) * along + np.sin(turn) * up)
+        ring(0.15, (62.0, 62.0, 64.0), 6, 4.0, spot)
+    builder.fine = False
+    inner = hub - [0, side * 0.21, 0]
+    rim = np.stack([disc(at, along, up, radius * 0.99, 12) for at in (hub, inner)])
+    builder.rings(rim, np.array(_TYRE), bias_m=-0.15)
 
 
-def _patch(builder: MeshBuilder, x: float, y: tuple[float, float], z: tuple[float, float],
-           colour: tuple[float, float, float], **look: float) -> None:
-    """Add an upright rectangle across the car."""
+def _patch(builder: MeshBuilder, half_length: float, x: float, y: tuple[float, float],
+           z: tuple[float, float], colour: tuple[float, float, float], gloss: float = 0.0,
+           glow: float = 0.0) -> None:
+    """Add an upright rectangle across the car, at x (beyond half the length)."""
     corners = np.array([[x, y[0], z[0]], [x, y[1], z[0]], [x, y[1], z[1]], [x, y[0], z[1]]])
-    builder.add(corners, fan(4), colour, inside=np.array([0, 0, z[0]]), bias_m=0.3, **look)
+    # Layers lie a few millimetres apart; what counts is that the outer ones come later.
+    layer = 1.0 + 200 * (abs(x) - half_length)
+    builder.add(corners, fan(4), colour, inside=np.array([0, 0, z[0]]), bias_m=layer,
+                gloss=gloss, glow=glow)
 
 
 def _front(builder: MeshBuilder, profile: Profile, rng: np.random.Generator) -> None:
     """Add grille, headlamps, bumper, number plate and air intake."""
-    x, half, high = profile.length / 2 + 0.012, profile.width / 2 * 0.84, profile.height
+    end, half, high = profile.length / 2, profile.width / 2 * 0.84, profile.height
+    x = end + 0.012
     nose = profile.outline[-1][1] * high
-    _patch(builder, x, (-half, half), (nose * 0.34, nose * 0.62), _TRIM, gloss=0.05)
-    _patch(builder, x + 0.005, (-half * 0.55, half * 0.55), (nose * 0.74, nose * 0.96),
+    _patch(builder, end, x, (-half, half), (nose * 0.34, nose * 0.62), _TRIM, gloss=0.05)
+    _patch(builder, end, x + 0.005, (-half * 0.55, half * 0.55), (nose * 0.74, nose * 0.96),
            (34.0, 34.0, 35.0))
     lit = 1.0 if rng.random() < 0.25 else 0.0
     for side in (-1, 1):
         lamp = (side * half * 0.6, side * half * 0.99)
-        _patch(builder, x + 0.006, (min(lamp), max(lamp)), (nose * 0.74, nose * 1.0),
+        _patch(builder, end, x + 0.006, (min(lamp), max(lamp)), (nose * 0.74, nose * 1.0),
                (226.0, 228.0, 226.0) if not lit else (248.0, 254.0, 255.0), gloss=0.3, glow=lit)
-    _patch(builder, x + 0.012, (-0.26, 0.26), (nose * 0.48, nose * 0.48 + 0.115),
+    _patch(builder, end, x + 0.012, (-0.26, 0.26), (nose * 0.48, nose * 0.48 + 0.115),
            (216.0, 220.0, 222.0))
-    _patch(builder, x + 0.016, (-0.21, 0.21), (nose * 0.48 + 0.03, nose * 0.48 + 0.085),
+    _patch(builder, end, x + 0.016, (-0.21, 0.21), (nose * 0.48 + 0.03, nose * 0.48 + 0.085),
            (70.0, 70.0, 70.0))
 
 
 def _rear(builder: MeshBuilder, profile: Profile, rng: np.random.Generator) -> None:
     """Add tail lamps, bumper, number plate and, on tall tails, the rear window."""
-    x, half, high = -profile.length / 2 - 0.012, profile.width / 2 * 0.83, profile.height
+    end, half, high = profile.length / 2, profile.width / 2 * 0.83, profile.height
+    x = -end - 0.012
     tail = profile.outline[0][1] * high
-    _patch(builder, x, (-half, half), (0.18 * high, 0.18 * high + 0.16), _TRIM, gloss=0.05)
+    _patch(builder, end, x, (-half, half), (0.18 * high, 0.18 * high + 0.16), _TRIM, gloss=0.05)
     braking = 1.0 if rng.random() < 0.3 else 0.0
     for side in (-1, 1):
         lamp = (side * half * 0.78, side * half * 1.0)
-        _patch(builder, x - 0.006, (min(lamp), max(lamp)), (tail * 0.62, tail * 1.0),
+        _patch(builder, end, x - 0.006, (min(lamp), max(lamp)), (tail * 0.62, tail * 1.0),
                (44.0, 40.0, 215.0) if braking else (38.0, 34.0, 150.0), gloss=0.15, glow=braking)
-        _patch(builder, x - 0.010, (min(lamp), max(lamp)), (tail * 0.74, tail * 0.82),
+        _patch(builder, end, x - 0.010, (min(lamp), max(lamp)), (tail * 0.74, tail * 0.82),
                (120.0, 150.0, 220.0), gloss=0.15)
     low = tail * 0.72 if high < 1.6 else tail * 0.5
-    _patch(builder, x - 0.008, (-0.26, 0.26), (low, low + 0.115), (60.0, 196.0, 226.0))
-    _patch(builder, x - 0.012, (-0.21, 0.21), (low + 0.03, low + 0.085), (40.0, 70.0, 76.0))
+    _patch(builder, end, x - 0.008, (-0.26, 0.26), (low, low + 0.115), (60.0, 196.0, 226.0))
+    _patch(builder, end, x - 0.012, (-0.21, 0.21), (low + 0.03, low + 0.085), (40.0, 70.0, 76.0))
     if profile.outline[1][1] > 0.9:
-        _patch(builder, x - 0.006, (-half * 0.8, half * 0.8), (high * 0.58, high * 0.86), _GLASS,
-               gloss=0.4)
+        _patch(builder, end, x - 0.006, (-half * 0.8, half * 0.8), (high * 0.58, high * 0.86),
+               _GLASS, gloss=0.4)
 
 
 def _mirrors_and_seams(builder: MeshBuilder, profile: Profile, paint: np.ndarray) -> None:
@@ -246,14 +260,17 @@ def _mirrors_and_seams(builder: MeshBuilder, profile: Profile, paint: np.ndarray
     shade = (paint[0] * 0.9, paint[1] * 0.9, paint[2] * 0.9)
     for side in (-1, 1):
         y = sorted((side * (half - 0.04), side * (half + 0.17)))
-        builder.box((x - 0.05, y[0], belt), (x + 0.06, y[1], belt + 0.14), shade, bias_m=0.2,
+        builder.fine = False
+        builder.box((x - 0.05, y[0], belt), (x + 0.06, y[1], belt + 0.14), shade, bias_m=2.0,
                     gloss=0.15)
+        builder.fine = True
         out = side * (half + 0.004)
         for seam in (*profile.pillars[-2:], profile.windows[1]):
             at = seam * profile.length / 2
             builder.plate(np.array([[at, out, 0.2 * high], [at + 0.02, out, 0.2 * high],
                                     [at + 0.02, out * 0.97, belt], [at, out * 0.97, belt]]),
-                          (paint[0] * 0.4, paint[1] * 0.4, paint[2] * 0.4), bias_m=0.12)
+                          (paint[0] * 0.4, paint[1] * 0.4, paint[2] * 0.4), bias_m=1.0)
             builder.plate(np.array([[at - 0.3, out, belt - 0.14], [at - 0.1, out, belt - 0.14],
                                     [at - 0.1, out, belt - 0.09], [at - 0.3, out, belt - 0.09]]),
-                          (paint[0] * 0.6, paint[1] * 0.6, paint[2] * 0.6), bias_m=0.14)
+                          (paint[0] * 0.6, paint[1] * 0.6, paint[2] * 0.6), bias_m=1.5)
+    builder.fine = False

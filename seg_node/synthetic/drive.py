@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 import math
+from weakref import WeakValueDictionary
 
 import cv2
 import numpy as np
@@ -15,6 +16,7 @@ from .view import Pose, View
 
 DEMO_CAMERA = 'demo_camera'
 _OVERSAMPLING = 1.6
+_streets: WeakValueDictionary[tuple[int, float], Scene] = WeakValueDictionary()
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,8 @@ class SyntheticDrive:
     """
     A drive down a street that a seed makes up, seen through a calibrated lens.
 
-    Frames can be asked for in any order; the same seed and index always give the same frame.
+    Frames can be asked for in any order; the same arguments and index always give the same one.
+    The street is made for the seed and the duration; neither size nor rate changes it.
 
     :ivar calibration: the camera at the size that is rendered.
     :ivar rate_hz: frames a second.
@@ -76,7 +79,7 @@ class SyntheticDrive:
         self.rate_hz, self.duration_s, self.seed = rate_hz, duration_s, seed
         self._optical_from_base = self.calibration.optical_from_base()
         self._view = View(self.calibration, _OVERSAMPLING)
-        self._scene = Scene(seed, duration_s)
+        self._scene = _scene(seed, duration_s)
         self._sensor = Sensor(np.random.default_rng([seed, 5]), self._scene.style, width, height,
                               sensor_noise)
 
@@ -118,6 +121,20 @@ class SyntheticDrive:
         pose[2, 3] = 0.006 * bob
         return pose
 
+    def road_edge(self, side: int, s: np.ndarray) -> np.ndarray:
+        """
+        Return points where the road meets the kerb, to check geometry against.
+
+        :param side: 1 = left, -1 = right.
+        :param s: (n,) distances along the street from its start, metres.
+        :return: (n, 3) float64 world points; NaN where a side street opens.
+        """
+        plan, edge = self._scene.plan, np.full((len(s), 3), np.nan)
+        closed = np.array([not plan.near_side_street(side, float(value), 4.0) for value in s])
+        edge[closed, :2] = self._scene.road.to_world(s[closed], side * plan.bands[side].kerb)
+        edge[closed, 2] = 0.0
+        return edge
+
     def _camera(self, base: np.ndarray) -> Pose:
         """Return the camera in the world for a base pose."""
         optical_from_world = self._optical_from_base @ np.linalg.inv(base)
@@ -129,6 +146,14 @@ class SyntheticDrive:
         drift = 0.06 * math.sin(2 * math.pi * time_s / 9.7 + self.seed) + 0.03 * math.sin(
             2 * math.pi * time_s / 2.9)
         return float(self._scene.style.exposure * (1 + drift))
+
+
+def _scene(seed: int, duration_s: float) -> Scene:
+    """Return the street; drives that are alive share it, e.g. those of several cameras."""
+    scene = _streets.get((seed, duration_s))
+    if scene is None:
+        scene = _streets[seed, duration_s] = Scene(seed, duration_s)
+    return scene
 
 
 def _fitted(camera: CameraCalibration, width: int, height: int) -> CameraCalibration:

@@ -1,14 +1,17 @@
 """Paints the fronts of houses: brick or render, windows, doors and shop fronts."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
 
-from .noise import cutting, jitter, tinted, to_bytes
+from .noise import cutting, fractal, jitter, tinted, to_bytes
 from .shopfront import paint_shop
 
 TEXEL_M = 0.02
+# Height of a course and length of a brick or stone, texels.
+_COURSES = {'brick': (4, 11), 'stone': (15, 34)}
 _BRICKS = ((58, 74, 124), (62, 82, 112), (120, 160, 182), (98, 134, 160), (52, 60, 92),
            (84, 102, 134))
 _RENDERS = ((218, 224, 226), (196, 212, 220), (170, 190, 202), (206, 208, 204), (188, 178, 164),
@@ -82,26 +85,45 @@ def draw_skin(rng: np.random.Generator) -> Skin:
     return Skin(kind, jitter(rng, colour, 0.14), frame)
 
 
+@lru_cache(maxsize=4)
+def _masonry(kind: str) -> tuple[np.ndarray, np.ndarray]:
+    """
+    Return a large sheet of a material: brightness (128 = 1) and its joints (255), both uint8.
+
+    Every wall is a cut of it, begun at another course.
+    """
+    rng, shape = np.random.default_rng(21), (1500, 2800)
+    stains = fractal(rng, shape, [(160, 60), (60, 20), (20, 8), 3], falloff=0.75)
+    value = 1 + (0.03 if kind == 'render' else 0.05) * stains
+    joint = np.zeros(shape, bool)
+    if kind != 'render':
+        course, length = _COURSES[kind]
+        row, column = np.arange(shape[0]) // course, np.arange(shape[1])
+        place = column[None, :] + (row % 2 * (length // 2))[:, None]
+        each = rng.standard_normal((row[-1] + 1, place.max() // length + 1), dtype=np.float32)
+        value *= 1 + (0.085 if kind == 'brick' else 0.05) * each[row[:, None], place // length]
+        joint = (np.arange(shape[0]) % course == 0)[:, None] | (place % length == 0)
+    return to_bytes(value * 128), joint.astype(np.uint8) * 255
+
+
 def _material(rng: np.random.Generator, shape: tuple[int, int], skin: Skin) -> np.ndarray:
     """Return (h, w, 3) uint8 of a bare wall, with dirt and weather on it."""
-    stains = cutting(rng, shape, ((160, 60), (60, 20), (20, 8), 3), falloff=0.75)
-    wall = tinted(skin.colour, stains, 0.03 if skin.kind == 'render' else 0.05)
-    if skin.kind != 'render':
-        course, length = ((4, 11) if skin.kind == 'brick' else (15, 34))
-        row, column = np.arange(shape[0]) // course, np.arange(shape[1])
-        index = (column[None, :] + (row % 2 * (length // 2))[:, None]) // length
-        each = rng.standard_normal((row[-1] + 1, index.max() + 1), dtype=np.float32)
-        spread = 0.085 if skin.kind == 'brick' else 0.05
-        wall *= (1 + spread * each[row[:, None], index])[..., None]
-        joint = (np.arange(shape[0]) % course == 0)[:, None] | (
-            (column[None, :] + (row % 2 * (length // 2))[:, None]) % length == 0)
-        mortar = np.array((150, 158, 162), np.float32) * (0.4 + 0.6 * skin.colour[1] / 160)
-        wall = np.where(joint[..., None], 0.55 * wall + 0.45 * mortar, wall)
+    sheet, joints = _masonry(skin.kind)
+    top = int(rng.integers(max(1, sheet.shape[0] - shape[0])))
+    left = int(rng.integers(max(1, sheet.shape[1] - shape[1])))
+    cut = np.s_[top:top + shape[0], left:left + shape[1]]
     # Rain leaves the foot of a wall and the strip below the eaves darker.
     up = np.arange(shape[0], dtype=np.float32)[::-1, None] * TEXEL_M
-    wall *= (1 - 0.22 * np.exp(-up / 0.5) - 0.3 * np.exp(
-        -(shape[0] * TEXEL_M - up) / 0.3))[..., None]
-    return to_bytes(wall)
+    weather = (1 - 0.22 * np.exp(-up / 0.5) - 0.3 * np.exp(-(shape[0] * TEXEL_M - up) / 0.3))
+    value = cv2.multiply(sheet[cut], np.repeat(to_bytes(weather * 255), shape[1], axis=1),
+                         scale=1 / 255)
+    steps = np.arange(256.0)[:, None] / 128
+    wall = cv2.LUT(cv2.merge([value] * 3), to_bytes(steps * skin.colour)[None])
+    mortar = np.array((150, 158, 162)) * (0.4 + 0.6 * skin.colour[1] / 160)
+    seams = cv2.LUT(cv2.merge([value] * 3),
+                    to_bytes(steps * (0.55 * np.array(skin.colour) + 0.45 * mortar))[None])
+    cv2.copyTo(seams, np.ascontiguousarray(joints[cut]), wall)
+    return wall
 
 
 def _window(wall: Wall, rng: np.random.Generator, skin: Skin, x0: float, y0: float, x1: float,
@@ -212,10 +234,11 @@ def _office(wall: Wall, rng: np.random.Generator, skin: Skin) -> None:
     paint_shop(wall, rng, glazing=step)
 
 
-def paint_side(rng: np.random.Generator, width: float, height: float, skin: Skin) -> np.ndarray:
-    """Return (h, w, 3) uint8 BGR: a building's side, with few windows."""
+def paint_side(rng: np.random.Generator, width: float, height: float, rise: float,
+               skin: Skin) -> np.ndarray:
+    """Return (h, w, 3) uint8 BGR: a building's side up to its ridge, with few windows."""
     plain = Skin('brick' if skin.kind == 'stone' else skin.kind, skin.colour, skin.frame)
-    wall = Wall(rng, width, height, plain)
+    wall = Wall(rng, width, height + rise, plain)
     if rng.random() < 0.6 and width > 4:
         for low in np.arange(0.9, height - 2.0, 2.9):
             middle = width * rng.uniform(0.3, 0.7)

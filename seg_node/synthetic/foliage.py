@@ -1,6 +1,7 @@
 """Trees and hedges as cut-out pictures made of leaves, branches and light."""
 
 from dataclasses import dataclass
+from functools import cache
 
 import cv2
 import numpy as np
@@ -10,6 +11,7 @@ from .canvas import Canvas
 from .noise import fractal, jitter, to_bytes
 from .texture import Texture
 
+TREE_KINDS = 18
 _PX_PER_M = 46.0
 _LEAVES = ((44, 92, 74), (40, 78, 62), (52, 104, 92), (46, 84, 50), (50, 82, 86), (58, 100, 112),
            (48, 70, 54))
@@ -70,12 +72,14 @@ class Tree:
                      gain, TREE)
 
 
-def make_tree_kind(rng: np.random.Generator) -> TreeKind:
-    """Return a new kind of tree: round, broad, tall or conical; green to brown."""
+@cache
+def tree_kind(number: int) -> TreeKind:
+    """Return one of the kinds of trees: round, broad, tall or conical; green to brown."""
+    rng = np.random.default_rng([22, number])
     shape = str(rng.choice(('round', 'round', 'broad', 'tall', 'cone')))
     across, trunk = {'round': (0.72, 0.30), 'broad': (0.9, 0.26), 'tall': (0.42, 0.12),
                      'cone': (0.5, 0.1)}[shape]
-    height = 400
+    height = 512
     width = round(height * across)
     leaf = np.array(jitter(rng, _LEAVES[int(rng.integers(len(_LEAVES)))], 0.2))
     image = np.empty((height, width, 3), np.uint8)
@@ -121,9 +125,11 @@ def _crown(rng: np.random.Generator, image: np.ndarray, alpha: np.ndarray, leaf:
     if shape == 'cone':
         taper = np.clip((place[:, 1] - 8) / (2 * reach[1]), 0.06, 1)
         place[:, 0] = middle[0] + (place[:, 0] - middle[0]) * taper * 1.15
+    size = np.sqrt(width * height * 0.7)
+    _core(image, alpha, place, 0.05 * size, leaf * 0.36)
     # Inner clumps first, they lie deeper and darker.
     for index in np.argsort(-rng.uniform(0.2, 1, count) * (1.3 - far)):
-        radius = rng.uniform(0.06, 0.105) * min(width, height * 0.7)
+        radius = rng.uniform(0.055, 0.095) * size
         if shape == 'cone':
             radius *= 0.5 + 0.6 * place[index, 1] / height
         up = 1 - place[index, 1] / (height * 0.9)
@@ -131,18 +137,26 @@ def _crown(rng: np.random.Generator, image: np.ndarray, alpha: np.ndarray, leaf:
         _clump(rng, image, alpha, place[index], radius, leaf * light)
 
 
+def _core(image: np.ndarray, alpha: np.ndarray, place: np.ndarray, radius: float,
+          colour: np.ndarray) -> None:
+    """Draw the dark inside that is seen between the outer leaves."""
+    for x, y in np.rint(place).astype(int).tolist():
+        cv2.circle(image, (x, y), round(radius), colour.tolist(), -1)
+        cv2.circle(alpha, (x, y), round(radius), 255, -1)
+
+
 def _clump(rng: np.random.Generator, image: np.ndarray, alpha: np.ndarray, centre: np.ndarray,
            radius: float, colour: np.ndarray) -> None:
-    count = 55
+    count = 85
     turn, far = rng.uniform(0, 2 * np.pi, count), rng.uniform(0, 1, count) ** 0.6
     offset = np.stack([np.cos(turn), np.sin(turn) * 0.85], axis=1) * far[:, None]
-    size, tilt = rng.uniform(1.8, 4.4, count), rng.uniform(0, 180, count)
+    size, tilt = rng.uniform(1.6, 3.8, count), rng.uniform(0, 180, count)
     # Lit from above: a leaf's light grows towards the clump's top.
     light = 0.78 - 0.34 * offset[:, 1] + 0.14 * rng.standard_normal(count)
     shades = np.clip(colour * np.clip(light, 0.25, 1.5)[:, None], 0, 255)
     spots = np.rint((centre + offset * radius) * 4).astype(int)
     for index in np.argsort(light).tolist():
-        axes = (round(size[index] * 4), round(size[index] * 2.4))
+        axes = (round(size[index] * 4), round(size[index] * 2.6))
         spot, angle = spots[index].tolist(), float(tilt[index])
         cv2.ellipse(image, spot, axes, angle, 0, 360, shades[index].tolist(), -1, cv2.LINE_8, 2)
         cv2.ellipse(alpha, spot, axes, angle, 0, 360, 255, -1, cv2.LINE_8, 2)

@@ -51,7 +51,7 @@ def _plate(builder: MeshBuilder, rng: np.random.Generator, kind: str,
 
     def face(corners: np.ndarray, off: float, colour: tuple[float, float, float]) -> None:
         """Add one layer, and behind the first the plate's grey back."""
-        builder.add(corners, fan(len(corners)), colour, bias_m=10 * off,
+        builder.add(corners, fan(len(corners)), colour, bias_m=200 * off,
                     inside=centre + [0.05, 0, 0])
         if off == 0.0:
             builder.add(corners, fan(len(corners)), _STEEL, inside=centre - [0.05, 0, 0])

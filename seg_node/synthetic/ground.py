@@ -1,17 +1,22 @@
 """Draws the ground by casting a ray through every canvas pixel onto road and pavement level."""
 
+from functools import lru_cache
+
 import cv2
 import numpy as np
 
+from .algebra import turned
 from .camvid import PAVEMENT, ROAD, TREE
 from .canvas import Canvas, clip_near
 from .ground_atlas import ACROSS_M, ALONG_M, GroundAtlas, HALF_WIDTH_M
 from .plan import KERB_M, Plan
 from .road import Road
 from .texture import Texture
-from .view import SHIFT, fixed
+from .view import fixed, SHIFT
 
-_GRID_PX = 32
+_GRID_PX = 64
+_GRAIN_M = 0.006
+_GRAIN_LEVELS = 3
 _FAR_M = 450.0
 _STEP_M = 2.0
 _KERB_STONE = (122.0, 124.0, 126.0)
@@ -29,6 +34,7 @@ class Ground:
     def __init__(self, plan: Plan, road: Road, atlas: GroundAtlas) -> None:
         self.plan, self.road, self.atlas = plan, road, atlas
         self._texture = Texture(np.ascontiguousarray(atlas.image[..., :3]))
+        self._grain = _stones()
         self._roads = [self._dense(outline) for outline in plan.road_outlines()]
         self._pavements = [self._dense(outline) for outline in plan.pavement_outlines()]
 
@@ -76,12 +82,12 @@ class Ground:
         height, width = canvas.view.size
         columns = (np.arange(-(-width // _GRID_PX) + 2) - 0.5) * _GRID_PX - 0.5
         rows = np.arange(top, height)
-        direction = canvas.view.rays(columns, rows) @ canvas.pose.rotation
+        direction = turned(canvas.view.rays(columns, rows), canvas.pose.rotation.T)
         reach = [self._reach(canvas, direction, z) for z in (KERB_M, 0.0)]
-        halve = self._levels(canvas, reach[1][:, len(columns) // 2])
-        maps = [self._street(canvas, s, direction, metres, halve) for metres in reach]
-        fine = [cv2.resize(part, (len(columns) * _GRID_PX, len(rows)))[:, _GRID_PX:_GRID_PX + width]
-                for part in maps]
+        depth, halve = self._levels(canvas, reach[1][:, len(columns) // 2])
+        maps = self._maps(canvas, s, direction, reach, halve)
+        whole = (len(columns) * _GRID_PX, len(rows))
+        fine = [cv2.resize(part, whole)[:, _GRID_PX:_GRID_PX + width] for part in maps]
         wanted = np.ascontiguousarray(fine[0])
         cv2.copyTo(np.ascontiguousarray(fine[1]), hole[top:], wanted)
         image = np.empty((len(rows), width, 4), np.uint8)
@@ -89,6 +95,7 @@ class Ground:
             level = self._texture.level(*halve[start])
             cv2.remap(level, wanted[start:stop], None, cv2.INTER_LINEAR, image[start:stop],
                       cv2.BORDER_REPLICATE)
+        self._roughen(image, wanted, halve, depth, hole[top:])
         self._haze(canvas, image, reach[1][:, len(columns) // 2])
         return image
 
@@ -97,26 +104,62 @@ class Ground:
         down = np.maximum(-direction[..., 2], 1e-6)
         return np.minimum((canvas.pose.centre[2] - z) / down, _FAR_M)
 
-    def _levels(self, canvas: Canvas, reach: np.ndarray) -> np.ndarray:
-        """Return (rows, 2) int: how often the atlas is halved along and across, by row."""
+    def _levels(self, canvas: Canvas, reach: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """
+        Return by row how coarse the atlas may be.
+
+        :return: (rows,) float64, how often it might be halved along the street, and (rows, 2)
+            int, how often it is halved along and across.
+        """
         pixel = reach / canvas.view.focal[1]
         along = np.log2(np.maximum(reach * pixel / canvas.pose.centre[2] / ALONG_M, 1))
         across = np.log2(np.maximum(pixel / ACROSS_M, 1))
-        return np.stack([np.floor(along + 0.3), np.floor(across + 0.5)], axis=1).astype(int)
+        halve = np.stack([np.floor(along + 0.3), np.floor(across + 0.5)], axis=1)
+        return along, halve.astype(int)
 
-    def _street(self, canvas: Canvas, s: float, direction: np.ndarray, reach: np.ndarray,
-                halve: np.ndarray) -> np.ndarray:
-        """Return (rows, columns, 2) float32: the pixels (x, y) of each row's atlas level."""
-        x = canvas.pose.centre[0] + reach * direction[..., 0]
-        y = canvas.pose.centre[1] + reach * direction[..., 1]
-        along, across = self.road.to_street(x, y, s + reach)
+    def _maps(self, canvas: Canvas, s: float, direction: np.ndarray, reach: list[np.ndarray],
+              halve: np.ndarray) -> list[np.ndarray]:
+        """Return (rows, columns, 2) float32 a level: pixels (x, y) of each row's mip level."""
         height, width = self._texture.size
         shrink = np.array([self._texture.level(*step).shape[:2] for step in halve]) / (
             height, width)
-        column = (across + HALF_WIDTH_M) / ACROSS_M * shrink[:, 1:] - 0.5
-        row = (along - self.atlas.start) / ALONG_M * shrink[:, :1] - 0.5
-        return np.stack([np.clip(column, -9, width), np.clip(row, -9, height)],
-                        axis=-1).astype(np.float32)
+        guess, maps = s + reach[0], []
+        for metres, rounds in zip(reach, (3, 1), strict=True):
+            x = canvas.pose.centre[0] + metres * direction[..., 0]
+            y = canvas.pose.centre[1] + metres * direction[..., 1]
+            along, across = self.road.to_street(x, y, guess, rounds)
+            # The second level lies close to the first.
+            guess = along
+            column = (across + HALF_WIDTH_M) / ACROSS_M * shrink[:, 1:] - 0.5
+            row = (along - self.atlas.start) / ALONG_M * shrink[:, :1] - 0.5
+            maps.append(np.stack([np.clip(column, -9, width), np.clip(row, -9, height)],
+                                 axis=-1).astype(np.float32))
+        return maps
+
+    def _roughen(self, image: np.ndarray, wanted: np.ndarray, halve: np.ndarray,
+                 depth: np.ndarray, hole: np.ndarray) -> None:
+        """Put the grain of asphalt, finer than the atlas, on the near rows, in place."""
+        near = halve[:, 0] <= _GRAIN_LEVELS
+        top = int(np.argmax(near)) if near.any() else len(near)
+        if top == len(near):
+            return
+        # From texels of each row's level to texels of the grain.
+        finer = (np.array([ACROSS_M, ALONG_M]) / _GRAIN_M * 2.0 ** halve[top:, ::-1])
+        place = wanted[top:] * finer.astype(np.float32)[:, None, :]
+        stones = cv2.remap(self._grain, place, None, cv2.INTER_LINEAR,
+                           borderMode=cv2.BORDER_WRAP)
+        # Paving is much smoother.
+        grain = cv2.convertScaleAbs(stones, alpha=0.35, beta=128 * 0.65)
+        cv2.copyTo(stones, hole[top:], grain)
+        # Towards the far rows it fades, as it falls below a pixel.
+        fade = np.clip((_GRAIN_LEVELS + 1 - depth[top:]) / 1.5, 0, 1)
+        part = image[top:]
+        for start, stop in _runs(np.rint(fade * 8)[:, None].astype(int)):
+            share = round(float(fade[start]) * 8) / 8
+            table = np.full((1, 256, 4), 128, np.uint8)
+            table[0, :, :3] = np.rint(128 + (np.arange(256)[:, None] - 128) * share)
+            factor = cv2.LUT(cv2.merge([grain[start:stop]] * 4), table)
+            cv2.multiply(part[start:stop], factor, part[start:stop], 1 / 128)
 
     def _haze(self, canvas: Canvas, image: np.ndarray, reach: np.ndarray) -> None:
         """Fade the far rows towards the horizon's colour, in place."""
@@ -153,6 +196,19 @@ class Ground:
         factor = cv2.LUT(cv2.merge([mask] * 4), table)
         target = canvas.pixels[low[1]:high[1], low[0]:high[0]]
         cv2.multiply(target, factor, target, 1 / 255)
+
+
+@lru_cache(maxsize=1)
+def _stones() -> np.ndarray:
+    """Return the (512, 512) uint8 brightness (128 = 1) of the stones in asphalt; it tiles."""
+    rng, size = np.random.default_rng(23), 512
+    grain = np.zeros((size, size), np.float32)
+    for sigma, weight in ((0.6, 1.0), (1.3, 0.4)):
+        # Blurred with its own copies around it, so that its edges fit.
+        layer = cv2.GaussianBlur(np.tile(rng.standard_normal((size, size), dtype=np.float32),
+                                         (3, 3)), (0, 0), sigma)[size:2 * size, size:2 * size]
+        grain += weight * layer / layer.std()
+    return np.clip(128 * (1 + 0.165 * grain / grain.std()), 0, 255).astype(np.uint8)
 
 
 def _below_horizon(canvas: Canvas) -> np.ndarray:

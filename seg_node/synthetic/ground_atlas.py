@@ -7,14 +7,14 @@ import numpy as np
 
 from .ground_marks import ASPHALT, GRASS, IRON, KERB, paint_marks, PATCH, SLABS, TAR, WHITE, YELLOW
 from .light import Light
-from .noise import fractal, jitter, to_bytes
+from .noise import fractal, jitter
 from .plan import Plan
 
 ALONG_M = 0.04
 ACROSS_M = 0.015
 HALF_WIDTH_M = 11.0
 _CHUNK = 512
-_TILE = (2048, 1024)
+_TILE_ROWS = 1024
 
 
 class GroundAtlas:
@@ -88,27 +88,31 @@ class GroundAtlas:
         for top in range(0, self.size[0], _CHUNK):
             rows = slice(top, min(top + _CHUNK, self.size[0]))
             kind = material[rows]
-            colour = palette[kind].astype(np.float32)
             value = fields.value(kind, top)
             # Worn paint lets the asphalt through.
             worn = (kind == WHITE) | (kind == YELLOW)
-            thin = np.clip(fields.wear(kind.shape, top), 0, 0.85) * worn
-            colour += (palette[ASPHALT] - colour) * thin[..., None]
-            sun = lit[rows].astype(np.float32)[..., None] / 255
-            gain = (full * (shade + (1 - shade) * sun)).astype(np.float32)
-            image[rows, :, :3] = to_bytes(colour * value[..., None] * gain)
+            thin = np.clip(fields.wear(kind.shape, top), 0, 0.85)[worn]
+            sun = lit[rows].astype(np.float32) / 255
+            for channel in range(3):
+                colour = palette[:, channel][kind]
+                colour[worn] += (palette[ASPHALT, channel] - colour[worn]) * thin
+                colour *= value
+                low = np.float32(full[channel] * shade[channel])
+                colour *= low + np.float32(full[channel] - low) * sun
+                np.clip(colour, 0, 255, out=colour)
+                image[rows, :, channel] = colour
         image[..., 3] = 255
         return image
 
 
 def _palette(rng: np.random.Generator) -> np.ndarray:
     """Return (9, 3) float32 BGR of each material."""
-    grey = rng.uniform(84, 112)
+    grey = rng.uniform(92, 126)
     slab = rng.uniform(112, 140)
     paving = [(slab, slab + 2, slab + 5), (slab - 18, slab - 6, slab + 12),
               (grey, grey, grey - 2)][int(rng.choice(3, p=(0.6, 0.15, 0.25)))]
     palette = np.zeros((9, 3), np.float32)
-    palette[GRASS] = jitter(rng, (52, 96, 84), 0.15)
+    palette[GRASS] = jitter(rng, (56, 100, 90), 0.15)
     palette[SLABS] = paving
     palette[ASPHALT] = (grey + 2, grey, grey - 1)
     palette[KERB] = (152, 156, 158)
@@ -121,14 +125,14 @@ def _palette(rng: np.random.Generator) -> np.ndarray:
 
 
 class _Fields:
-    """Noise of the materials, in tiles that repeat every 80 m."""
+    """Noise of the materials, in tiles that repeat every 40 m."""
 
     def __init__(self, rng: np.random.Generator, plan: Plan, columns: int) -> None:
         ratio = ALONG_M / ACROSS_M
         coarse = [(cell / ratio, cell) for cell in (160.0, 60.0, 20.0)]
-        shape = (_TILE[0], columns)
+        shape = (_TILE_ROWS, columns)
         self.blotches = 0.05 * fractal(rng, shape, coarse)
-        self.grain = 0.055 * fractal(rng, shape, [(1, 2.5), 1], falloff=1.0)
+        self.grain = 0.07 * fractal(rng, shape, [(1, 2.5), 1], falloff=1.0)
         streaks = fractal(rng, shape, [(400, 30.0), (100, 12.0), (40, 5.0)])
         self.streaks = 0.03 * streaks
         self.worn = 0.18 + 0.22 * fractal(rng, shape, [(30, 40.0), (4, 8.0), (1, 2.0)])
@@ -150,10 +154,10 @@ class _Fields:
             self._rows(field, top, len(kind)) for field in
             (self.blotches, self.grain, self.streaks, self.grass, self.slabs))
         asphalt = 1 + blotches + grain + streaks + self.across
-        value = np.where(kind == SLABS, slabs * (1 + blotches + 0.5 * grain), asphalt)
+        value = np.where(kind == SLABS, slabs * (1 + blotches + 0.3 * grain), asphalt)
         np.copyto(value, 1 + grass + blotches, where=kind == GRASS)
-        np.copyto(value, 1 + blotches + 0.5 * grain, where=kind == KERB)
-        return value.astype(np.float32)
+        np.copyto(value, 1 + blotches + 0.3 * grain, where=kind == KERB)
+        return np.asarray(value, np.float32)
 
 
 def _wheel_tracks(d: np.ndarray, plan: Plan) -> np.ndarray:

@@ -36,7 +36,7 @@ class Light:
         :param sunlit: 0 in shadow to 1 in the sun, broadcast against ``normals[..., 0]``.
         """
         sky = 0.62 + 0.38 * normals[..., 2]
-        direct = np.maximum(normals @ self.towards_sun, 0) * sunlit
+        direct = np.maximum((normals * self.towards_sun).sum(axis=-1), 0) * sunlit
         linear = sky[..., None] * self.ambient + direct[..., None] * self.sun
         return linear ** _GAMMA
 

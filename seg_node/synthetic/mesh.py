@@ -5,6 +5,8 @@ from functools import cached_property
 
 import numpy as np
 
+from .algebra import turned
+
 Colour = tuple[float, float, float]
 
 
@@ -21,6 +23,7 @@ class Mesh:
     :ivar labels: (F,) class ids.
     :ivar bias_m: (F,) by how much nearer a face is sorted (decals on a surface).
     :ivar two_sided: (F,) bool, seen from both sides.
+    :ivar fine: (F,) bool, left out from afar; must not change the outline.
     """
 
     vertices: np.ndarray
@@ -31,6 +34,7 @@ class Mesh:
     labels: np.ndarray
     bias_m: np.ndarray
     two_sided: np.ndarray
+    fine: np.ndarray
 
     @cached_property
     def normals(self) -> np.ndarray:
@@ -48,18 +52,19 @@ class Mesh:
         """Return the mesh turned about z by yaw (radians) and moved to position (3,)."""
         turn = np.array([[np.cos(yaw), -np.sin(yaw), 0], [np.sin(yaw), np.cos(yaw), 0],
                          [0, 0, 1.0]])
-        moved = replace(self, vertices=self.vertices @ turn.T + position)
+        moved = replace(self, vertices=turned(self.vertices, turn) + position)
         # What the cached properties would work out again.
-        moved.__dict__['normals'] = self.normals @ turn.T
-        moved.__dict__['centres'] = self.centres @ turn.T + position
+        moved.__dict__['normals'] = turned(self.normals, turn)
+        moved.__dict__['centres'] = turned(self.centres, turn) + position
         return moved
 
 
 class MeshBuilder:
-    """Collects faces; ``label`` is the class of all that is added until it is changed."""
+    """Collects faces; ``label`` and ``fine`` hold for all that is added until they change."""
 
     def __init__(self, label: int) -> None:
         self.label = label
+        self.fine = False
         self._vertices: list[np.ndarray] = []
         self._faces: list[np.ndarray] = []
         self._looks: list[np.ndarray] = []
@@ -81,10 +86,10 @@ class MeshBuilder:
             normal = _face_normals(corner)
             inward = ((corner.mean(axis=1) - inside) * normal).sum(axis=1) < 0
             faces = np.where(inward[:, None], faces[:, ::-1], faces)
-        looks = np.empty((len(faces), 8))
+        looks = np.empty((len(faces), 9))
         looks[:, :3] = colours
         looks[:, 3], looks[:, 4], looks[:, 5] = gloss, glow, self.label
-        looks[:, 6], looks[:, 7] = bias_m, two_sided
+        looks[:, 6], looks[:, 7], looks[:, 8] = bias_m, two_sided, self.fine
         self._vertices.append(vertices)
         self._faces.append(faces + self._count)
         self._looks.append(looks)
@@ -146,7 +151,7 @@ class MeshBuilder:
         looks = np.concatenate(self._looks)
         return Mesh(np.concatenate(self._vertices), np.concatenate(self._faces), looks[:, :3],
                     looks[:, 3], looks[:, 4], looks[:, 5].astype(np.uint8), looks[:, 6],
-                    looks[:, 7] > 0)
+                    looks[:, 7] > 0, looks[:, 8] > 0)
 
 
 def _face_normals(corners: np.ndarray) -> np.ndarray:

@@ -45,13 +45,17 @@ def paint_order(things: Outlines, camera: np.ndarray, ahead: np.ndarray) -> list
     :param camera: (3,) world position.
     :param ahead: (2,) unit viewing direction.
     """
-    corners = things.footprints - camera[:2]
+    corners = (things.footprints - camera[:2]).astype(np.float32)
     distance = np.sqrt((corners ** 2).sum(axis=2))
     low, high = _angles(corners, ahead)
-    share = (low[:, None] <= high[None, :]) & (low[None, :] <= high[:, None])
+    wider = np.arctan2(things.spread, np.maximum(distance.min(axis=1) - things.spread, 0.1))
+    wide_low, wide_high = low - wider, high + wider
+    share = (wide_low[:, None] <= wide_high[None, :]) & (
+        wide_low[None, :] <= wide_high[:, None])
     hides = _hiding(corners, distance.mean(axis=1)) & share
     np.fill_diagonal(hides, False)
-    seen = np.flatnonzero(~_hidden(things, distance, (low, high), hides, float(camera[2])))
+    angles = (low, high, wide_low, wide_high)
+    seen = np.flatnonzero(~_hidden(things, distance, angles, hides, float(camera[2])))
     order = _sorted(hides[np.ix_(seen, seen)], distance.mean(axis=1)[seen])
     return list(seen[order].tolist())
 
@@ -86,9 +90,13 @@ def _hiding(corners: np.ndarray, distance: np.ndarray) -> np.ndarray:
     normal /= np.maximum(np.sqrt((normal ** 2).sum(axis=-1, keepdims=True)), 1e-9)
     level = (normal * corners).sum(axis=-1)
     # side[i, e, j]: how far j's nearest corner is outside edge e of i.
-    side = (normal.reshape(-1, 2) @ corners.reshape(-1, 2).T).reshape(count * 4, count, 4)
-    side = np.minimum(np.minimum(side[..., 0], side[..., 1]),
-                      np.minimum(side[..., 2], side[..., 3])).reshape(count, 4, count)
+    across, along = (normal[..., axis].reshape(-1, 1) for axis in (0, 1))
+    side = np.full((count * 4, count), np.inf, corners.dtype)
+    for corner in range(4):
+        reach = across * corners[:, corner, 0]
+        reach += along * corners[:, corner, 1]
+        np.minimum(side, reach, out=side)
+    side = side.reshape(count, 4, count)
     parted = side - level[..., None] > -_TOUCH_M
     facing = (level < 0)[..., None]
     other_before = (parted & facing).any(axis=1)
@@ -110,16 +118,19 @@ def _angles(corners: np.ndarray, ahead: np.ndarray) -> tuple[np.ndarray, np.ndar
     return np.where(around, -np.pi, low), np.where(around, np.pi, high)
 
 
-def _hidden(things: Outlines, distance: np.ndarray, angles: tuple[np.ndarray, np.ndarray],
+def _hidden(things: Outlines, distance: np.ndarray, angles: tuple[np.ndarray, ...],
             hides: np.ndarray, eye: float) -> np.ndarray:
-    """Return (n,) bool: wholly behind one solid thing."""
-    low, high = angles
+    """
+    Return (n,) bool: wholly behind one solid thing.
+
+    :param angles: least and greatest direction of each footprint, then with its spread.
+    """
+    low, high, wide_low, wide_high = angles
     nearest, farthest = distance.min(axis=1), distance.max(axis=1)
     nearest = np.maximum(nearest - things.spread, 0.1)
-    wider = np.arctan2(things.spread, nearest)
     top = np.arctan2(things.height - eye, np.where(things.height > eye, nearest, farthest))
     cover = np.arctan2(things.solid - eye, farthest)
-    covered = hides & (low[:, None] <= (low - wider)[None, :])
-    covered &= (high[:, None] >= (high + wider)[None, :]) & (cover[:, None] > top[None, :])
+    covered = hides & (low[:, None] <= wide_low[None, :])
+    covered &= (high[:, None] >= wide_high[None, :]) & (cover[:, None] > top[None, :])
     whole = (things.solid > eye) & (high - low < np.pi)
     return np.asarray((covered & whole[:, None]).any(axis=0))

@@ -66,7 +66,8 @@ def walker(person: Person, phase: float, stride: float) -> Mesh:
         _shoe(builder, foot, unit)
     shoulder = hip + bob + np.array([0.02, 0, 0.52]) * unit
     for side, angle in ((1, -swing), (-1, swing)):
-        root = shoulder + _SIDE * side * 0.2 * unit
+        root = shoulder + np.array([0, side * 0.185, -0.04]) * unit
+        _ball(builder, root, 0.062 * unit, person.coat, fine=False)
         elbow = root + 0.3 * unit * np.array([np.sin(angle * 0.9), 0, -np.cos(angle * 0.9)])
         hand = elbow + 0.27 * unit * np.array([np.sin(angle + 0.35), 0, -np.cos(angle + 0.35)])
         _limb(builder, (root, elbow, hand), (0.055, 0.045, 0.036), person.coat, unit)
@@ -84,14 +85,17 @@ def _limb(builder: MeshBuilder, joints: tuple[np.ndarray, np.ndarray, np.ndarray
           radii: tuple[float, float, float], colour: Colour, unit: float) -> None:
     for i in range(2):
         builder.tube(joints[i], joints[i + 1], radii[i] * unit, radii[i + 1] * unit, colour,
-                     sides=7)
-    _ball(builder, joints[1], radii[1] * unit, colour)
+                     sides=6)
+    _ball(builder, joints[1], radii[1] * 0.98 * unit, colour)
 
 
-def _ball(builder: MeshBuilder, centre: np.ndarray, radius: float, colour: Colour) -> None:
+def _ball(builder: MeshBuilder, centre: np.ndarray, radius: float, colour: Colour, *,
+          fine: bool = True) -> None:
     path = centre + np.array([[0, 0, -0.9], [0, 0, 0], [0, 0, 0.9]]) * radius
+    builder.fine = fine
     builder.rings(tube_rings(path, np.array([0.45, 1, 0.45]) * radius, 6), np.array(colour),
                   caps=True)
+    builder.fine = False
 
 
 def _shoe(builder: MeshBuilder, foot: np.ndarray, unit: float) -> None:
@@ -116,7 +120,9 @@ def _torso(builder: MeshBuilder, person: Person, hip: np.ndarray, shoulder: np.n
             [deep * np.cos(turn), wide * np.sin(turn), np.zeros(10)], axis=1))
     colours = np.tile(np.array(person.coat), (len(cuts) - 1, 1)) * np.array(
         [[0.92], [1.0], [1.02], [1.05], [1.0]])
-    builder.rings(np.array(rings), np.repeat(colours, 10, axis=0), caps=True)
+    # A long coat hangs over the thighs, even where a knee comes forward.
+    builder.rings(np.array(rings), np.repeat(colours, 10, axis=0), caps=True,
+                  bias_m=0.25 if person.skirt else 0.02)
 
 
 def _head(builder: MeshBuilder, person: Person, centre: np.ndarray, unit: float,

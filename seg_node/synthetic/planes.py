@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from .texture import Texture
-from .view import NEAR_M, View, fixed
+from .view import fixed, NEAR_M, View
 
 # A plane is cut where its depth has grown by this much, so that each part gets its mip level.
 _DEPTH_STEP = 1.7

@@ -7,7 +7,7 @@ import numpy as np
 from .canvas import Canvas
 from .ground import Ground
 from .ground_atlas import GroundAtlas
-from .order import Outlines, joined, paint_order
+from .order import joined, Outlines, paint_order
 from .plan import draw_plan
 from .props import place, Prop, Props
 from .road import Road
@@ -20,7 +20,7 @@ from .view import Pose, View
 
 _AHEAD_M = 160.0
 _BEHIND_M = 20.0
-_SHADOWS_M = 45.0
+_SHADOWS_M = 40.0
 
 
 class Scene:
@@ -64,7 +64,7 @@ class Scene:
         self._sky.draw(canvas, self._horizon_row(view, pose))
         self._ground.draw(canvas, s)
         movers = [self._moved(mover, time_s) for mover in self._movers
-                  if -8 < mover.s(time_s) - s < 130]
+                  if s - 8 < mover.s(time_s) < min(s + _AHEAD_M, self.plan.end - 2)]
         self._shade(canvas, movers)
         inside = self._in_view(view, pose)
         items: list[Item] = [*(self._standing[index] for index in inside), *movers]
@@ -104,16 +104,17 @@ class Scene:
         bright = float(self.light.sun.mean()) > 0.1
         parked = len(self._vehicles)
         for index, prop in enumerate((*self._vehicles, *movers)):
-            away = np.linalg.norm(prop.footprint.mean(axis=0) - canvas.pose.centre[:2])
+            away = float(np.linalg.norm(prop.footprint.mean(axis=0) - canvas.pose.centre[:2]))
             if away > _SHADOWS_M:
                 continue
             if bright and prop.sunlit > 0.5 and index >= parked:
                 cast = contact_outline(prop, self.light)
-                self._ground.shade(canvas, cast, self.light.shadow_gain(), 0.05)
-            low = prop.footprint.mean(axis=0)
-            for grow, gain in ((1.08, 0.72), (0.92, 0.5)):
-                outline = low + (prop.footprint - low) * grow
-                self._ground.shade(canvas, outline, np.full(3, gain), 0.18)
+                share = min(1.0, (_SHADOWS_M - away) / 10)
+                gain = 1 - share * (1 - self.light.shadow_gain())
+                self._ground.shade(canvas, cast, gain, 0.05)
+            # Fades in with nearness, so that none appears at once.
+            depth = 0.64 * min(1.0, (_SHADOWS_M - away) / 10)
+            self._ground.shade(canvas, prop.footprint, np.full(3, 1 - depth), 0.28)
 
 
 def _outlines(items: Sequence[Item]) -> Outlines:

@@ -7,14 +7,14 @@ import numpy as np
 from .boundary import Boundary, boundary_corners, KINDS, make_boundary_kind
 from .building import Building, make_building
 from .canvas import Canvas
-from .foliage import make_tree_kind, Tree, TreeKind
+from .foliage import Tree, tree_kind, TREE_KINDS, TreeKind
 from .mesh import Mesh
 from .plan import KERB_M, Plan, Plot, SideStreet
 from .road import Road
 
 _DEPTH_M = 9.0
-_PIECE_M = 3.0
-_TREE_KINDS = 7
+_PIECE_M = 4.0
+_KINDS_A_STREET = 6
 
 
 class Item(Protocol):
@@ -64,7 +64,8 @@ class Scenery:
 
     def __init__(self, rng: np.random.Generator, plan: Plan, road: Road) -> None:
         self._rng, self._plan, self._road = rng, plan, road
-        self._kinds: list[TreeKind] = [make_tree_kind(rng) for _ in range(_TREE_KINDS)]
+        numbers = rng.choice(TREE_KINDS, _KINDS_A_STREET, replace=False)
+        self._kinds: list[TreeKind] = [tree_kind(int(number)) for number in numbers]
         self.buildings: list[Building] = []
         self.trees: list[Tree] = []
         self._boundaries: list[Boundary] = []
@@ -144,12 +145,12 @@ class Scenery:
             while d < 58:
                 width = rng.uniform(6.5, 9.0)
                 street_d = np.array([d, d + width])
-                s = np.array([edge, edge + flank * 7.0])
                 # Front left to front right as seen from the side street.
                 near, far = street_d if flank < 0 else street_d[::-1]
                 if street.side < 0:
                     near, far = far, near
-                outline = np.array([[s[0], near], [s[0], far], [s[1], far], [s[1], near]])
+                rear = edge + flank * 7.0
+                outline = np.array([[edge, near], [edge, far], [rear, far], [rear, near]])
                 corners = self._road.to_world(outline[:, 0], outline[:, 1] * street.side)
                 self.buildings.append(make_building(rng, corners, 'terrace'))
                 d += width
@@ -158,15 +159,15 @@ class Scenery:
 
     def _far_end(self) -> None:
         """Close the street's far end with houses that face down it and trees behind them."""
-        rng, s, d = self._rng, self._plan.end + 6.0, 34.0
+        rng, s, d = self._rng, float(self._plan.end + 6.0), 34.0
         while d > -34.0:
             width = rng.uniform(8.0, 12.0)
             outline = np.array([[s, d], [s, d - width], [s + 9, d - width], [s + 9, d]])
             corners = self._road.to_world(outline[:, 0], outline[:, 1])
             self.buildings.append(make_building(rng, corners, 'terrace'))
             d -= width
-        for d in np.arange(-40, 40, 4.0):
-            self._tree(s + 16 + rng.uniform(-2, 2), d + rng.uniform(-1, 1), (10.0, 15.0))
+        for place in np.arange(-40, 40, 4.0).tolist():
+            self._tree(s + 16 + rng.uniform(-2, 2), place + rng.uniform(-1, 1), (10.0, 15.0))
 
     def _street_trees(self) -> None:
         """Plant an avenue on pavements that are wide enough."""

@@ -24,7 +24,9 @@ def standing_shadows(rng: np.random.Generator, light: Light, road: Road, scenery
         world.append(_blob(rng, crown, _away(light), 0.42 * width))
         world += [_blob(rng, crown + rng.uniform(-0.5, 0.5, 2) * width, _away(light),
                         0.16 * width) for _ in range(6)]
-    return [_to_street(road, outline) for outline in world]
+    corners = np.concatenate(world)
+    s, d = road.to_street(corners[:, 0], corners[:, 1], corners[:, 0], rounds=12)
+    return np.split(np.stack([s, d], axis=1), np.cumsum([len(part) for part in world])[:-1])
 
 
 def contact_outline(prop: Prop, light: Light) -> np.ndarray:
@@ -60,7 +62,3 @@ def _blob(rng: np.random.Generator, centre: np.ndarray, away: np.ndarray,
     return np.asarray(centre + (ragged * np.cos(turn) * stretch)[:, None] * along
                       + (ragged * np.sin(turn))[:, None] * across)
 
-
-def _to_street(road: Road, outline: np.ndarray) -> np.ndarray:
-    s, d = road.to_street(outline[:, 0], outline[:, 1], outline[:, 0], rounds=12)
-    return np.stack([s, d], axis=1)

@@ -3,6 +3,7 @@
 import cv2
 import numpy as np
 
+from .algebra import turned
 from .camvid import SKY
 from .canvas import Canvas
 from .noise import fractal, to_bytes
@@ -57,7 +58,7 @@ class Sky:
         # One grid cell more on every side, so that no pixel lies outside its centres.
         grid = (-(-rows // step) + 2, -(-width // step) + 2)
         centres = [(np.arange(count) - 0.5) * step - 0.5 for count in grid]
-        direction = canvas.view.rays(centres[1], centres[0]) @ canvas.pose.rotation
+        direction = turned(canvas.view.rays(centres[1], centres[0]), canvas.pose.rotation.T)
         azimuth = -np.degrees(np.arctan2(direction[..., 1], direction[..., 0]))
         elevation = np.degrees(np.arctan2(direction[..., 2],
                                           np.hypot(direction[..., 0], direction[..., 1])))

@@ -61,5 +61,5 @@ def draw_style(rng: np.random.Generator) -> Style:
         weather=weather, district=str(rng.choice(('high_street', 'residential', 'mixed'))),
         light=light, zenith=np.array(zenith, float) * rng.uniform(0.92, 1.04), clouds=clouds,
         exposure=exposure * rng.uniform(0.88, 1.1), contrast=rng.uniform(1.0, 1.35),
-        noise=rng.uniform(1.5, 3.5), saturation=rng.uniform(0.75, 1.1),
+        noise=rng.uniform(0.8, 2.4), saturation=rng.uniform(0.75, 1.1),
         tint=1 + 0.03 * rng.uniform(-1, 1, 3))

@@ -24,8 +24,10 @@ class Texture:
         """
         self.size = (bgr.shape[0], bgr.shape[1])
         self.cutout = alpha is not None
-        full = np.full(self.size, 255, np.uint8) if alpha is None else alpha
-        self._levels = {(0, 0): np.dstack([bgr, full])}
+        bgra = cv2.cvtColor(bgr, cv2.COLOR_BGR2BGRA)
+        if alpha is not None:
+            cv2.insertChannel(alpha, bgra, 3)
+        self._levels = {(0, 0): bgra}
 
     def level(self, halve_y: int, halve_x: int) -> np.ndarray:
         """Return (h, w, 4) uint8, halved that often on each axis (as far as it goes)."""

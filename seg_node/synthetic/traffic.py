@@ -11,7 +11,8 @@ from .person import draw_person, Person, rider, walker
 from .plan import KERB_M, LANE_M, Plan, SIDES
 
 _LANE_D = LANE_M / 2
-_PHASES = 24
+_PHASES = 16
+_PEOPLE = 14
 _MOVING = ('hatchback', 'hatchback', 'saloon', 'estate', 'suv', 'van', 'bus')
 
 
@@ -115,7 +116,7 @@ class Walker:
         pace = 0.0 if abs(self.speed) < 0.1 else min(abs(self.speed) / 1.3, 1.3)
         phase = 2 * np.pi * 0.9 * pace * time_s + self.start
         mesh = _walker_mesh(self.person, int(phase / (2 * np.pi) * _PHASES) % _PHASES,
-                            round(pace, 1))
+                            pace > 0)
         if self.cross_at is not None:
             d = self.d + self.speed * (time_s - self.cross_at)
             turn = np.pi / 2 if self.speed > 0 else -np.pi / 2
@@ -155,8 +156,8 @@ class Cyclist:
 
 
 @lru_cache(maxsize=2048)
-def _walker_mesh(person: Person, phase: int, pace: float) -> Mesh:
-    return walker(person, 2 * np.pi * phase / _PHASES, pace)
+def _walker_mesh(person: Person, phase: int, moving: bool) -> Mesh:
+    return walker(person, 2 * np.pi * phase / _PHASES, 1.0 if moving else 0.0)
 
 
 @lru_cache(maxsize=512)
@@ -170,11 +171,13 @@ Mover = Vehicle | Walker | Cyclist
 def draw_movers(rng: np.random.Generator, plan: Plan, ride: Ride,
                 duration_s: float) -> list[Mover]:
     """Return everyone who is about during the drive."""
+    # Few people, met again and again: their poses are kept, and nobody looks twice.
+    people = [draw_person(rng) for _ in range(_PEOPLE)]
     movers: list[Mover] = _vehicles(rng, ride, duration_s)
-    movers += _cyclists(rng, plan, ride, duration_s)
-    vehicles = [mover for mover in movers if not isinstance(mover, Walker)]
-    movers += _crossing(rng, plan, ride, vehicles, duration_s)
-    return movers + _walkers(rng, plan)
+    movers += _cyclists(rng, people, plan, ride, duration_s)
+    vehicles = list(movers)
+    movers += _crossing(rng, people, plan, ride, vehicles, duration_s)
+    return movers + _walkers(rng, people, plan)
 
 
 def _vehicles(rng: np.random.Generator, ride: Ride, duration_s: float) -> list[Mover]:
@@ -199,7 +202,7 @@ def _vehicles(rng: np.random.Generator, ride: Ride, duration_s: float) -> list[M
     return movers
 
 
-def _cyclists(rng: np.random.Generator, plan: Plan, ride: Ride,
+def _cyclists(rng: np.random.Generator, people: list[Person], plan: Plan, ride: Ride,
               duration_s: float) -> list[Mover]:
     movers: list[Mover] = []
     for side in SIDES:
@@ -208,16 +211,16 @@ def _cyclists(rng: np.random.Generator, plan: Plan, ride: Ride,
             # Slower than the car, but far enough ahead never to be run over.
             speed = 4.5
             lead = max(ride.s(t) - speed * t for t in np.linspace(0, duration_s, 60))
-            movers.append(Cyclist(draw_person(rng), lead + rng.uniform(8, 20), d, speed))
+            movers.append(Cyclist(_somebody(rng, people), lead + rng.uniform(8, 20), d, speed))
         else:
             for meet in np.arange(rng.uniform(2, 5), duration_s + 8, rng.uniform(5, 9)):
                 start = ride.s(meet) + 4.5 * meet
-                movers.append(Cyclist(draw_person(rng), start, d, -4.5))
+                movers.append(Cyclist(_somebody(rng, people), start, d, -4.5))
     return movers
 
 
-def _crossing(rng: np.random.Generator, plan: Plan, ride: Ride, vehicles: list[Mover],
-              duration_s: float) -> list[Mover]:
+def _crossing(rng: np.random.Generator, people: list[Person], plan: Plan, ride: Ride,
+              vehicles: list[Mover], duration_s: float) -> list[Mover]:
     """Let people cross at the zebras while no car is near."""
     movers: list[Mover] = []
     for crossing in plan.crossings:
@@ -231,12 +234,12 @@ def _crossing(rng: np.random.Generator, plan: Plan, ride: Ride, vehicles: list[M
                 continue
             side = int(rng.choice(SIDES))
             d, speed = side * (plan.bands[side].kerb + 0.5), -side * rng.uniform(1.2, 1.5)
-            movers.append(Walker(draw_person(rng), crossing + rng.uniform(-1, 1), d, speed,
+            movers.append(Walker(_somebody(rng, people), crossing + rng.uniform(-1, 1), d, speed,
                                  float(moment), plan))
     return movers
 
 
-def _walkers(rng: np.random.Generator, plan: Plan) -> list[Mover]:
+def _walkers(rng: np.random.Generator, people: list[Person], plan: Plan) -> list[Mover]:
     """Return the people on both pavements; some stand about in pairs."""
     movers: list[Mover] = []
     for side in SIDES:
@@ -251,8 +254,11 @@ def _walkers(rng: np.random.Generator, plan: Plan) -> list[Mover]:
             speed = rng.choice((-1.0, 1.0)) * rng.uniform(1.0, 1.6)
             if rng.random() < 0.25:
                 speed = 0.02
-            movers.append(Walker(draw_person(rng), float(s), d, float(speed), None, plan))
-            if rng.random() < 0.3:
-                movers.append(Walker(draw_person(rng), float(s) + 0.75, d, float(speed), None,
-                                     plan))
+            for behind in (0.0, 0.75)[:2 if rng.random() < 0.3 else 1]:
+                movers.append(Walker(_somebody(rng, people), float(s) + behind, d, float(speed),
+                                     None, plan))
     return movers
+
+
+def _somebody(rng: np.random.Generator, people: list[Person]) -> Person:
+    return people[int(rng.integers(len(people)))]

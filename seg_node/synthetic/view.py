@@ -7,6 +7,7 @@ import numpy as np
 
 from ..calibration import CameraCalibration
 from ..errors import ConfigError
+from .algebra import turned
 
 NEAR_M = 0.2
 SHIFT = 4
@@ -29,7 +30,7 @@ class Pose:
 
     def to_camera(self, points: np.ndarray) -> np.ndarray:
         """Return world points (..., 3) in optical axes, metres."""
-        return (points - self.centre) @ self.rotation.T
+        return turned(points - self.centre, self.rotation)
 
     def ahead(self) -> np.ndarray:
         """Return the viewing direction in the ground plane, (2,) unit."""
@@ -95,3 +96,20 @@ class View:
 def fixed(points: np.ndarray) -> np.ndarray:
     """Return pixels as the fixed-point integers that OpenCV fills polygons with."""
     return np.rint(np.clip(points, -_FAR_PX, _FAR_PX) * (1 << SHIFT)).astype(np.int32)
+
+
+def shrunk(points: np.ndarray) -> np.ndarray:
+    """
+    Return an outline (k, 2) of pixels drawn in by half a pixel.
+
+    OpenCV fills every pixel that an outline touches, which is half a pixel too much all around.
+    """
+    before, after = points - np.roll(points, 1, axis=0), np.roll(points, -1, axis=0) - points
+    normals = [np.stack([-step[:, 1], step[:, 0]], axis=1) / np.maximum(
+        np.sqrt((step ** 2).sum(axis=1, keepdims=True)), 1e-9) for step in (before, after)]
+    inward = normals[0] + normals[1]
+    # Long enough that both edges, not their corner, move by half a pixel; but no spikes.
+    inward /= np.maximum((inward ** 2).sum(axis=1, keepdims=True), 0.5) / 2
+    ahead = np.roll(points, -1, axis=0)
+    turn = (points[:, 0] * ahead[:, 1] - points[:, 1] * ahead[:, 0]).sum()
+    return np.asarray(points + 0.5 * np.sign(turn) * inward)

@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 import shutil
@@ -33,8 +34,8 @@ class BagWriter:
     An mcap bag in the making; a context manager.
 
     Messages are written by a thread, so that the disk does not disturb the timing of the caller;
-    it waits only while more than ``limit`` bytes are pending. :meth:`close` leaves a valid bag
-    whatever happened before.
+    it waits only while more than ``limit`` bytes are pending. :meth:`close` leaves a valid bag of
+    what was written, unless the disk failed.
 
     :param path: the folder to make.
     :param overwrite: replace a bag that lies there.
@@ -131,6 +132,8 @@ class BagWriter:
             self._writer.close()
         except Exception as error:
             self._fail(error)
+            with suppress(Exception):
+                self._writer.abort()
 
     def _next(self) -> tuple[str, int, bytes] | None:
         with self._changed:

@@ -183,5 +183,5 @@ def _refuse(path: Path, what: str, error: Exception) -> NoReturn:
     reason = (str(error) or type(error).__name__).rstrip('.')
     mend = ('`rosbag reindex`' if path.suffix == '.bag'
             else '`mcap recover`' if path.suffix == '.mcap' else '`ros2 bag reindex`')
-    raise ConfigError(f'{path} {what}: {reason}. Copy it again, or try {mend} if the recording was '
-                      'cut off.') from error
+    raise ConfigError(f'{path} {what}: {reason}. Copy it again, or try {mend} if the recording '
+                      'was cut off.') from error

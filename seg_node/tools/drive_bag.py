@@ -4,9 +4,11 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 import os
 from pathlib import Path
+from typing import Any
 
 import cv2
 
+from ..calibration import CameraCalibration
 from ..synthetic import SyntheticDrive
 from ..wire import build_image, Header
 from .bag_writer import BagWriter
@@ -18,7 +20,7 @@ IMAGE_TOPIC, INFO_TOPIC, TRUTH_TOPIC = '/camera/image_raw', '/camera/camera_info
 FRAME_ID = 'camera_optical_frame'
 START_NS = 1_700_000_000 * 10**9  # any time will do; a fixed one makes the bag reproducible
 
-_drive: SyntheticDrive | None = None  # what the forked workers render
+_drive: SyntheticDrive | None = None  # what a worker process renders
 
 
 def write_drive(path: Path, *, width: int, height: int, rate_hz: float, duration_s: float,
@@ -31,18 +33,19 @@ def write_drive(path: Path, *, width: int, height: int, rate_hz: float, duration
     :returns: the number of frames.
     :raises ConfigError: when the bag cannot be written.
     """
-    global _drive
-    _drive = SyntheticDrive(width=width, height=height, rate_hz=rate_hz, duration_s=duration_s,
-                            seed=seed)
-    info = camera_info_cdr(_drive.calibration, FRAME_ID)
-    # The workers are forked, so that the drive is built once, and before the bag's thread runs.
-    with ProcessPoolExecutor(os.cpu_count(), get_context('fork'), _one_thread) as workers:
-        frames = workers.map(_render, range(len(_drive)), chunksize=4)
+    settings = {'width': width, 'height': height, 'rate_hz': rate_hz, 'duration_s': duration_s,
+                'seed': seed}
+    # Spawned, not forked: OpenCV's threads do not survive a fork.
+    with ProcessPoolExecutor(os.cpu_count(), get_context('spawn'), _prepare,
+                             (settings,)) as workers:
+        count, calibration = workers.submit(_describe).result()
+        info = camera_info_cdr(calibration, FRAME_ID)
+        frames = workers.map(_render, range(count), chunksize=4)
         with BagWriter(path, overwrite=True) as bag:
             for topic, kind in ((INFO_TOPIC, CAMERA_INFO), (IMAGE_TOPIC, IMAGE),
                                 (TRUTH_TOPIC, IMAGE)):
                 bag.add_topic(topic, kind)
-            for time_s, image, labels in progress(frames, 'rendering', len(_drive)):
+            for time_s, image, labels in progress(frames, 'rendering', count):
                 stamp_ns = START_NS + round(time_s * 1e9)
                 header = Header(stamp_ns // 10**9, stamp_ns % 10**9, FRAME_ID)
                 bag.write(INFO_TOPIC, stamp_ns, with_stamp(info, stamp_ns))
@@ -50,11 +53,18 @@ def write_drive(path: Path, *, width: int, height: int, rate_hz: float, duration
                                                 (TRUTH_TOPIC, 'mono8', labels)):
                     bag.write(topic, stamp_ns,
                               build_image(header, height, width, encoding, pixels))
-    return len(_drive)
+    return count
 
 
-def _one_thread() -> None:
+def _prepare(settings: dict[str, Any]) -> None:
+    global _drive
     cv2.setNumThreads(1)  # the processes share the cores already
+    _drive = SyntheticDrive(**settings)
+
+
+def _describe() -> tuple[int, CameraCalibration]:
+    assert _drive is not None
+    return len(_drive), _drive.calibration
 
 
 def _render(index: int) -> tuple:

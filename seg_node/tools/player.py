@@ -22,8 +22,8 @@ from .sender import CLOCK, Sender
 from .sources import ALL, CAMERA_INFO, Record, Source, Topic
 
 OUTPUTS = ('/seg_node/*', '/diagnostics')
+_DISCOVERY_S = 3.5  # DDS announces anew every 3 s what was missed
 _TICK_NS = 10_000_000  # /clock at 100 Hz
-_SETTLE_NS = 500_000_000  # from the first match of a subscriber to the first frame: more matches
 _KEPT = 100_000  # times kept per topic, so that an endless loop does not eat the memory
 _ANSWERS = 100  # of the newest frames, answers are waited for at the end
 _MAX_LINGERS = 5
@@ -32,18 +32,23 @@ _MAX_LINGERS = 5
 def replay(source: Source, options: ReplayOptions | None = None, *,
            stop: Callable[[], bool] = lambda: False,
            on_frame: Callable[[], object] = lambda: None,
-           ros_args: Sequence[str] | None = None) -> ReplayResult:
+           ros_args: Sequence[str] | None = None,
+           context: Context | None = None) -> ReplayResult:
     """
-    Play a source in a ROS context of its own.
+    Play a source.
 
     :param stop: asked every few milliseconds; True ends the playing in good order.
     :param on_frame: called after each image.
     :param ros_args: command line with ``--ros-args``, e.g. for remappings.
+    :param context: an initialised rclpy context to use (``ros_args`` then have no effect);
+        None = one of its own.
     :raises ConfigError: when an option does not fit the source, nobody listens, the source
         breaks off or the bag cannot be written (what came until then is in it).
     """
     options = options or ReplayOptions()
     check_options(options, source)
+    if context is not None:
+        return _Player(source, options, context, stop, on_frame).play()
     context = Context()
     rclpy.init(args=None if ros_args is None else list(ros_args), context=context,
                signal_handler_options=SignalHandlerOptions.NO)
@@ -72,6 +77,7 @@ class _Player:
         self._schedule = Schedule(options.rate)
         # Played time is recorded time that runs on when a bag starts again.
         self._shift_ns = 0
+        self._first_ns = 0
         self._played_ns: int | None = None
         self._recorder: Recorder | None = None
         self._writer: BagWriter | None = None
@@ -86,7 +92,7 @@ class _Player:
             self._listen(stack)
             if self._options.wait_s:
                 self._sender.wait_for_subscribers(self._options.wait_s, self._stop)
-                self._wait_for_lockstep_topic()
+                self._wait_for_outputs()
             started = time.monotonic()
             self._send_all()
             self._result.wall_s = time.monotonic() - started
@@ -122,28 +128,37 @@ class _Player:
     def _now_ns(self) -> int:
         return self._schedule.recorded_ns()
 
-    def _wait_for_lockstep_topic(self) -> None:
-        end = time.monotonic() + self._options.wait_s
-        while self._recorder and self._lockstep and not self._stop():
+    def _wait_for_outputs(self) -> None:
+        """
+        Wait until something to listen to was found; the lockstep topic has to be.
+
+        Its publishers may be discovered seconds after the subscribers of the images.
+        """
+        if self._recorder is None:
+            return
+        start = time.monotonic()
+        heard = self._recorder.heard
+        while not self._stop() and not (self._lockstep in heard if self._lockstep else heard):
             self._recorder.check()
-            heard = self._recorder.heard.get(self._lockstep)
-            if heard is not None:
-                if not heard.stamped:
-                    raise ConfigError(f'lockstep topic {self._lockstep} has no header, so its '
-                                      'messages cannot be told apart; give an output image.')
-                return
-            if time.monotonic() > end:
+            waited = time.monotonic() - start
+            if waited > self._options.wait_s and self._lockstep:
                 raise ConfigError(f'nobody publishes the lockstep topic {self._lockstep} (waited '
                                   f'{self._options.wait_s:g} s). Check its name and that the node '
                                   'is active.')
+            if waited > min(self._options.wait_s, _DISCOVERY_S) and not self._lockstep:
+                return  # it may well appear later
             time.sleep(_TICK_NS / 1e9)
+        if self._lockstep in heard and not heard[self._lockstep].stamped:
+            raise ConfigError(f'lockstep topic {self._lockstep} has no header, so its messages '
+                              'cannot be told apart; give an output image.')
 
     def _send_all(self) -> None:
         loop = 0
         epoch_ns = self._options.start_stamp_ns
+        settle_ns = round(self._options.settle_s * 1e9)
         if epoch_ns is None:
-            epoch_ns = time.time_ns() + _SETTLE_NS
-        first_due_ns = time.monotonic_ns() + _SETTLE_NS
+            epoch_ns = time.time_ns() + settle_ns
+        first_due_ns = time.monotonic_ns() + settle_ns
         while not self._options.loops or loop < self._options.loops:
             records = self._source.records(self._sender.names, self._options.span,
                                            None if loop else epoch_ns)
@@ -162,13 +177,20 @@ class _Player:
         for record in records:
             if self._played_ns is None:
                 self._schedule.start(record.time_ns, first_due_ns)
+                self._first_ns = record.time_ns
             elif not count and not self._source.restamps:
-                self._shift_ns = self._played_ns - record.time_ns
+                self._shift_ns = self._played_ns + self._period_ns() - record.time_ns
             if not self._play(record):
                 self._result.interrupted = True
                 break
             count += 1
         return count
+
+    def _period_ns(self) -> int:
+        """Return the time between two frames of a camera, on average until now."""
+        assert self._played_ns is not None
+        pauses = self._result.frames_sent // max(1, len(self._sent)) - 1
+        return (self._played_ns - self._first_ns) // max(1, pauses)
 
     def _play(self, record: Record) -> bool:
         """Send a message when it is due; return False when it was not, to end early."""

@@ -174,7 +174,8 @@ class Recorder:
                 heard.note(data, info, now_ns)
                 self._changed.notify_all()
         self._node.create_subscription(found, topic, receive, listening_qos(publishers), raw=True)
-        self.heard[topic] = heard
+        with self._changed:
+            self.heard[topic] = heard
 
 
 def _matches(topic: str, patterns: Sequence[str]) -> bool:

@@ -22,6 +22,8 @@ class ReplayOptions:
     :ivar topics: shell patterns of the topics to send; () = all whose type is installed.
     :ivar remap: other names for topics of the source.
     :ivar wait_s: how long to wait for a subscriber of an image; 0 = not at all.
+    :ivar settle_s: from the first subscriber to the first frame: the others and the recorder
+        need it to be found.
     :ivar record: folder for an mcap bag of what is listened to; None = no bag.
     :ivar overwrite: whether a bag that lies there is replaced.
     :ivar record_topics: patterns of the topics to record: those heard and those sent;
@@ -42,6 +44,7 @@ class ReplayOptions:
     topics: Sequence[str] = ()
     remap: Mapping[str, str] = field(default_factory=dict)
     wait_s: float = 10.0
+    settle_s: float = 0.5
     record: str | Path | None = None
     overwrite: bool = False
     record_topics: Sequence[str] = ()
@@ -85,7 +88,8 @@ class ReplayResult:
 def check_options(options: ReplayOptions, source: Source) -> None:
     """:raises ConfigError: when an option is out of range or does not fit the source."""
     for name, allowed in (('rate', options.rate > 0), ('loops', options.loops >= 0),
-                          ('wait_s', options.wait_s >= 0), ('linger_s', options.linger_s >= 0),
+                          ('wait_s', options.wait_s >= 0),
+                          ('settle_s', options.settle_s >= 0), ('linger_s', options.linger_s >= 0),
                           ('lockstep_timeout_s', options.lockstep_timeout_s > 0)):
         value = getattr(options, name)
         if not allowed or not math.isfinite(value):
