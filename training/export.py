@@ -5,10 +5,8 @@ The exported file is compared with torch before it is put in place.
 """
 
 import argparse
-import hashlib
 import os
 from pathlib import Path
-import re
 
 import numpy as np
 import onnx
@@ -16,6 +14,7 @@ import onnxruntime
 import torch
 from torch import nn
 
+from .card_file import update_card
 from .train import load_model
 
 OPSET = 17  # read by TensorRT 10 and ONNX Runtime from 1.14 on
@@ -62,17 +61,6 @@ def largest_difference(model: nn.Module, path: Path) -> float:
                              f'{expected.shape}')
         largest = max(largest, float(np.abs(logits - expected).max()))
     return largest
-
-
-def update_card(card: Path, model: Path) -> None:
-    """Set ``sha256`` and ``size_bytes`` in a card, leaving all else as it stands."""
-    data = model.read_bytes()
-    text = card.read_text(encoding='utf-8')
-    for key, value in (('sha256', hashlib.sha256(data).hexdigest()), ('size_bytes', len(data))):
-        text, count = re.subn(rf'(?m)^{key}: .*$', f'{key}: {value}', text)
-        if count != 1:
-            raise ValueError(f'{card} must have exactly one line `{key}: ...`; it has {count}')
-    card.write_text(text, encoding='utf-8')
 
 
 def main() -> None:
