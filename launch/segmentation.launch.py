@@ -26,9 +26,16 @@ SWITCH = ['', 'true', 'false']
 TEXTS = ('model', 'backend')
 SWITCHES = ('use_sim_time', 'autostart')
 OF_CAMERAS = ('image_topic', 'transport')
-# What a preset calls the outputs `~/<camera>/...`. With several cameras the camera's name comes
-# between, e.g. /segmentation/front/mask.
-PRESETS = {'': (), 'nav2': ('/segmentation', 'mask', 'confidence', 'label_info', 'overlay')}
+# What a preset calls the outputs `~/<camera>/...`; {camera} is empty where there is only one.
+PRESETS = {
+    '': {},
+    'nav2': {'mask': '/segmentation{camera}/mask',
+             'confidence': '/segmentation{camera}/confidence',
+             'label_info': '/segmentation{camera}/label_info',
+             'overlay': '/segmentation{camera}/overlay'},
+    'nvblox': {'dynamic_mask': '/camera_{index}/mask/image',
+               'camera_info': '/camera_{index}/mask/camera_info'},
+}
 
 
 def generate_launch_description():
@@ -59,7 +66,9 @@ def generate_launch_description():
         DeclareLaunchArgument(
             'preset', default_value='', choices=list(PRESETS),
             description='Names that a consumer expects. nav2: /segmentation/mask, confidence, '
-                        'label_info, overlay, as its semantic segmentation layer has them.'),
+                        'label_info, overlay (/segmentation/<camera>/mask ... where cameras '
+                        'names several). nvblox: /camera_0/mask/image (people and vehicles) and '
+                        'camera_info, /camera_1 ... in the order of cameras.'),
         DeclareLaunchArgument(
             'use_sim_time', default_value='', choices=SWITCH,
             description='Take the time from /clock (simulators, bags).'),
@@ -126,9 +135,7 @@ def _node(context):
 
 
 def _remappings(preset, cameras):
-    if not preset:
-        return []
-    root, *outputs = PRESETS[preset]
     return [(f'~/{camera}/{output}',
-             f'{root}/{camera}/{output}' if len(cameras) > 1 else f'{root}/{output}')
-            for camera in cameras for output in outputs]
+             topic.format(index=index, camera=f'/{camera}' if len(cameras) > 1 else ''))
+            for index, camera in enumerate(cameras)
+            for output, topic in PRESETS[preset].items()]

@@ -24,8 +24,7 @@ from importlib.abc import MetaPathFinder
 
 class Wall(MetaPathFinder):
     def find_spec(self, name, path=None, target=None):
-        own = re.match(r'seg_node\\.(ros|tools)(\\.|$)', name)
-        if own or re.match({ROS_NAME.pattern!r}, name):
+        if re.match({ROS_NAME.pattern!r}, name) or re.match({SHELL_NAME.pattern!r}, name):
             raise AssertionError('the core imports ' + name)
 
 sys.meta_path.insert(0, Wall())

@@ -121,11 +121,11 @@ def test_arguments_are_parameters_of_the_node():
 
 
 def test_presets_name_outputs():
-    found = constants(tree_of(ROOT / 'launch' / 'segmentation.launch.py'))
-    root, *outputs = found['PRESETS']['nav2']
-    published = {'mask', 'confidence', 'drivable', 'overlay', 'color_mask', 'camera_info',
-                 'label_info'}
-    assert root == '/segmentation' and set(outputs) <= published
+    presets = constants(tree_of(ROOT / 'launch' / 'segmentation.launch.py'))['PRESETS']
+    readme = (ROOT / 'README.md').read_text(encoding='utf-8')
+    assert set(presets) == {'', 'nav2', 'nvblox'}
+    for output in {output for preset in presets.values() for output in preset}:
+        assert f'| `~/front/{output}` |' in readme
 
 
 def test_the_example_shows_every_parameter_with_its_default():
@@ -220,6 +220,12 @@ def test_launched_arguments_win_over_the_file(installed):
     assert (values['model'], values['use_sim_time'], values['threads']) == ('7', True, 0), error
     assert values['front.transport'] == values['rear.transport'] == 'compressed'
     assert '~/rear/mask:=/segmentation/rear/mask' in command
+
+
+def test_launched_for_nvblox_cameras_are_numbered(installed):
+    (command, _), _ = installed(cameras='front, rear', preset='nvblox')
+    assert '~/front/camera_info:=/camera_0/mask/camera_info' in command
+    assert '~/rear/dynamic_mask:=/camera_1/mask/image' in command
 
 
 @pytest.mark.parametrize('arguments, message', [

@@ -28,7 +28,8 @@ from rosbags.typesys import get_types_from_msg, get_typestore, Stores
 
 from seg_node.errors import ConfigError
 from seg_node.tools.frames import natural_key
-from seg_node.tools.sources import FrameOptions, open_source, Record, Span
+from seg_node.tools.open_source import open_source
+from seg_node.tools.sources import FrameOptions, Record, Span
 from seg_node.wire import Header, parse_compressed_image, parse_image
 
 

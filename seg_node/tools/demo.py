@@ -25,10 +25,11 @@ from .console import progress
 from .drive_bag import IMAGE_TOPIC, INFO_TOPIC, TRUTH_TOPIC, write_drive
 from .matched import matched, MatchedFrame
 from .node_process import NodeProcess
+from .open_source import open_source
 from .pictures import contact_sheet, OverlayVideo, Painter
 from .replay_options import ReplayOptions, ReplayResult
 from .report import as_table, latencies_ms, make_report
-from .sources import COMPRESSED_IMAGE, open_source, Source
+from .sources import COMPRESSED_IMAGE, Source
 
 TILES = 12
 START_S = 90.0  # the very first start compiles the kernels
@@ -111,9 +112,6 @@ def run_demo(options: argparse.Namespace) -> dict:
         answers = {run.played_topic: run.output('mask') for run in runs}
         classes = card.main_output.classes
         quality = _measure(path, result.bag, runs[0], classes) if synthetic else None
-        # The topics of a video have no leading slash where they are counted.
-        result.sent = {name if name.startswith('/') else f'/{name}': times
-                       for name, times in result.sent.items()}
         report = make_report(result, answers, [run.name for run in runs], quality)
         times_ms = latencies_ms(result, *next(iter(answers.items())))
         _draw(source, runs[0], epoch_ns, result.bag, out, Painter(classes), report, times_ms)

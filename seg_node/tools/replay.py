@@ -7,7 +7,8 @@ import sys
 from typing import Any
 
 from ..errors import SegNodeError
-from .sources import FrameOptions, open_source, Source, Span
+from .open_source import open_source
+from .sources import FrameOptions, Source, Span
 
 _EPILOG = """examples:
   replay drive.mcap --remap /front/image_raw:=/camera/image_raw

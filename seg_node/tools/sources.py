@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from ..errors import ConfigError
-
 IMAGE = 'sensor_msgs/msg/Image'
 COMPRESSED_IMAGE = 'sensor_msgs/msg/CompressedImage'
 CAMERA_INFO = 'sensor_msgs/msg/CameraInfo'
@@ -17,9 +15,6 @@ STORAGE_SUFFIXES = ('.db3', '.mcap')
 VIDEO_SUFFIXES = ('.avi', '.m4v', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg', '.ogv', '.ts', '.webm',
                   '.wmv')
 PICTURE_SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.pgm', '.png', '.ppm', '.tif', '.tiff', '.webp')
-_ALLOWED = ('a rosbag2 folder (with metadata.yaml), a bag file '
-            f'({", ".join(STORAGE_SUFFIXES)}, .bag), a video ({", ".join(VIDEO_SUFFIXES)}) or a '
-            f'folder of images ({", ".join(PICTURE_SUFFIXES)})')
 
 
 @dataclass(frozen=True)
@@ -130,57 +125,3 @@ class Source(ABC):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
                  trace: TracebackType | None) -> None:
         self.close()
-
-
-def open_source(path: str | Path, options: FrameOptions | None = None) -> Source:
-    """
-    Open a bag, a video or a folder of images.
-
-    :param path: rosbag2 folder or file (sqlite3 or mcap, zstd-compressed or not), ROS 1 ``.bag``,
-        video file, or folder of images, which are taken in natural order (2 before 10).
-    :param options: how frames become messages; only for videos and folders.
-    :raises ConfigError: when there is no such path, it is none of these, or unreadable, or holds
-        no image.
-    """
-    path = Path(path)
-    if not path.exists():
-        raise ConfigError(f'{path} does not exist. Give {_ALLOWED}.')
-    bag = _bag_path(path)
-    if bag is not None:
-        if options is not None:
-            raise ConfigError(f'{path} is a bag: its topics, stamps and frame ids are the '
-                              'recorded ones. Leave out --topic, --frame-id, --fps, --transport '
-                              'and --camera-info (--remap renames topics).')
-        from .bags import open_bag
-        return open_bag(bag)
-    from .frames import FolderSource, VideoSource
-    options = options or FrameOptions()
-    if path.is_dir():
-        return FolderSource(path, options)
-    if path.suffix.lower() in VIDEO_SUFFIXES:
-        return VideoSource(path, options)
-    if path.suffix.lower() in PICTURE_SUFFIXES:
-        raise ConfigError(f'{path} is a single image; give the folder it lies in.')
-    raise ConfigError(f'{path} has the unknown suffix {path.suffix!r}. Give {_ALLOWED}.')
-
-
-def _bag_path(path: Path) -> Path | None:
-    """Return the folder or file by which a bag is opened; None when it is no bag."""
-    if path.is_dir():
-        return path if _holds_bag(path) else None
-    if path.suffix in (*STORAGE_SUFFIXES, '.bag'):
-        return path
-    if path.suffix == '.zstd' and Path(path.stem).suffix in STORAGE_SUFFIXES:
-        raise ConfigError(f'{path} is one compressed file of a bag; give the folder it lies in '
-                          '(with its metadata.yaml).')
-    return None
-
-
-def _holds_bag(folder: Path) -> bool:
-    if (folder / 'metadata.yaml').exists():
-        return True
-    parts = [part.name for part in folder.iterdir() if part.suffix in STORAGE_SUFFIXES]
-    if parts:
-        raise ConfigError(f'{folder} holds {parts[0]} but no metadata.yaml: the recording was cut '
-                          f'off. Run `ros2 bag reindex {folder}` or give the file itself.')
-    return False
