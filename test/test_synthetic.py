@@ -8,7 +8,8 @@ import pytest
 
 from seg_node.calibration import load_calibration
 from seg_node.errors import ConfigError
-from seg_node.synthetic import camvid, drive as drive_module, SyntheticDrive
+from seg_node.synthetic import camvid, drive as drive_module, order, SyntheticDrive
+from seg_node.synthetic.order import Outlines, paint_order
 from seg_node.synthetic.sensor import Sensor
 from seg_node.synthetic.style import draw_style
 
@@ -161,6 +162,43 @@ def test_size_does_not_change_what_is_seen(drive, small, frames):
     noisy, clean = small.frame(0).image, cv2.resize(frames[0].image, (320, 180),
                                                     interpolation=cv2.INTER_AREA)
     assert np.abs(noisy.astype(float) - clean).mean() < 12
+
+
+def outlines(*boxes):
+    """Return things on the ground from (x0, y0, x1, y1, height, solid) each."""
+    corners = [[(x0, y0), (x1, y0), (x1, y1), (x0, y1)] for x0, y0, x1, y1, _, _ in boxes]
+    height, solid = np.array([box[4:] for box in boxes], float).T
+    return Outlines(np.array(corners, float), np.zeros(len(boxes)), height, solid)
+
+
+def test_what_hides_something_is_drawn_after_it():
+    eye, ahead = np.array([0.0, 0.0, 1.4]), np.array([1.0, 0.0])
+    # A long wall beside the street reaches nearer than the post that stands in front of it.
+    wall, post, far = (2, 3, 30, 4, 2, 0), (20, 2.5, 20.2, 2.7, 6, 0), (40, -5, 50, 5, 9, 0)
+    assert paint_order(outlines(wall, post, far), eye, ahead) == [2, 0, 1]
+    assert paint_order(outlines(post, far, wall), eye, ahead) == [1, 2, 0]
+    # Party walls touch; seen from the left, the nearer house is the right one's cover.
+    near, behind = (10, 2, 20, 9, 8, 0), (20, 2, 30, 9, 8, 0)
+    assert paint_order(outlines(near, behind), eye, ahead) == [1, 0]
+
+
+def test_only_what_is_wholly_hidden_is_left_out():
+    eye, ahead = np.array([0.0, 0.0, 1.4]), np.array([1.0, 0.0])
+    house = (20, -10, 30, 10, 9, 6)
+    low, tall, aside = (40, -5, 45, 5, 6, 0), (40, -5, 45, 5, 14, 0), (40, 15, 45, 25, 6, 0)
+    assert paint_order(outlines(house, low), eye, ahead) == [0]
+    assert paint_order(outlines(house, tall), eye, ahead) == [1, 0]
+    assert paint_order(outlines(house, aside), eye, ahead) == [1, 0]
+    see_through = (20, -10, 30, 10, 9, 0)
+    assert paint_order(outlines(see_through, low), eye, ahead) == [1, 0]
+
+
+def test_leaving_out_what_is_hidden_changes_nothing(drive, frames, monkeypatch):
+    monkeypatch.setattr(order, '_hidden', lambda things, *_: np.zeros(len(things.height), bool))
+    for index in (9, 19):
+        whole = drive.frame(index)
+        assert (whole.labels != frames[index].labels).mean() < 1e-4
+        assert (whole.image != frames[index].image).any(axis=2).mean() < 2e-4
 
 
 def test_noise_is_in_the_image_only_when_wanted():

@@ -88,7 +88,7 @@ class Boundary:
             start, along = self._low[1], -along
         canvas.plane(self.kind.texture, start + [0, 0, self.height], along,
                      np.array([0, 0, -self.height]), canvas.light.gain(self._normal),
-                     self.kind.label, hull=self.kind.kind == 'railings')
+                     self.kind.label, hull=self.kind.kind in ('railings', 'picket'))
 
 
 def _outward(along: np.ndarray, away: np.ndarray) -> np.ndarray:
@@ -103,7 +103,7 @@ def make_boundary_kind(rng: np.random.Generator, kind: str, length: float) -> Bo
     height = float(rng.uniform(*_HEIGHTS[kind]))
     if kind == 'hedge':
         texture = paint_hedge(rng, length, height)
-        mean = texture.level(0, 0)[..., :3].reshape(-1, 3).mean(axis=0) * 1.25
+        mean = texture.level(0, 0)[..., :3].reshape(-1, 3).mean(axis=0)
         return BoundaryKind(kind, height, length, texture,
                             (float(mean[0]), float(mean[1]), float(mean[2])))
     shape = (round(height * _PX_PER_M), round(length * _PX_PER_M))

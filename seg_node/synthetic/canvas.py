@@ -150,7 +150,7 @@ class Canvas:
         :param right: (3,) world vector along the whole top edge.
         :param down: (3,) world vector along the whole left edge.
         :param gain: (3,) factors on the texture's BGR.
-        :param hull: label the holes of a cut-out as well (railings are one fence).
+        :param hull: label the holes of a cut-out as well (a fence of bars is one fence).
         """
         turn = self.pose.rotation
         look = (tuple(gain.tolist()), tuple(self.light.horizon.tolist()))

@@ -101,7 +101,7 @@ def _masonry(kind: str) -> tuple[np.ndarray, np.ndarray]:
         row, column = np.arange(shape[0]) // course, np.arange(shape[1])
         place = column[None, :] + (row % 2 * (length // 2))[:, None]
         each = rng.standard_normal((row[-1] + 1, place.max() // length + 1), dtype=np.float32)
-        value *= 1 + (0.085 if kind == 'brick' else 0.05) * each[row[:, None], place // length]
+        value *= 1 + (0.055 if kind == 'brick' else 0.04) * each[row[:, None], place // length]
         joint = (np.arange(shape[0]) % course == 0)[:, None] | (place % length == 0)
     return to_bytes(value * 128), joint.astype(np.uint8) * 255
 
@@ -121,7 +121,7 @@ def _material(rng: np.random.Generator, shape: tuple[int, int], skin: Skin) -> n
     wall = cv2.LUT(cv2.merge([value] * 3), to_bytes(steps * skin.colour)[None])
     mortar = np.array((150, 158, 162)) * (0.4 + 0.6 * skin.colour[1] / 160)
     seams = cv2.LUT(cv2.merge([value] * 3),
-                    to_bytes(steps * (0.55 * np.array(skin.colour) + 0.45 * mortar))[None])
+                    to_bytes(steps * (0.7 * np.array(skin.colour) + 0.3 * mortar))[None])
     cv2.copyTo(seams, np.ascontiguousarray(joints[cut]), wall)
     return wall
 

@@ -24,7 +24,7 @@ class Surface:
     :ivar origin: (3,) the texture's top left corner; right, down: the whole edges.
     :ivar look: BGR factors on the texture and BGR of the horizon that haze fades it to.
     :ivar haze_per_m: see :class:`seg_node.synthetic.light.Light`.
-    :ivar hull: label the holes of a cut-out as well (railings are one fence).
+    :ivar hull: label the holes of a cut-out as well (a fence of bars is one fence).
     """
 
     texture: Texture
