@@ -31,6 +31,44 @@ from .console import progress
 WANTED = Wanted(confidence=True, drivable=True)
 
 
+class TimedBackend:
+    """
+    A backend that knows how long its last run took.
+
+    What a frame costs beside the network is the frame's time less this one's of the same frame:
+    the difference of two runs would drown in the network's own spread.
+    """
+
+    def __init__(self, backend: backends.Backend) -> None:
+        self._backend = backend
+        self.description, self.device = backend.description, backend.device
+        self.max_batch = backend.max_batch
+        self.last_ms = (0.0, 0.0)
+
+    def run(self, tensor: np.ndarray) -> list[np.ndarray]:
+        """Run the network and note its core and wall milliseconds."""
+        timer = Timer()
+        outputs = self._backend.run(tensor)
+        self.last_ms = timer.ms()
+        return outputs
+
+    def close(self) -> None:
+        """Free the network."""
+        self._backend.close()
+
+
+class Timer:
+    """Core time of all threads and wall time, since it was made."""
+
+    def __init__(self) -> None:
+        self._core, self._wall = time.process_time_ns(), time.perf_counter_ns()
+
+    def ms(self) -> tuple[float, float]:
+        """Return (core, wall) milliseconds so far."""
+        return ((time.process_time_ns() - self._core) / 1e6,
+                (time.perf_counter_ns() - self._wall) / 1e6)
+
+
 class UsualNode:
     """
     The Python node that most projects write first, as the baseline.
@@ -72,8 +110,8 @@ def measure(card: ModelCard, image: np.ndarray, *, n: int, threads: int) -> dict
     :param image: (height, width, 3) uint8 BGR.
     :returns: the report as ``--json`` writes it.
     """
-    backend = backends.load('onnxruntime', card, providers=['CPUExecutionProvider'],
-                            threads=threads)
+    backend = TimedBackend(backends.load(
+        'onnxruntime', card, providers=['CPUExecutionProvider'], threads=threads))
     main = card.main_output
     pipeline = Pipeline(CpuSegmenter(card, backend), main.classes)
     size = Size(*image.shape[:2])
@@ -88,7 +126,7 @@ def measure(card: ModelCard, image: np.ndarray, *, n: int, threads: int) -> dict
     }
     if main.kind == 'logits' and card.input.layout == 'NCHW':
         subjects['naive'] = lambda: usual.process(image, geometry)
-    times = _interleave(subjects, n)
+    times = _interleave(subjects, backend, n)
     report = _figures(times, stages[-n:])
     report.update(n=n, model=card.name, backend=backend.description, image=str(size),
                   network_input=str(geometry.network), cores=_cores(), python=sys.version[:6],
@@ -117,31 +155,34 @@ def _process(pipeline: Pipeline, cdr: bytes, clock: StageClock) -> Products:
     return result
 
 
-def _interleave(subjects: dict[str, Callable[[], object]],
+def _interleave(subjects: dict[str, Callable[[], object]], backend: TimedBackend,
                 n: int) -> dict[str, np.ndarray]:
-    """Return (n, 2) core and wall milliseconds for each subject, run in turn A B C A B C …."""
+    """
+    Return (n, 2) core and wall milliseconds for each subject, run in turn A B C A B C ….
+
+    ``<subject>_glue`` is what it took beside the network, which each runs once.
+    """
     for run in subjects.values():
         run()
         run()
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in subjects}
     for _ in progress(range(n), 'benchmark'):
         for name, run in subjects.items():
-            core, wall = time.process_time_ns(), time.perf_counter_ns()
+            timer = Timer()
             run()
-            times[name].append(((time.process_time_ns() - core) / 1e6,
-                                (time.perf_counter_ns() - wall) / 1e6))
+            core, wall = timer.ms()
+            times[name].append((core, wall))
+            times.setdefault(f'{name}_glue', []).append((core - backend.last_ms[0],
+                                                         wall - backend.last_ms[1]))
     return {name: np.array(rows) for name, rows in times.items()}
 
 
 def _figures(times: dict[str, np.ndarray], stages: list[dict[str, float]]) -> dict:
     """Return medians and, under ``spread``, 10th and 90th percentiles."""
-    pairs = {f'{name}_{kind}_ms': series[:, column] for name, series in times.items()
+    named = {'frame_glue': 'glue'}
+    pairs = {f'{named.get(name, name)}_{kind}_ms': series[:, column]
+             for name, series in times.items() if name != 'network_glue'
              for column, kind in enumerate(('core', 'wall'))}
-    for kind in ('core', 'wall'):
-        pairs[f'glue_{kind}_ms'] = pairs[f'frame_{kind}_ms'] - pairs[f'network_{kind}_ms']
-        if 'naive' in times:
-            pairs[f'naive_glue_{kind}_ms'] = (pairs[f'naive_{kind}_ms']
-                                              - pairs[f'network_{kind}_ms'])
     pairs['frame_to_network_core'] = pairs['frame_core_ms'] / pairs['network_core_ms']
     report: dict = {key: round(float(np.median(series)), 3) for key, series in pairs.items()}
     report['stages_ms'] = {name: round(float(np.median([row[name] for row in stages])), 3)
@@ -209,8 +250,8 @@ def _print(report: dict) -> None:
           f'{report["network_input"]} network, n = {report["n"]}; medians in ms '
           '(10 % .. 90 %)')
     for name, meaning in (('network', 'bare network'), ('frame', 'whole frame'),
-                          ('glue', 'frame - network'), ('naive', 'the usual Python node'),
-                          ('naive_glue', 'usual - network')):
+                          ('glue', 'frame but network'), ('naive', 'the usual Python node'),
+                          ('naive_glue', 'usual but network')):
         if f'{name}_core_ms' in report:
             cells = []
             for kind in ('core', 'wall'):
