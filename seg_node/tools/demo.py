@@ -22,14 +22,14 @@ from ..errors import ConfigError, SegNodeError
 from ..metrics import BinaryIoU, ConfusionMatrix
 from ..taxonomy import ClassTable, load_taxonomy, remap_lut
 from .console import progress
-from .drive_bag import IMAGE_TOPIC, INFO_TOPIC, TRUTH_TOPIC, write_drive
+from .drive_bag import TRUTH_TOPIC, write_drive
 from .matched import matched, MatchedFrame
 from .node_process import NodeProcess
 from .open_source import open_source
 from .pictures import contact_sheet, OverlayVideo, Painter
 from .replay_options import ReplayOptions, ReplayResult
 from .report import as_table, latencies_ms, make_report
-from .sources import COMPRESSED_IMAGE, Source
+from .sources import CAMERA_INFO, COMPRESSED_IMAGE, Source
 
 TILES = 12
 START_S = 90.0  # the very first start compiles the kernels
@@ -84,39 +84,50 @@ def run_demo(options: argparse.Namespace) -> dict:
     """Do all of it; return the report."""
     out: Path = options.out
     out.mkdir(parents=True, exist_ok=True)
-    card = load_card(options.model)
-    synthetic = options.input is None
-    path = out / 'drive' if synthetic else options.input
-    if synthetic:
+    classes = load_card(options.model).main_output.classes
+    path = options.input or out / 'drive'
+    if options.input is None:
         print(f'Rendering a street into {path} ...', flush=True)
         write_drive(path, width=options.width, height=options.height, rate_hz=10.0,
                     duration_s=options.seconds, seed=options.seed)
     with open_source(path) as source:
         runs = camera_runs(source)
         epoch_ns = time.time_ns() if source.restamps else None
-        parameters: dict[str, object] = {
-            'model': options.model, 'cameras': [run.name for run in runs], 'use_sim_time': True,
-            'diagnostics_period_s': 0.2}
-        for run in runs:
-            parameters.update(run.parameters)
-        recorded = [run.output(name) for run in runs for name in (
-            'mask', 'confidence', 'drivable', 'camera_info', 'label_info*')]
-        result = _play(source, parameters, out, ReplayOptions(
-            rate=options.rate, wait_s=START_S, record=out / 'result', overwrite=True,
-            record_topics=[*recorded, '/diagnostics'], start_stamp_ns=epoch_ns,
-            topics=[IMAGE_TOPIC, INFO_TOPIC] if synthetic else (),
-            remap={run.source_topic: run.played_topic for run in runs
-                   if run.played_topic.lstrip('/') != run.source_topic.lstrip('/')}))
+        result = _play(source, _node_parameters(options.model, runs), out,
+                       _replay_options(source, runs, options, epoch_ns))
         if result.bag is None:
             raise SegNodeError(f'nothing came back from the node; its log is {out / "node.log"}')
+        known = any(topic.name == TRUTH_TOPIC for topic in source.topics)
+        quality = _measure(path, result.bag, runs[0], classes) if known else None
         answers = {run.played_topic: run.output('mask') for run in runs}
-        classes = card.main_output.classes
-        quality = _measure(path, result.bag, runs[0], classes) if synthetic else None
         report = make_report(result, answers, [run.name for run in runs], quality)
         times_ms = latencies_ms(result, *next(iter(answers.items())))
         _draw(source, runs[0], epoch_ns, result.bag, out, Painter(classes), report, times_ms)
     (out / 'report.json').write_text(json.dumps(report, indent=1) + '\n')
     return report
+
+
+def _node_parameters(model: str, runs: list[CameraRun]) -> dict[str, object]:
+    parameters: dict[str, object] = {
+        'model': model, 'cameras': [run.name for run in runs], 'use_sim_time': True,
+        'diagnostics_period_s': 0.2}
+    for run in runs:
+        parameters.update(run.parameters)
+    return parameters
+
+
+def _replay_options(source: Source, runs: list[CameraRun], options: argparse.Namespace,
+                    epoch_ns: int | None) -> ReplayOptions:
+    """Play the cameras and their camera_info; record what the node makes of them."""
+    outputs = ('mask', 'confidence', 'drivable', 'camera_info', 'label_info*')
+    return ReplayOptions(
+        rate=options.rate, wait_s=START_S, record=options.out / 'result', overwrite=True,
+        record_topics=[*[run.output(name) for run in runs for name in outputs], '/diagnostics'],
+        start_stamp_ns=epoch_ns,
+        topics=[*[run.source_topic for run in runs],
+                *[topic.name for topic in source.topics if topic.type == CAMERA_INFO]],
+        remap={run.source_topic: run.played_topic for run in runs
+               if run.played_topic.lstrip('/') != run.source_topic.lstrip('/')})
 
 
 def _play(source: Source, parameters: dict[str, object], out: Path,
