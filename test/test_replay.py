@@ -629,9 +629,11 @@ def test_the_command_line(tmp_path, bag, echo):
     assert [data for _, data in contents(tmp_path / 'out')[0][MASK]] == echo
 
 
-@pytest.mark.parametrize('number, code', [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_ends_it_with_a_valid_bag(tmp_path, frames, echo, number, code):
-    with run(frames, '--loop', '--fps', 20, '--record', tmp_path / 'out') as process:
+@pytest.mark.parametrize('number, code, ros_args', [
+    (signal.SIGINT, 130, []), (signal.SIGTERM, 143, []), (signal.SIGINT, 0, ['--ros-args'])])
+def test_a_signal_ends_it_with_a_valid_bag(tmp_path, frames, echo, number, code, ros_args):
+    with run(frames, '--loop', '--fps', 20, '--record', tmp_path / 'out',
+             *ros_args) as process:
         assert wait_until(lambda: len(echo) >= 5, 20)
         process.send_signal(number)
         start = time.monotonic()

@@ -16,11 +16,12 @@ _EPILOG = """examples:
   replay frames/ --fps 5 --transport compressed --camera-info demo_camera
   replay drive.mp4 --record out/ --lockstep /seg_node/camera/mask
 
-A bag's clock is its recorded time: start the node with use_sim_time:=true, or its age limit
-drops every frame. Videos and folders are stamped with the wall clock, unless --start-stamp.
+A bag's clock is its recorded time: start the node with use_sim_time:=true, or its diagnostics
+call every frame old. Videos and folders are stamped with the wall clock, unless --start-stamp.
 
-exit codes: 0 all sent; 1 an error, or frames without an answer in --lockstep; 130 Ctrl-C;
-143 SIGTERM. The bag of --record is complete in every case.
+exit codes: 0 all sent; 1 an error, or frames without an answer in --lockstep; 130 Ctrl-C, 143
+SIGTERM, or 0 for both with --ros-args, as from a launch file. The bag of --record is complete in
+every case.
 """
 _FRAME_OPTIONS = ('topic', 'frame_id', 'fps', 'transport', 'camera_info')
 # What scripts expect of a program that ended by a signal.
@@ -42,7 +43,8 @@ def main(argv: list[str] | None = None) -> int:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-    return _SIGNAL_EXIT + received[0] if received else code
+    # A launch file ends its programs by SIGINT, and calls any code but 0 a crash.
+    return _SIGNAL_EXIT + received[0] if received and not ros_args else code
 
 
 def _run(options: Namespace, ros_args: Sequence[str], received: list[int]) -> int:
