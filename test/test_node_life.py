@@ -85,6 +85,7 @@ def other_output(folder: Path) -> Path:
     ({'model': lambda folder: model_copy(folder, with_nan)}, ['does not work on a test image']),
     ({'modle': 'x'}, ['parameter modle is unknown', 'did you mean model']),
     ({'camera__image_topik': 'x'}, ['camera.image_topik is unknown', 'camera.image_topic']),
+    ({'camere__image_topic': 'x'}, ['camere.image_topic is unknown', 'camera.image_topic']),
     ({'image_timeout_s': 3}, ['image_timeout_s is 3', 'must be a double', 'write 3.0']),
     ({'threads': -1}, ['threads is -1', '0 .. 256']),
     ({'backend': 'cuda'}, ["backend is 'cuda'", 'allowed: onnxruntime']),
@@ -161,6 +162,15 @@ def set_parameter(client, name, value):
     request.parameters = [Parameter(name=name, value=ParameterValue(
         type=kind, **{field: value}))]
     return client.call(SetParameters, '/seg_node/set_parameters', request).results[0]
+
+
+def test_some_cameras_of_a_file_and_a_remapped_mask(client, tmp_path):
+    """What a file says of a camera that is not used does no harm; the log names real topics."""
+    with NodeProcess(tmp_path, '-r', '~/front/mask:=/segmentation/mask', model=PALETTE,
+                     cameras='[front]', rear__image_topic='/rear') as node:
+        node.wait_for_log('camera front: /front/image_raw -> /segmentation/mask')
+        assert client.spin_until(lambda: client.node.count_publishers('/segmentation/mask') == 1)
+        assert client.node.count_subscribers('/rear') == 0
 
 
 def test_a_silent_camera_is_explained(client, tmp_path):

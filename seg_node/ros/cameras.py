@@ -62,6 +62,11 @@ class Camera:
             type(self._label_info), prefix + topic, _LATCHED_QOS)
         self.health = CameraHealth(node.resolve_topic_name(settings.topic))
 
+    @property
+    def mask_topic(self) -> str:
+        """Where the mask goes, remapping included."""
+        return self._images['mask'].topic_name
+
     def activate(self) -> None:
         """Subscribe, and publish the class names."""
         self.health.restart()

@@ -90,7 +90,7 @@ class SegNode(LifecycleNode):
         for camera in self._cameras.values():
             camera.activate()
             self.get_logger().info(f'camera {camera.settings.name}: {camera.health.topic} -> '
-                                   f'{self.resolve_topic_name("~")}/{camera.settings.name}/mask')
+                                   f'{camera.mask_topic}')
         return _SUCCESS
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:

@@ -241,13 +241,22 @@ def _output(node: Node) -> Size | None:
 
 def _refuse_unknown(node: Node) -> None:
     """Refuse values given for parameters that do not exist: a typing mistake, most likely."""
+    cameras = _names(node, 'cameras')
     for name in node._parameter_overrides:  # no public way to see it
-        if not node.has_parameter(name) and not name.startswith('qos_overrides.'):
+        if not (node.has_parameter(name) or name.startswith('qos_overrides.')
+                or _is_of_unused_camera(name, cameras)):
             known = [row.name for row in NODE] + [
-                f'{camera}.{row.name}' for camera in _names(node, 'cameras') for row in CAMERA]
+                f'{camera}.{row.name}' for camera in cameras for row in CAMERA]
             near = difflib.get_close_matches(name, known, 1)
             meant = f'; did you mean {near[0]}?' if near else f'; known: {", ".join(known)}'
             raise ConfigError(f'parameter {name} is unknown{meant}')
+
+
+def _is_of_unused_camera(name: str, cameras: list[str]) -> bool:
+    """Return whether it belongs to a camera that a file describes but ``cameras`` leaves out."""
+    camera, _, parameter = name.rpartition('.')
+    return (parameter in {row.name for row in CAMERA} and camera.isidentifier()
+            and not difflib.get_close_matches(camera, cameras))
 
 
 if __name__ == '__main__':
