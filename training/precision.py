@@ -28,6 +28,8 @@ from seg_node.segmenter import read_head
 from .card_file import update_card
 
 KINDS = ('fp16', 'int8')
+# Quantised, the first layers cost most of the accuracy: what they blur is lost to all others.
+KEEP_FIRST = 9
 
 
 class Calibration(quantization.CalibrationDataReader):
@@ -53,11 +55,13 @@ def network_inputs(card: ModelCard, images: list[Path]) -> Iterator[tuple[Size, 
         yield size, preprocessor.tensor([image], [fit(card.input, size, None)])
 
 
-def convert(card: ModelCard, kind: str, folder: Path, calibration: list[Path]) -> None:
+def convert(card: ModelCard, kind: str, folder: Path, calibration: list[Path],
+            keep_first: int = KEEP_FIRST) -> None:
     """
     Write ``model.onnx`` and ``card.yaml`` of the copy.
 
     :param calibration: images of the kind the model will see; for int8 only.
+    :param keep_first: so many first convolutions stay float32; for int8 only.
     :raises ValueError: an unknown kind, or no image to calibrate with.
     """
     if kind not in KINDS:
@@ -70,7 +74,7 @@ def convert(card: ModelCard, kind: str, folder: Path, calibration: list[Path]) -
         model = onnx.load(str(card.model_path))
         onnx.save(convert_float_to_float16(model, keep_io_types=True), str(target))
     else:
-        _quantise(card, target, calibration)
+        _quantise(card, target, calibration, keep_first)
     text = (card.directory / 'card.yaml').read_text(encoding='utf-8')
     text = re.sub(r'(?m)^name: .*$', f'name: {card.name}_{kind}', text)
     # The figures are those of the original; the copy must earn its own.
@@ -79,19 +83,20 @@ def convert(card: ModelCard, kind: str, folder: Path, calibration: list[Path]) -
     update_card(folder / 'card.yaml', target)
 
 
-def _quantise(card: ModelCard, target: Path, calibration: list[Path]) -> None:
+def _quantise(card: ModelCard, target: Path, calibration: list[Path], keep_first: int) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         prepared = Path(scratch) / 'prepared.onnx'
         quant_pre_process(str(card.model_path), str(prepared), skip_symbolic_shape=True)
         # The classifier's few weights decide between close logits; they stay as they are.
         graph = onnx.load(str(prepared)).graph
         producers = {node.output[0]: node.name for node in graph.node}
-        last = [producers[output.name] for output in graph.output if output.name in producers]
+        kept = [producers[output.name] for output in graph.output if output.name in producers]
+        kept += [node.name for node in graph.node if node.op_type == 'Conv'][:keep_first]
         quantization.quantize_static(
             str(prepared), str(target), Calibration(card, calibration),
             quant_format=quantization.QuantFormat.QDQ, per_channel=True,
             activation_type=quantization.QuantType.QInt8,
-            weight_type=quantization.QuantType.QInt8, nodes_to_exclude=last,
+            weight_type=quantization.QuantType.QInt8, nodes_to_exclude=kept,
             op_types_to_quantize=['Conv', 'Add', 'Concat'],
             extra_options={'ActivationSymmetric': True, 'WeightSymmetric': True})
 
@@ -119,12 +124,14 @@ def main() -> None:
     parser.add_argument('folder', type=Path, help='where the copy goes')
     parser.add_argument('--images', type=Path, help='images to calibrate int8 with')
     parser.add_argument('--limit', type=int, default=64, help='how many of them, evenly spread')
+    parser.add_argument('--keep-first', type=int, default=KEEP_FIRST,
+                        help='int8: so many first convolutions stay float32')
     parser.add_argument('--compare', type=Path, help='images to measure the agreement on')
     arguments = parser.parse_args()
     card = load_card(arguments.model)
     calibration = sorted(arguments.images.glob('*')) if arguments.images else []
     calibration = calibration[::max(1, len(calibration) // arguments.limit)][:arguments.limit]
-    convert(card, arguments.kind, arguments.folder, calibration)
+    convert(card, arguments.kind, arguments.folder, calibration, arguments.keep_first)
     print(f'{arguments.folder}: {(arguments.folder / "model.onnx").stat().st_size} bytes')
     if arguments.compare:
         share = agreement(card, load_card(arguments.folder), sorted(arguments.compare.glob('*')))
