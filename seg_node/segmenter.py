@@ -16,6 +16,7 @@ from .frame import Frame, Segmentation, StageClock
 from .geometry import fit, Geometry, Size
 from .labels import pick_nearest, softmax, upsample_argmax
 from .preprocess import Preprocessor
+from .products import look_up
 
 Result = Segmentation | FrameError
 
@@ -51,6 +52,8 @@ class CpuSegmenter:
         self._card = card
         self._backend = backend
         self._preprocessor = Preprocessor(card.input)
+        area = card.drivable_output or card.main_output
+        self._drivable_lut = area.classes.drivable_lut()
         self.description = backend.description
         self.device = backend.device
         self._max_batch = backend.max_batch
@@ -101,9 +104,9 @@ class CpuSegmenter:
         main, drivable = self._card.main_output, self._card.drivable_output
         try:
             area = None
-            if drivable not in (None, main):
+            if drivable is not None and drivable != main:
                 area = read_head(drivable, maps[drivable], geometry, confidence=False)[0]
-                area = drivable.classes.drivable_lut()[area]
+                area = look_up(area, self._drivable_lut)
             labels, sure = read_head(main, maps[main], geometry, confidence)
         except FrameError as error:
             return error
