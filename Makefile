@@ -5,7 +5,7 @@
 # sourced Jazzy (or ROS_DISTRO=jazzy) the Jazzy wheels are taken, with all others Kilted's.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench lint clean distclean venv-run venv-test
+.PHONY: help demo test bench train lint clean distclean venv-run venv-test
 
 ifeq ($(ROS_DISTRO),jazzy)
 WHEELS := jazzy
@@ -48,6 +48,14 @@ test: venv-test  ## Lint, type check and run all tests; ARGS='-k wire' selects t
 bench: venv-run  ## Measure the pipeline stage by stage; ARGS='...'
 	@$(PY) -m seg_node.tools.benchmark $(ARGS)
 
+# torch alone is several times the size of all else, so training has an environment of its own.
+train:  ## Train a model: DATA=camvid RUN=runs/deeplab RECIPE=deeplab ARGS='...'; again = resume
+	$(NOTE)
+	@scripts/venv.sh .venv-train requirements/runtime.txt requirements/train.txt
+	@.venv-train/bin/python -m training.train training/recipes/$(or $(RECIPE),deeplab).yaml \
+	    --data "$(or $(DATA),$(error DATA=... must name the folder with train/ and val/))" \
+	    --run "$(or $(RUN),runs/$(or $(RECIPE),deeplab))" $(ARGS)
+
 lint: venv-test  ## Lint and type check only
 	@scripts/check.sh $(PY) ruff mypy
 
@@ -57,7 +65,7 @@ clean:  ## Remove build products, caches and results; the virtual environments s
 	find . -name __pycache__ -not -path './.venv*' -prune -exec rm -rf {} +
 
 distclean: clean  ## Remove the virtual environments, too
-	rm -rf .venv .venv-jazzy
+	rm -rf .venv .venv-jazzy .venv-train
 
 venv-run:
 	$(NOTE)

@@ -19,13 +19,18 @@ __all__ = ['check_card', 'InputSpec', 'load_card', 'Metric', 'ModelCard', 'Outpu
 
 @dataclass(frozen=True)
 class Metric:
-    """One measured figure: IoU is a fraction of 1."""
+    """
+    One measured figure: IoU is a fraction of 1.
+
+    :ivar iou: that of each class by its name, where ``value`` is their mean.
+    """
 
     dataset: str
     split: str
     metric: str
     value: float
     command: str | None = None
+    iou: dict[str, float] | None = None
 
 
 @dataclass(frozen=True)

@@ -4,17 +4,22 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import onnxruntime
 import pytest
+
+from seg_node.card import load_card
 
 torch = pytest.importorskip('torch', reason='needs requirements/train.txt')
 onnx = pytest.importorskip('onnx')
 augment = pytest.importorskip('training.augment')
 card_file = pytest.importorskip('training.card_file')
 data = pytest.importorskip('training.data')
+deeplab = pytest.importorskip('training.models.deeplab')
 export = pytest.importorskip('training.export')
 losses = pytest.importorskip('training.losses')
 models = pytest.importorskip('training.models')
 recipes = pytest.importorskip('training.recipe')
+teacher = pytest.importorskip('training.teacher')
 train = pytest.importorskip('training.train')
 warm_start = pytest.importorskip('training.warm_start')
 
@@ -91,6 +96,66 @@ def test_the_backbone_takes_every_imagenet_tensor_it_has_a_place_for():
 
 
 @pytest.mark.slow
+def test_a_warm_start_fills_norms_that_follow_no_convolution(tmp_path):
+    torch.manual_seed(1)
+    model = randomised(models.build('bisenetv2', 11, pretrained=False))
+    export.export(model, tmp_path / 'model.onnx')
+    images = [torch.randn(2, 3, 64, 96) for _ in range(2)]
+    copy = models.build('bisenetv2', 11, pretrained=False)
+    warm_start.load_onnx(copy, tmp_path / 'model.onnx', images)
+    assert torch.equal(copy.context.norm.running_var, model.context.norm.running_var)
+    with torch.no_grad():
+        expected, logits = model(images[0]), copy.eval()(images[0])
+    assert torch.allclose(logits, expected, atol=1e-4 * float(expected.abs().max()))
+
+
+@pytest.mark.slow
+def test_a_warm_start_may_come_from_a_network_that_ends_earlier(tmp_path, monkeypatch):
+    torch.manual_seed(1)
+    model = randomised(models.build('deeplab', 11, pretrained=False))
+
+    def coarse(self, image):
+        _, low, middle, _, deep = self.backbone(image)
+        pooled = self.pool(deep.mean((2, 3), keepdim=True)).expand(-1, -1, *deep.shape[-2:])
+        x = torch.cat([self.point(deep), *(part(deep) for part in self.pyramid), pooled], 1)
+        x = self.project(x)
+        x = self.decode8(torch.cat([deeplab.resized(x, middle), self.skip8(middle)], 1))
+        x = self.decode4(torch.cat([deeplab.resized(x, low), self.skip4(low)], 1))
+        return self.classify(x)
+
+    images = [torch.randn(2, 3, 64, 96) for _ in range(2)]
+    with monkeypatch.context() as patch:
+        patch.setattr(deeplab.DeepLabV3Plus, 'forward', coarse)
+        export.export(model, tmp_path / 'model.onnx')
+        expected = model(images[0]).detach()
+    copy = models.build('deeplab', 11, pretrained=False)
+    warm_start.load_onnx(copy, tmp_path / 'model.onnx', images)
+    with torch.no_grad():
+        logits = copy.eval()(images[0])
+    fine = torch.nn.functional.interpolate(expected, logits.shape[-2:], mode='bilinear')
+    assert torch.allclose(logits, fine, atol=1e-4 * float(expected.abs().max()))
+
+
+def test_a_model_folder_teaches_with_its_own_normalisation():
+    shipped = 'bisenetv2_camvid'
+    student = models.build('deeplab', 11, pretrained=False)
+    taught = teacher.Teacher(shipped, 'camvid11', student, cuda=False, threads=1)
+    pixels = torch.from_numpy(np.random.default_rng(0).uniform(0, 255, (1, 3, 64, 96))).float()
+
+    def shaped(values):
+        return torch.tensor(values)[:, None, None]
+    logits = taught((pixels - shaped(student.mean)) / shaped(student.std))
+    card = load_card(shipped)
+    session = onnxruntime.InferenceSession(str(card.model_path))
+    own = (pixels - shaped(card.input.mean)) / shaped(card.input.std)
+    expected, = session.run(None, {'image': own.numpy()})
+    assert np.allclose(logits.numpy(), expected, atol=1e-3)
+    assert losses.distillation(logits, logits).item() == pytest.approx(0, abs=1e-6)
+    with pytest.raises(ValueError, match='cannot teach'):
+        teacher.Teacher(shipped, 'cityscapes19', student, cuda=False, threads=1)
+
+
+@pytest.mark.slow
 def test_a_warm_start_computes_the_same(tmp_path):
     torch.manual_seed(1)
     model = randomised(models.build('deeplab', 11, pretrained=False))
@@ -146,6 +211,17 @@ def test_augmentation_is_repeatable_and_keeps_image_and_labels_together(pairs):
         inside = cv2.erode((labels == 0).astype(np.uint8), np.ones((5, 5))) > 0
         if inside.any():
             assert image[inside].min() > 150
+
+
+def test_a_focused_crop_shows_the_rare_thing():
+    image, labels = np.zeros((360, 480, 3), np.uint8), np.zeros((360, 480), np.uint8)
+    labels[300:310, 20:26] = 6
+    counts = {}
+    for focus in (0.0, 1.0):
+        change = augment.Augmentation((96, 128), (1.0, 1.5), rare=(6,), paste=0, focus=focus)
+        counts[focus] = sum((change(np.random.default_rng(seed), image, labels, image, labels)[1]
+                             == 6).any() for seed in range(40))
+    assert counts[1.0] == 40 and counts[0.0] < 20
 
 
 def test_pasting_brings_the_donors_class_with_its_pixels(pairs):

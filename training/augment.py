@@ -17,6 +17,7 @@ class Augmentation:
     :ivar scales: smallest and largest zoom, drawn evenly on a logarithmic scale.
     :ivar rare: class ids that are pasted from another image.
     :ivar paste: how often that happens.
+    :ivar focus: how often the crop is placed on a rare thing, where the image has one.
     :ivar light: strength of the photometric changes; 1 = strong, 0 = none.
     """
 
@@ -24,6 +25,7 @@ class Augmentation:
     scales: tuple[float, float] = (0.6, 2.0)
     rare: tuple[int, ...] = ()
     paste: float = 0.5
+    focus: float = 0.0
     light: float = 1.0
     turn_deg: float = 2.0
 
@@ -42,12 +44,18 @@ class Augmentation:
         zoom = float(np.exp(rng.uniform(*np.log(self.scales))))
         angle = np.deg2rad(rng.normal(0, self.turn_deg / 2))
         mirror = -1.0 if rng.random() < 0.5 else 1.0
+        target = self._target(rng, labels)
         # The crop's middle looks at a point of the source from which it sees as little border
         # as its size allows.
         centre = []
-        for side, wanted in ((width, self.crop[1] / zoom), (height, self.crop[0] / zoom)):
+        for axis, side in enumerate((width, height)):
+            wanted = self.crop[1 - axis] / zoom
             low, high = sorted((wanted / 2, side - wanted / 2))
-            centre.append(rng.uniform(low, high))
+            if target is None:
+                centre.append(rng.uniform(low, high))
+            else:
+                near = target[axis] + rng.uniform(-0.4, 0.4) * wanted
+                centre.append(min(max(near, low), high))
         cosine, sine = np.cos(angle) / zoom, np.sin(angle) / zoom
         turn = np.array([[cosine * mirror, -sine], [sine * mirror, cosine]])
         offset = np.array(centre) - turn @ (np.array(self.crop[::-1]) / 2)
@@ -57,6 +65,18 @@ class Augmentation:
                                borderValue=(127, 127, 127)),
                 cv2.warpAffine(labels, inverse, size, flags=flags | cv2.INTER_NEAREST,
                                borderValue=VOID))
+
+
+    def _target(self, rng: np.random.Generator, labels: np.ndarray) -> tuple[int, int] | None:
+        """Return (x, y) of a pixel of a rare class, each class as likely, or None."""
+        if not self.focus or rng.random() >= self.focus:
+            return None
+        present = [c for c in self.rare if (labels == c).any()]
+        if not present:
+            return None
+        rows, columns = np.nonzero(labels == present[rng.integers(len(present))])
+        chosen = rng.integers(len(rows))
+        return int(columns[chosen]), int(rows[chosen])
 
 
 def _pasted(rng: np.random.Generator, image: np.ndarray, labels: np.ndarray,

@@ -15,10 +15,11 @@ class Recipe:
     :ivar backbone_rate: learning rate of pretrained layers, as a share of ``learning_rate``.
     :ivar weight_power: see ``losses.class_weights``.
     :ivar rare: names of the classes that are pasted from other images.
+    :ivar focus: share of the crops that are placed on one of them.
     :ivar warm_start: exported model to start from, relative to the project; '' = none.
     :ivar frozen_blocks: so many first blocks of the backbone are left as they are.
     :ivar frozen_norm: keep the backbone's batch norm statistics.
-    :ivar teacher: run folder whose averaged model teaches this one; '' = none.
+    :ivar teacher_weight: weight of the teacher's soft labels in the loss, where there is one.
     :ivar extra_share: samples of each extra data set for each labelled one.
     """
 
@@ -30,6 +31,7 @@ class Recipe:
     scales: tuple[float, float] = (0.6, 2.0)
     light: float = 1.0
     paste: float = 0.5
+    focus: float = 0.0
     rare: tuple[str, ...] = ()
     learning_rate: float = 2e-3
     backbone_rate: float = 0.3

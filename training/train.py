@@ -23,6 +23,7 @@ from .data import batches, EpochSamples, Pairs
 from .losses import class_weights, distillation, SegmentationLoss
 from .models import build
 from .recipe import read_recipe, Recipe
+from .teacher import Teacher
 from .validate import validate
 from .warm_start import load_onnx
 
@@ -34,15 +35,15 @@ class Run:
 
     def __init__(self, recipe: Recipe, folder: Path, train: list[Pairs], val: Pairs | None,
                  device: torch.device, *, bf16: bool, workers: int,
-                 teacher: nn.Module | None = None) -> None:
+                 teacher: str = '') -> None:
         """
         Make the model, or take up the run that lies in the folder.
 
         :param train: the labelled set first, then the extra ones.
+        :param teacher: folder of the model to distil from; '' = none.
         """
         self._recipe, self._folder, self._train, self._val = recipe, folder, train, val
         self._device, self._bf16, self._workers = device, bf16, workers
-        self._teacher = teacher
         self._classes = load_taxonomy(recipe.taxonomy)
         run_state.seed_all(recipe.seed)
         folder.mkdir(parents=True, exist_ok=True)
@@ -51,6 +52,10 @@ class Run:
                             pretrained=not (resumed or recipe.warm_start))
         if recipe.warm_start and not resumed:
             load_onnx(self._model, PROJECT / recipe.warm_start, self._calibration_images())
+        self._teacher = None
+        if teacher:
+            self._teacher = Teacher(teacher, recipe.taxonomy, self._model,
+                                    cuda=device.type == 'cuda', threads=torch.get_num_threads())
         self._model.to(device, memory_format=torch.channels_last)
         self._average = run_state.Average(self._model, recipe.average)
         self._optimiser = self._make_optimiser()
@@ -104,23 +109,14 @@ class Run:
         loss = self._loss(outputs, labels)
         if self._teacher is not None:
             loss = loss + self._recipe.teacher_weight * distillation(
-                outputs[0], self._taught(images))
+                outputs[0], self._teacher(images))
         return loss
-
-    @torch.no_grad()
-    def _taught(self, images: Tensor) -> Tensor:
-        """Return the teacher's logits for images that are normalised for this model."""
-        def shaped(values: tuple[float, ...]) -> Tensor:
-            return torch.tensor(values, device=self._device)[:, None, None]
-        pixels = images * shaped(self._model.std) + shaped(self._model.mean)
-        images = (pixels - shaped(self._teacher.mean)) / shaped(self._teacher.std)
-        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bf16):
-            return self._teacher(images)
 
     def _loader(self, epoch: int) -> torch.utils.data.DataLoader:
         recipe = self._recipe
         rare = tuple(entry.id for entry in self._classes.classes if entry.name in recipe.rare)
-        augmentation = Augmentation(recipe.crop, recipe.scales, rare, recipe.paste, recipe.light)
+        augmentation = Augmentation(recipe.crop, recipe.scales, rare, recipe.paste, recipe.focus,
+                                    recipe.light)
         first, *extra = self._train
         sources = [(first, len(first))]
         sources += [(pairs, round(len(first) * recipe.extra_share)) for pairs in extra]
@@ -205,7 +201,7 @@ def main() -> None:
                         help='more folders with images/ and labels/, mixed in')
     parser.add_argument('--with-val', action='store_true',
                         help='train on val too and measure nothing: for weights to ship')
-    parser.add_argument('--teacher', type=Path, help='best.pt of the model to distil from')
+    parser.add_argument('--teacher', default='', help='folder of the model to distil from')
     parser.add_argument('--run', type=Path, required=True, help='folder of this run')
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
     parser.add_argument('--threads', type=int, default=0, help='0 = all cores')
@@ -223,12 +219,9 @@ def main() -> None:
         train.images += val.images
         train.labels += val.labels
     bf16 = device.type == 'cuda' if arguments.bf16 is None else arguments.bf16
-    teacher = None
-    if arguments.teacher:
-        teacher = load_model(arguments.teacher).to(device, memory_format=torch.channels_last)
     run = Run(recipe, arguments.run, [train, *(Pairs(path, classes) for path in arguments.extra)],
               None if arguments.with_val else val, device, bf16=bf16,
-              workers=arguments.workers, teacher=teacher)
+              workers=arguments.workers, teacher=arguments.teacher)
     run.train()
 
 

@@ -83,8 +83,9 @@ class Aggregation(nn.Module):
     def forward(self, detail: Tensor, semantic: Tensor) -> Tensor:
         def large(x: Tensor) -> Tensor:
             return functional.interpolate(x, detail.shape[-2:], mode='bilinear')
-        fine = self.detail(detail) * large(self.semantic_large(semantic)).sigmoid()
-        coarse = self.detail_small(detail) * self.semantic(semantic).sigmoid()
+        small, gate = self.detail_small(detail), large(self.semantic_large(semantic)).sigmoid()
+        fine = self.detail(detail) * gate
+        coarse = small * self.semantic(semantic).sigmoid()
         return self.fuse(fine + large(coarse))
 
 

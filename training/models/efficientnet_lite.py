@@ -13,9 +13,9 @@ from torch import nn, Tensor
 STAGES = ((3, 1, 1, 1, 32, 16, 1), (3, 2, 1, 6, 16, 24, 2), (5, 2, 1, 6, 24, 40, 2),
           (3, 2, 1, 6, 40, 80, 3), (5, 1, 1, 6, 80, 112, 3), (5, 1, 2, 6, 112, 192, 4),
           (3, 1, 2, 6, 192, 320, 1))
-# The last blocks at stride 4, 8 and 16 before and after dilation.
-TAPS = (2, 4, 10, 15)
-CHANNELS = (24, 40, 112, 320)
+# The last blocks at stride 2, 4, 8 and 16 before and after dilation.
+TAPS = (0, 2, 4, 10, 15)
+CHANNELS = (16, 24, 40, 112, 320)
 
 
 def _norm(channels: int) -> nn.BatchNorm2d:
@@ -49,7 +49,7 @@ class Block(nn.Module):
 
 
 class EfficientNetLite0(nn.Module):
-    """Input (N, 3, H, W) -> the features of ``TAPS``, at stride 4, 8, 16 and 16."""
+    """Input (N, 3, H, W) -> the features of ``TAPS``, at stride 2, 4, 8, 16 and 16."""
 
     def __init__(self, *, pretrained: bool) -> None:
         super().__init__()
