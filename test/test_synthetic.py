@@ -9,9 +9,14 @@ import pytest
 from seg_node.calibration import load_calibration
 from seg_node.errors import ConfigError
 from seg_node.synthetic import camvid, drive as drive_module, order, SyntheticDrive
+from seg_node.synthetic.canvas import Canvas
+from seg_node.synthetic.foliage import Tree, tree_kind
+from seg_node.synthetic.light import Light
 from seg_node.synthetic.order import Outlines, paint_order
+from seg_node.synthetic.person import parked_bicycle
 from seg_node.synthetic.sensor import Sensor
 from seg_node.synthetic.style import draw_style
+from seg_node.synthetic.view import Pose, View
 
 DURATION_S = 2.0
 # A street with little parked at the kerbs, so that their edge can be seen.
@@ -280,3 +285,54 @@ def test_frames_that_do_not_exist_are_refused(small):
     for index in (-1, len(small)):
         with pytest.raises(IndexError, match='frames 0 to 19'):
             small.frame(index)
+
+
+@pytest.fixture
+def canvas():
+    """Return an empty canvas, all Building, that looks along the world's x axis from 1 m up."""
+    ahead = np.array([[0.0, -1.0, 0.0], [0.0, 0.0, -1.0], [1.0, 0.0, 0.0]])
+    light = Light(np.array([0.0, 0.0, 1.0]), np.ones(3), np.ones(3), np.full(3, 200.0), 0.0)
+    canvas = Canvas(View(load_calibration('demo_camera'), 1.0),
+                    Pose(ahead, np.array([0.0, 0.0, 1.0])), light)
+    canvas.pixels[:] = (9, 9, 9, camvid.BUILDING)
+    return canvas
+
+
+def holes(mask):
+    """Return how many pixels outside a mask are enclosed by it."""
+    around = cv2.copyMakeBorder(mask.astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
+    cv2.floodFill(around, None, (0, 0), 2)
+    return int((around == 0).sum())
+
+
+def test_a_bicycle_is_labelled_without_holes_and_seen_with_them(canvas):
+    mesh = parked_bicycle(np.random.default_rng(0)).placed(np.pi / 2, np.array([6.0, 0.0, 0.0]))
+    canvas.fill(canvas.prepare([(mesh, 1.0)])[0])
+    labelled = canvas.pixels[..., 3] == camvid.BICYCLIST
+    drawn = (canvas.pixels[..., :3] != 9).any(axis=2)
+    assert not (drawn & ~labelled).any() and holes(drawn) > 1500
+    assert (labelled & ~drawn).sum() > 1500  # the wheels' and the frame's insides
+    wheel = canvas.view.project(canvas.pose.to_camera(np.array([[6.0, 0.52, 0.34]])))[0]
+    column, row = np.rint(wheel).astype(int)
+    assert labelled[row, column] and tuple(canvas.pixels[row + 8, column + 8, :3]) == (9, 9, 9)
+
+
+def test_a_hole_outside_the_canvas_or_at_its_edge_is_cut(canvas):
+    for y in (-60.0, 3.4, 60.0):
+        mesh = parked_bicycle(np.random.default_rng(0)).placed(np.pi / 2, np.array([6.0, y, 0]))
+        canvas.fill(canvas.prepare([(mesh, 1.0)])[0])
+    assert (canvas.pixels[..., 3] == camvid.BICYCLIST).any()
+    assert not (canvas.pixels[:, :canvas.view.size[1] // 4 * 3, 3][:, 700:] == 10).any()
+
+
+@pytest.mark.parametrize('kind', range(6))
+def test_a_tree_is_labelled_without_the_sky_between_its_leaves(canvas, kind):
+    Tree(tree_kind(kind), np.array([14.0, 0.0, 0.0]), 6.0, 1.0).paint(canvas)
+    labelled = canvas.pixels[..., 3] == camvid.TREE
+    drawn = (canvas.pixels[..., :3] != 9).any(axis=2)
+    assert holes(labelled) < 0.4 * holes(drawn)  # wide ones stay
+    assert not (drawn & ~labelled).any()
+    # No more than the gaps: the outline stays where the leaves are.
+    reach = cv2.dilate(drawn.astype(np.uint8), np.ones((27, 27)))
+    assert not (labelled & (reach == 0)).any()
+    assert labelled.sum() < 1.35 * drawn.sum()

@@ -1,8 +1,8 @@
 """
 Measure a model with ``evaluate`` and write the figures and a picture into its card.
 
-What a model was trained on says nothing about it. So for weights trained on val too, the figures on
-val are those of a twin: the same recipe without val (--twin).
+What a model was trained on says nothing about it. So for weights trained on val too, the figures
+on val are those of a twin: the same recipe without val (--twin).
 """
 
 import argparse

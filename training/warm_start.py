@@ -93,7 +93,7 @@ def _execution_order(model: nn.Module, images: Tensor) -> tuple[Pairs, list[nn.B
 
 
 def _copy(graph: onnx.GraphProto, convolutions: Pairs, path: Path) -> Pairs:
-    """Fill the convolutions and return those that were; the model may go on where the file ends."""
+    """Fill the convolutions and return those; the model may go on where the file ends."""
     tensors = _tensors(graph)
     nodes = [node for node in graph.node if node.op_type == 'Conv']
     if len(nodes) > len(convolutions):

@@ -23,10 +23,12 @@ class Polygons:
 
     :ivar outlines: (k, 2) int32 fixed-point pixels each.
     :ivar fills: BGR and class id each.
+    :ivar unseen: whether only the class id is drawn.
     """
 
     outlines: list[np.ndarray]
     fills: list[list[int]]
+    unseen: list[bool]
 
 
 class _Faces:
@@ -56,6 +58,7 @@ class _Faces:
         self.gloss = np.concatenate([mesh.gloss for mesh in parts])[keep]
         self.glow = np.concatenate([mesh.glow for mesh in parts])[keep]
         self.labels = np.concatenate([mesh.labels for mesh in parts])[keep]
+        self.unseen = np.concatenate([mesh.unseen for mesh in parts])[keep]
         # Vertices stay shared, so neighbouring faces meet in exactly the same pixels.
         self.vertices = np.concatenate([mesh.vertices for mesh in parts])
         self.corners = np.concatenate([mesh.faces for mesh in parts])[keep]
@@ -86,7 +89,8 @@ class Canvas:
         colours = colours * (1 - haze) + self.light.horizon * haze
         fills = np.concatenate([colours, faces.labels[:, None]], axis=1)
         points = self.pose.to_camera(faces.vertices)
-        return self.polygons(points[faces.corners], fills, faces.owner, len(meshes))
+        return self.polygons(points[faces.corners], fills, faces.unseen, faces.owner,
+                             len(meshes))
 
     def _shade(self, faces: '_Faces') -> np.ndarray:
         """Return (n, 3) BGR colours: own colour in its light, plus what it mirrors."""
@@ -101,13 +105,14 @@ class Canvas:
         gloss = faces.gloss[:, None] * (0.3 + 0.7 * (1 - np.abs(facing)) ** 2)
         return np.asarray(faces.colours * gain * (1 - 0.5 * gloss) + mirrored * gloss)
 
-    def polygons(self, corners: np.ndarray, fills: np.ndarray, owner: np.ndarray,
-                 owners: int) -> list[Polygons]:
+    def polygons(self, corners: np.ndarray, fills: np.ndarray, unseen: np.ndarray,
+                 owner: np.ndarray, owners: int) -> list[Polygons]:
         """
         Cut, project and sort out polygons that are outside the canvas.
 
         :param corners: (n, k, 3) in optical axes; parts nearer than NEAR_M are cut off.
         :param fills: (n, 4) BGR and class id.
+        :param unseen: (n,) bool: only the class id is drawn.
         :param owner: (n,) ascending: which of the results each polygon belongs to.
         """
         depth = corners[..., 2]
@@ -120,13 +125,27 @@ class Canvas:
             outlines[place] = fixed(self.view.project(clip_near(corners[keep[place]])))
         colours = np.clip(fills[keep] + 0.5, 0, 255).astype(np.uint8).tolist()
         edges = np.searchsorted(owner[keep], np.arange(owners + 1)).tolist()
-        return [Polygons(outlines[start:stop], colours[start:stop])
+        hidden = unseen[keep].tolist()
+        return [Polygons(outlines[start:stop], colours[start:stop], hidden[start:stop])
                 for start, stop in zip(edges[:-1], edges[1:], strict=True)]
 
     def fill(self, polygons: Polygons) -> None:
         """Fill polygons in their order."""
-        for outline, colour in zip(polygons.outlines, polygons.fills, strict=True):
-            cv2.fillConvexPoly(self.pixels, outline, colour, cv2.LINE_8, SHIFT)
+        for outline, colour, unseen in zip(polygons.outlines, polygons.fills, polygons.unseen,
+                                           strict=True):
+            if unseen:
+                self._fill_label(outline, colour[3])
+            else:
+                cv2.fillConvexPoly(self.pixels, outline, colour, cv2.LINE_8, SHIFT)
+
+    def _fill_label(self, outline: np.ndarray, label: int) -> None:
+        low = np.maximum(outline.min(axis=0) >> SHIFT, 0)
+        high = np.minimum((outline.max(axis=0) >> SHIFT) + 2, self.view.size[::-1])
+        if (high <= low).any():
+            return
+        mask = np.zeros((high - low)[::-1], np.uint8)
+        cv2.fillConvexPoly(mask, outline - (low << SHIFT), 255, cv2.LINE_8, SHIFT)
+        self.pixels[low[1]:high[1], low[0]:high[0], 3][mask > 0] = label
 
     def _inside(self, points: np.ndarray) -> np.ndarray:
         """Return (n,) bool: whether polygons (n, k, 2) of fixed-point pixels meet the canvas."""
@@ -150,7 +169,8 @@ class Canvas:
         :param right: (3,) world vector along the whole top edge.
         :param down: (3,) world vector along the whole left edge.
         :param gain: (3,) factors on the texture's BGR.
-        :param hull: label the holes of a cut-out as well (a fence of bars is one fence).
+        :param hull: label the holes of a cut-out as well (a fence of bars is one fence), as far
+            as the texture says they count.
         """
         turn = self.pose.rotation
         look = (tuple(gain.tolist()), tuple(self.light.horizon.tolist()))

@@ -13,6 +13,7 @@ from .texture import Texture
 
 TREE_KINDS = 18
 _PX_PER_M = 46.0
+_GAP_PX = 31
 _LEAVES = ((44, 92, 74), (40, 78, 62), (52, 104, 92), (46, 84, 50), (50, 82, 86), (58, 100, 112),
            (48, 70, 54))
 
@@ -69,7 +70,7 @@ class Tree:
         toward = np.array([-away[0], -away[1], distance * 1.2]) / distance
         gain = canvas.light.gain(toward / np.linalg.norm(toward), self.sunlit)
         canvas.plane(self.kind.texture, top, right * width, np.array([0, 0, -self.height]),
-                     gain, TREE)
+                     gain, TREE, hull=True)
 
 
 @cache
@@ -87,7 +88,11 @@ def tree_kind(number: int) -> TreeKind:
     alpha = np.zeros((height, width), np.uint8)
     _trunk(rng, image, alpha, trunk)
     _crown(rng, image, alpha, leaf, shape, trunk)
-    return TreeKind(Texture(image, alpha), across)
+    # Sky and walls that are seen between leaves are labelled as the tree, as in CamVid and by the
+    # rules of Cityscapes ("labels of foreground objects must never have holes").
+    gap = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (_GAP_PX, _GAP_PX))
+    hull = cv2.morphologyEx(alpha, cv2.MORPH_CLOSE, gap)
+    return TreeKind(Texture(image, alpha, hull), across)
 
 
 def _trunk(rng: np.random.Generator, image: np.ndarray, alpha: np.ndarray, bare: float) -> None:

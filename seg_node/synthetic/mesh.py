@@ -24,6 +24,7 @@ class Mesh:
     :ivar bias_m: (F,) by how much nearer a face is sorted (decals on a surface).
     :ivar two_sided: (F,) bool, seen from both sides.
     :ivar fine: (F,) bool, left out from afar; must not change the outline.
+    :ivar unseen: (F,) bool, has a label but no colour: a hole that counts as what it is in.
     """
 
     vertices: np.ndarray
@@ -35,6 +36,7 @@ class Mesh:
     bias_m: np.ndarray
     two_sided: np.ndarray
     fine: np.ndarray
+    unseen: np.ndarray
 
     @cached_property
     def normals(self) -> np.ndarray:
@@ -72,7 +74,8 @@ class MeshBuilder:
 
     def add(self, vertices: np.ndarray, faces: np.ndarray, colours: np.ndarray | Colour, *,
             gloss: float | np.ndarray = 0.0, glow: float = 0.0, bias_m: float = 0.0,
-            two_sided: bool = False, inside: np.ndarray | None = None) -> None:
+            two_sided: bool = False, unseen: bool = False,
+            inside: np.ndarray | None = None) -> None:
         """
         Add faces over vertices.
 
@@ -86,10 +89,11 @@ class MeshBuilder:
             normal = _face_normals(corner)
             inward = ((corner.mean(axis=1) - inside) * normal).sum(axis=1) < 0
             faces = np.where(inward[:, None], faces[:, ::-1], faces)
-        looks = np.empty((len(faces), 9))
+        looks = np.empty((len(faces), 10))
         looks[:, :3] = colours
         looks[:, 3], looks[:, 4], looks[:, 5] = gloss, glow, self.label
         looks[:, 6], looks[:, 7], looks[:, 8] = bias_m, two_sided, self.fine
+        looks[:, 9] = unseen
         self._vertices.append(vertices)
         self._faces.append(faces + self._count)
         self._looks.append(looks)
@@ -101,6 +105,10 @@ class MeshBuilder:
         corners = np.asarray(corners, float)
         self.add(corners, fan(len(corners)), colour, gloss=gloss, glow=glow, bias_m=bias_m,
                  two_sided=True)
+
+    def hole(self, corners: np.ndarray) -> None:
+        """Label what is seen through a flat convex polygon (k, 3) without hiding it."""
+        self.add(corners, fan(len(corners)), (0.0, 0.0, 0.0), two_sided=True, unseen=True)
 
     def box(self, low: tuple[float, float, float], high: tuple[float, float, float],
             colour: Colour, *, gloss: float = 0.0, glow: float = 0.0,
@@ -151,7 +159,7 @@ class MeshBuilder:
         looks = np.concatenate(self._looks)
         return Mesh(np.concatenate(self._vertices), np.concatenate(self._faces), looks[:, :3],
                     looks[:, 3], looks[:, 4], looks[:, 5].astype(np.uint8), looks[:, 6],
-                    looks[:, 7] > 0, looks[:, 8] > 0)
+                    looks[:, 7] > 0, looks[:, 8] > 0, looks[:, 9] > 0)
 
 
 def _face_normals(corners: np.ndarray) -> np.ndarray:

@@ -196,6 +196,7 @@ def bicycle(builder: MeshBuilder, paint: Colour, phase: float) -> None:
         builder.add(np.concatenate([outer, inner]),
                     np.stack([index, after, after + 16, index + 16], axis=1), (30.0, 30.0, 30.0),
                     two_sided=True)
+        builder.hole(outer)
         # From ahead a wheel is as wide as its tyre.
         for low, high in ((0.0, radius), (radius, 2 * radius)):
             builder.plate(np.array([[x, -0.02, low], [x, 0.02, low], [x, 0.02, high],
@@ -203,6 +204,7 @@ def bicycle(builder: MeshBuilder, paint: Colour, phase: float) -> None:
     crank, seat, head = (np.array(point) for point in
                          ((0.0, 0, 0.3), (-0.17, 0, 0.9), (0.4, 0, 0.88)))
     rear, front = np.array([-0.52, 0, radius]), np.array([0.52, 0, radius])
+    builder.hole(np.stack([crank, head, seat, rear]))
     for a, b in ((crank, seat), (crank, head), (seat - [0, 0, 0.08], head), (crank, rear),
                  (seat, rear), (head + [-0.02, 0, 0.14], front)):
         builder.tube(a, b, 0.022, 0.02, paint, sides=5)

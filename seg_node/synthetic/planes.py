@@ -24,7 +24,8 @@ class Surface:
     :ivar origin: (3,) the texture's top left corner; right, down: the whole edges.
     :ivar look: BGR factors on the texture and BGR of the horizon that haze fades it to.
     :ivar haze_per_m: see :class:`seg_node.synthetic.light.Light`.
-    :ivar hull: label the holes of a cut-out as well (a fence of bars is one fence).
+    :ivar hull: label the holes of a cut-out as well (a fence of bars is one fence), as far as
+        the texture says they count.
     """
 
     texture: Texture
@@ -72,18 +73,25 @@ def _strip(pixels: np.ndarray, view: View, surface: Surface, start: float, stop:
     y1 = min(math.ceil(y1) + 1, view.size[0])
     if x1 <= x0 or y1 <= y0:
         return
-    texels = _level(surface.texture, points.tolist(), stop - start)
+    halved = _halved(surface.texture, points.tolist(), stop - start)
+    texels = surface.texture.level(*halved)
     to_texels = _to_texels(view, surface, texels.shape, x0, y0)
     if to_texels is None:
         return
-    patch = cv2.warpPerspective(texels, to_texels, (x1 - x0, y1 - y0),
-                                flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-                                borderMode=cv2.BORDER_REPLICATE)
+
+    def seen(levels: np.ndarray) -> np.ndarray:
+        return cv2.warpPerspective(levels, to_texels, (x1 - x0, y1 - y0),
+                                   flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+                                   borderMode=cv2.BORDER_REPLICATE)
+    patch = seen(texels)
     mask = np.zeros((y1 - y0, x1 - x0), np.uint8)
     cv2.fillConvexPoly(mask, fixed(points - (x0, y0)), 255, cv2.LINE_8, 4)
     target = pixels[y0:y1, x0:x1]
     if surface.hull:
-        target[..., 3][mask > 0] = surface.label
+        hull = mask
+        if surface.texture.hull is not None:
+            hull = cv2.bitwise_and(mask, seen(surface.texture.hull.level(*halved)[..., 3].copy()))
+        target[..., 3][hull > 127] = surface.label
     if surface.texture.cutout:
         alpha = cv2.extractChannel(patch, 3)
         cv2.bitwise_and(mask, cv2.compare(alpha, 127, cv2.CMP_GT), dst=mask)
@@ -92,13 +100,12 @@ def _strip(pixels: np.ndarray, view: View, surface: Surface, start: float, stop:
     cv2.copyTo(cv2.LUT(patch, _table(*surface.look, haze, surface.label)), mask, target)
 
 
-def _level(texture: Texture, points: list[list[float]], share: float) -> np.ndarray:
-    """Return the mip level whose texels are about as large as the pixels of a strip."""
+def _halved(texture: Texture, points: list[list[float]], share: float) -> tuple[int, int]:
+    """Return the mip level (y, x) whose texels are about as large as the pixels of a strip."""
     a, b, c, d = points
     wide = max(math.dist(a, b), math.dist(c, d))
     high = max(math.dist(b, c), math.dist(a, d))
-    return texture.level(_halvings(texture.size[0], high),
-                         _halvings(texture.size[1] * share, wide))
+    return _halvings(texture.size[0], high), _halvings(texture.size[1] * share, wide)
 
 
 def _to_texels(view: View, surface: Surface, shape: tuple[int, ...], x0: int,

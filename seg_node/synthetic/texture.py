@@ -12,18 +12,22 @@ class Texture:
 
     :ivar size: (height, width) in texels.
     :ivar cutout: whether some of it is a hole.
+    :ivar hull: the part whose holes count as the thing itself, in alpha; None = all of it.
     """
 
-    def __init__(self, bgr: np.ndarray, alpha: np.ndarray | None = None) -> None:
+    def __init__(self, bgr: np.ndarray, alpha: np.ndarray | None = None,
+                 hull: np.ndarray | None = None) -> None:
         """
         Take the pixels.
 
         :param bgr: (height, width, 3) uint8.
         :param alpha: (height, width) uint8; None where all is there. Holes must carry the colours
             of their surroundings, or these bleed in when it gets small.
+        :param hull: (height, width) uint8, 255 where a hole counts as the thing itself.
         """
         self.size = (bgr.shape[0], bgr.shape[1])
         self.cutout = alpha is not None
+        self.hull = None if hull is None else Texture(bgr, hull)
         bgra = cv2.cvtColor(bgr, cv2.COLOR_BGR2BGRA)
         if alpha is not None:
             cv2.insertChannel(alpha, bgra, 3)

@@ -1,8 +1,8 @@
 """
 DeepLabV3+ (Chen et al. 2018) on EfficientNet-Lite0, made light with separable convolutions.
 
-One thing is added to the paper's decoder: a narrow third step that corrects the logits at stride 2,
-where poles and signs are still more than a pixel wide.
+One thing is added to the paper's decoder: a narrow third step that corrects the logits at stride
+2, where poles and signs are still more than a pixel wide.
 """
 
 import torch
