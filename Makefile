@@ -5,7 +5,7 @@
 # sourced Jazzy (or ROS_DISTRO=jazzy) the Jazzy wheels are taken, with all others Kilted's.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench train lint clean distclean venv-run venv-test
+.PHONY: help demo test bench gpu-check train lint clean distclean venv-run venv-test
 
 ifeq ($(ROS_DISTRO),jazzy)
 WHEELS := jazzy
@@ -47,6 +47,11 @@ test: venv-test  ## Lint, type check and run all tests; ARGS='-k wire' selects t
 
 bench: venv-run  ## Measure the pipeline stage by stage; ARGS='...'
 	@$(PY) -m seg_node.tools.benchmark $(ARGS)
+
+gpu-check: venv-run  ## Build and prove the TensorRT engine on this machine's GPU; ARGS='...'
+	@scripts/venv.sh $(VENV) $(RUNTIME) requirements/gpu.txt
+	@mkdir -p out
+	@$(PY) -m seg_node.tools.gpu_check --json out/gpu_check.json $(ARGS)
 
 # torch alone is several times the size of all else, so training has an environment of its own.
 train:  ## Train a model: DATA=camvid RUN=runs/deeplab RECIPE=deeplab ARGS='...'; again = resume

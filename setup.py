@@ -40,6 +40,7 @@ setup(
     maintainer=MANIFEST.findtext('maintainer'),
     maintainer_email=MANIFEST.find('maintainer').get('email'),
     packages=find_packages(include=['seg_node', 'seg_node.*']),
+    package_data={'seg_node.gpu': ['kernels.cu']},
     data_files=shared_files(),
     python_requires='>=3.10',
     install_requires=requirements('runtime'),
@@ -47,6 +48,7 @@ setup(
         'ros': requirements('ros-kilted'),
         'ros-jazzy': requirements('ros-jazzy'),
         'tools': requirements('tools'),
+        'gpu': requirements('gpu'),
         'test': requirements('test'),
     },
     zip_safe=False,
@@ -56,5 +58,7 @@ setup(
         'demo = seg_node.tools.demo:main',
         'benchmark = seg_node.tools.benchmark:main',
         'evaluate = seg_node.tools.evaluate:main',
+        'build_engine = seg_node.tools.build_engine:main',
+        'gpu_check = seg_node.tools.gpu_check:main',
     ]},
 )

@@ -49,7 +49,8 @@ def generate_launch_description():
             'model', default_value='',
             description='Model: a name below models/, or the folder of a model of your own.'),
         DeclareLaunchArgument(
-            'backend', default_value='', description='What runs the network, e.g. onnxruntime.'),
+            'backend', default_value='',
+            description='What runs the network: auto, onnxruntime or tensorrt.'),
         DeclareLaunchArgument(
             'cameras', default_value='',
             description='Names of the cameras, separated by commas, e.g. front,rear.'),

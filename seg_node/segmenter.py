@@ -22,13 +22,15 @@ Result = Segmentation | FrameError
 
 
 class Segmenter(Protocol):
-    """Turns frames into segmentations; used by one thread only."""
+    """Turns frames into segmentations; used by one thread at a time."""
 
     #: what really runs and where
     description: str
     device: str
     #: frames worth giving it at once, if that many are ready
     preferred_batch: int
+    #: a camera size that it surely takes, to try it with
+    sample: Size
 
     def segment(self, frames: Sequence[Frame], output: Size | None, confidence: bool,
                 clock: StageClock) -> list[Result]:
@@ -41,12 +43,17 @@ class Segmenter(Protocol):
         :raises BackendError: when the device fails; then there is no result at all.
         """
 
+    def take_over(self) -> None:
+        """Make the calling thread the one that uses it; the one before must have ended."""
+
     def close(self) -> None:
         """Free the device."""
 
 
 class CpuSegmenter:
     """Decodes, runs the backend and labels on the CPU; see ``Segmenter``."""
+
+    sample = Size(360, 640)
 
     def __init__(self, card: ModelCard, backend: Backend) -> None:
         self._card = card
@@ -82,6 +89,9 @@ class CpuSegmenter:
                                                  strict=True):
                     results[index] = result
         return [result for result in results if result is not None]
+
+    def take_over(self) -> None:
+        """Do nothing: any thread may use it."""
 
     def close(self) -> None:
         """Free the backend."""

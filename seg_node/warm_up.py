@@ -9,8 +9,6 @@ from .frame import Frame, StageClock, Wanted
 from .pipeline import Pipeline
 from .wire import Header, ImageMessage
 
-_HEIGHT, _WIDTH = 360, 640
-
 
 def warm_up(pipeline: Pipeline) -> None:
     """
@@ -21,8 +19,9 @@ def warm_up(pipeline: Pipeline) -> None:
 
     :raises BackendError: when the model's outputs cannot be used.
     """
-    noise = np.random.default_rng(0).integers(0, 256, _HEIGHT * _WIDTH * 3, np.uint8)
-    message = ImageMessage(Header(0, 0, ''), _HEIGHT, _WIDTH, 'bgr8', False, _WIDTH * 3, noise)
+    height, width = pipeline.segmenter.sample
+    noise = np.random.default_rng(0).integers(0, 256, height * width * 3, np.uint8)
+    message = ImageMessage(Header(0, 0, ''), height, width, 'bgr8', False, width * 3, noise)
     wanted = Wanted(*[True] * len(fields(Wanted)))
     for result in pipeline.process([Frame('', message)], [wanted], StageClock()):
         if isinstance(result, FrameError):

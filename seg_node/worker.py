@@ -42,6 +42,7 @@ class Worker:
 
     def _run(self) -> None:
         try:
+            self._pipeline.segmenter.take_over()
             while frames := self._mailbox.take(self._max_batch):
                 self._step(frames)
         except Exception as error:  # whatever ends inference must be seen in the diagnostics

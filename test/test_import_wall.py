@@ -107,3 +107,32 @@ def test_the_walk_counts_levels():
     node = ast.parse('from ..ros import node').body[0]
     assert absolute(node, PACKAGE / 'backends' / 'onnx.py')[0] == 'seg_node.ros'
     assert absolute(node, PACKAGE / 'backends' / '__init__.py')[0] == 'seg_node.ros'
+
+
+GPU_PROBE = """
+import importlib, re, sys
+from importlib.abc import MetaPathFinder
+
+class Bare(MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if re.match(r'(pycuda|tensorrt|tensorrt_rtx|cuda|onnx)([.]|$)', name):
+            raise ModuleNotFoundError('not installed on this machine: ' + name)
+
+sys.meta_path.insert(0, Bare())
+for name in sys.argv[1:]:
+    importlib.import_module(name)
+"""
+
+
+def test_every_module_of_the_core_is_importable_without_the_gpu_libraries():
+    found = subprocess.run([sys.executable, '-c', GPU_PROBE, *map(module_name, CORE)],
+                           capture_output=True, text=True, cwd=ROOT)
+    assert found.returncode == 0, found.stderr
+
+
+@pytest.mark.parametrize('library, home', [('pycuda', 'driver.py'), ('tensorrt', 'trt.py')])
+def test_a_gpu_library_is_named_in_one_module_only(library, home):
+    pattern = re.compile(rf'{library}\\w*(\\.|$)')
+    where = {path.relative_to(PACKAGE).as_posix() for path in MODULES
+             if violations(path, pattern)}
+    assert where <= {f'gpu/{home}'}

@@ -88,8 +88,11 @@ def other_output(folder: Path) -> Path:
     ({'camere__image_topic': 'x'}, ['camere.image_topic is unknown', 'camera.image_topic']),
     ({'image_timeout_s': 3}, ['image_timeout_s is 3', 'must be a double', 'write 3.0']),
     ({'threads': -1}, ['threads is -1', '0 .. 256']),
-    ({'backend': 'cuda'}, ["backend is 'cuda'", 'allowed: onnxruntime']),
-    ({'providers': '[CUDAExecutionProvider]'}, ['CUDAExecutionProvider', 'allowed:']),
+    ({'backend': 'cuda'}, ["backend is 'cuda'", 'allowed: auto | onnxruntime | tensorrt']),
+    ({'backend': 'tensorrt'}, ['no NVIDIA GPU', 'use backend: onnxruntime']),
+    ({'backend': 'tensorrt', 'precision': 'fp8'}, ["precision is 'fp8'", 'fp16 | fp32 | int8']),
+    ({'backend': 'onnxruntime', 'providers': '[CudaProvider]'}, ['CudaProvider', 'allowed:']),
+    ({'providers': '[CUDAExecutionProvider]'}, ["backend is 'auto'", 'does not use it']),
     ({'cameras': '[front, front]'}, ["'front'", 'unique']),
     ({'cameras': '[2nd]'}, ["'2nd'", 'beginning with a letter']),
     ({'camera__transport': 'theora'}, ["camera.transport is 'theora'", 'raw | compressed']),
@@ -97,7 +100,8 @@ def other_output(folder: Path) -> Path:
     ({'taxonomy': 'mapillary'}, ['mapillary', 'autoware16']),
     ({'drivable_classes': '[road, grass]'}, ['grass', 'terrain']),
 ])
-def test_wrong_configuration_ends_with_the_mend(tmp_path, parameters, words):
+def test_wrong_configuration_ends_with_the_mend(tmp_path, monkeypatch, parameters, words):
+    monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '-1')
     parameters = {name: value(tmp_path / 'made') if callable(value) else value
                   for name, value in parameters.items()}
     with NodeProcess(tmp_path, **{'model': PALETTE, **parameters}) as node:
@@ -190,12 +194,15 @@ def test_a_silent_camera_is_explained(client, tmp_path):
             'sensor_msgs/msg/CompressedImage, not sensor_msgs/msg/Image' in status.message))
 
 
-def test_diagnostics_tell_what_runs(client, tmp_path):
+def test_diagnostics_tell_what_runs(client, tmp_path, monkeypatch):
+    monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '-1')
     with NodeProcess(tmp_path, model=PALETTE, cameras='[told]', threads=1) as node:
         node.wait_for_log('camera told')
         found = values(client.diagnostics('node', until=lambda status: status.message == 'active'))
         assert found['model'] == 'palette_cityscapes19' and found['device'] == 'cpu'
         assert 'CPUExecutionProvider, 1 threads' in found['backend']
+        assert found['backend_choice'].startswith('auto chose ONNX Runtime CPU; not TensorRT: ')
+        assert found['backend_choice'] in node.log
         assert found['state'] == 'active' and found['transport']
         assert set_parameter(client, 'overlay_alpha', 0.8).successful
         assert not set_parameter(client, 'overlay_alpha', 1.8).successful

@@ -24,7 +24,7 @@ def test_a_copy_is_smaller_and_agrees(kind, least, share, tmp_path, images):
     card = load_card(MODEL)
     precision.convert(card, kind, tmp_path / 'copy', images)
     copy = load_card(tmp_path / 'copy')  # checks the sha256 too
-    assert copy.name == f'{MODEL}_{kind}' and 'metrics' not in copy.raw
+    assert copy.name == f'{MODEL}_{kind}' and not {'metrics', 'speed', 'picture'} & set(copy.raw)
     assert (copy.model_path.stat().st_size
             < share * card.model_path.stat().st_size)
     graph = onnx.load(str(copy.model_path)).graph

@@ -38,9 +38,12 @@ class Backend(Protocol):
         """Free what the network holds."""
 
 
-def load(name: str, card: ModelCard, *, providers: Sequence[str], threads: int) -> Backend:
+def load(name: str, card: ModelCard, *, providers: Sequence[str], threads: int,
+         gpu: int = 0) -> Backend:
     """
     Load a model on the backend asked for by name; never another one.
+
+    :param gpu: number of the GPU, for providers that run on one.
 
     :raises ConfigError: unknown backend or provider, or a card that contradicts the file.
     :raises BackendError: the library is missing or the model file cannot be loaded.
@@ -48,4 +51,4 @@ def load(name: str, card: ModelCard, *, providers: Sequence[str], threads: int) 
     if name not in NAMES:
         raise ConfigError(f'backend {name!r} is unknown; allowed: {", ".join(NAMES)}')
     from .onnx import OnnxBackend
-    return OnnxBackend(card, providers=providers, threads=threads)
+    return OnnxBackend(card, providers=providers, threads=threads, gpu=gpu)

@@ -1,4 +1,4 @@
-"""ONNX Runtime: the backend for machines without a GPU."""
+"""ONNX Runtime: the backend for machines without a GPU, and for GPUs without TensorRT."""
 
 from collections.abc import Sequence
 import os
@@ -10,14 +10,15 @@ from ..card import check_card, ModelCard, TensorInfo
 from ..errors import BackendError, ConfigError
 
 _DEVICES = {'CPUExecutionProvider': 'cpu', 'CUDAExecutionProvider': 'cuda',
-            'TensorrtExecutionProvider': 'cuda'}
+            'TensorrtExecutionProvider': 'cuda', 'NvTensorRTRTXExecutionProvider': 'cuda'}
 
 
 class OnnxBackend:
     """A network in ONNX Runtime; see ``Backend``."""
 
-    def __init__(self, card: ModelCard, *, providers: Sequence[str], threads: int) -> None:
-        self._session = _open(card, list(providers), threads)
+    def __init__(self, card: ModelCard, *, providers: Sequence[str], threads: int,
+                 gpu: int = 0) -> None:
+        self._session = _open(card, list(providers), threads, gpu)
         self._input = card.input.name
         self._outputs = [output.name for output in card.outputs]
         check_card(card, _infos(self._session.get_inputs()),
@@ -27,12 +28,17 @@ class OnnxBackend:
         import onnxruntime
         running = self._session.get_providers()[0]
         self.device = _DEVICES.get(running, running)
-        self.description = (f'onnxruntime {onnxruntime.__version__} {running}, '
-                            f'{threads or os.cpu_count()} threads')
+        where = (f'GPU {gpu}' if self.device == 'cuda'
+                 else f'{threads or os.cpu_count()} threads')
+        self.description = f'onnxruntime {onnxruntime.__version__} {running}, {where}'
+        self._bound = (BoundRun(self._session, self._outputs, 'cuda', gpu)
+                       if self.device == 'cuda' else None)
 
     def run(self, tensor: np.ndarray) -> list[np.ndarray]:
         """Run the network; see ``Backend.run``."""
         try:
+            if self._bound is not None:
+                return self._bound(tensor)
             return self._session.run(self._outputs, {self._input: tensor})
         except Exception as error:  # ONNX Runtime raises types of its own C++ module
             raise BackendError(f'ONNX Runtime failed on an input of shape {tensor.shape}: '
@@ -40,10 +46,43 @@ class OnnxBackend:
 
     def close(self) -> None:
         """Free the session."""
-        self._session = None
+        self._session = self._bound = None
 
 
-def _open(card: ModelCard, providers: list[str], threads: int) -> Any:
+class BoundRun:
+    """
+    Runs a session with its input in device memory that is kept from frame to frame.
+
+    :param device: ONNX Runtime's name of the memory, ``'cuda'`` or ``'cpu'``.
+    :param number: of the device.
+    """
+
+    def __init__(self, session: Any, outputs: Sequence[str], device: str, number: int) -> None:
+        self._session, self._outputs = session, list(outputs)
+        self._input = session.get_inputs()[0].name
+        self._device, self._number = device, number
+        self._values: dict[tuple[int, ...], Any] = {}
+
+    def __call__(self, tensor: np.ndarray) -> list[np.ndarray]:
+        """Return the outputs, in host memory."""
+        from onnxruntime import OrtValue
+        value = self._values.get(tensor.shape)
+        if value is None:
+            if len(self._values) > 16:  # cameras that keep changing their size
+                self._values.clear()
+            value = OrtValue.ortvalue_from_numpy(tensor, self._device, self._number)
+            self._values[tensor.shape] = value
+        else:
+            value.update_inplace(tensor)
+        binding = self._session.io_binding()
+        binding.bind_ortvalue_input(self._input, value)
+        for name in self._outputs:
+            binding.bind_output(name, 'cpu')
+        self._session.run_with_iobinding(binding)
+        return list(binding.copy_outputs_to_cpu())
+
+
+def _open(card: ModelCard, providers: list[str], threads: int, gpu: int) -> Any:
     try:
         import onnxruntime
     except ImportError as error:
@@ -59,9 +98,10 @@ def _open(card: ModelCard, providers: list[str], threads: int) -> Any:
     options.log_severity_level = 3
     # Idle threads that spin between frames would take the cores from everything else.
     options.add_session_config_entry('session.intra_op.allow_spinning', '0')
+    placed = [(name, {'device_id': str(gpu)}) if _DEVICES.get(name) == 'cuda' else name
+              for name in providers]
     try:
-        session = onnxruntime.InferenceSession(str(card.model_path), options,
-                                               providers=providers)
+        session = onnxruntime.InferenceSession(str(card.model_path), options, providers=placed)
     except Exception as error:  # see run
         raise BackendError(f'{card.model_path} cannot be loaded by ONNX Runtime: {error}. Is it '
                            'an ONNX file, whole, and of an opset this version knows?') from error

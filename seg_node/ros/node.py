@@ -10,14 +10,13 @@ from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 
-from .. import backends
 from ..card import load_card
+from ..devices import open_segmenter
 from ..errors import FrameError, SegNodeError
 from ..frame import Frame, StageClock
 from ..health import Level, Limits, Report
 from ..mailbox import Mailbox
 from ..pipeline import Pipeline, Products
-from ..segmenter import CpuSegmenter
 from ..taxonomy import load_taxonomy
 from ..warm_up import warm_up
 from ..worker import Worker
@@ -123,17 +122,17 @@ class SegNode(LifecycleNode):
     def _load(self, settings: parameters.Settings) -> Pipeline:
         card = load_card(settings.model)
         start = time.monotonic()
-        backend = backends.load(settings.backend, card, providers=settings.providers,
-                                threads=settings.threads)
-        segmenter = CpuSegmenter(card, backend)
+        chosen = open_segmenter(card, settings.wish)
         published = load_taxonomy(settings.taxonomy) if settings.taxonomy else None
-        pipeline = Pipeline(segmenter, card.main_output.classes, published,
+        pipeline = Pipeline(chosen.segmenter, card.main_output.classes, published,
                             settings.drivable_classes, settings.output)
         pipeline.overlay_alpha = self.get_parameter('overlay_alpha').value
         warm_up(pipeline)
-        self.get_logger().info(f'model {card.name} on {segmenter.description}, ready in '
+        self.get_logger().info(f'model {card.name} on {chosen.segmenter.description}, ready in '
                                f'{time.monotonic() - start:.1f} s; {self._transport}')
-        self._model = card.name
+        if chosen.reason:
+            self.get_logger().info(chosen.reason)
+        self._model, self._reason = card.name, chosen.reason
         return pipeline
 
     def _stop(self) -> None:
@@ -233,6 +232,8 @@ class SegNode(LifecycleNode):
             segmenter = self._pipeline.segmenter
             values.update(model=self._model, backend=segmenter.description,
                           device=segmenter.device, taxonomy=self._pipeline.classes.name)
+            if self._reason:
+                values['backend_choice'] = self._reason
         if self._error:
             return Report(Level.ERROR, self._error, values)
         return Report(Level.OK, state, values)

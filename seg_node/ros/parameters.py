@@ -14,7 +14,7 @@ from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescri
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 from rclpy.node import Node
 
-from .. import backends
+from .. import devices
 from ..errors import ConfigError
 from ..geometry import Size
 
@@ -58,9 +58,14 @@ NODE = (
               'manager.'),
     Parameter('model', 'deeplabv3plus_lite0_camvid', 'A folder name under models/, or the path '
               'of a folder with a card.yaml.'),
-    Parameter('backend', 'onnxruntime', 'What runs the network.', choices=backends.NAMES),
-    Parameter('providers', ['CPUExecutionProvider'], 'ONNX Runtime execution providers, in '
-              'order of preference. The first one must really run, or configure fails.'),
+    Parameter('backend', 'auto', 'What runs the network. auto: TensorRT if its engine is there, '
+              'else ONNX Runtime on the GPU, else on the CPU; the log and the diagnostics say '
+              'why. One asked for by name runs or configure fails.', choices=devices.NAMES),
+    Parameter('precision', 'fp16', 'Of the TensorRT engine.', choices=devices.PRECISIONS),
+    Parameter('gpu_id', 0, 'Number of the GPU, as nvidia-smi counts them.', 0, 63),
+    Parameter('providers', ['CPUExecutionProvider'], 'With backend onnxruntime: its execution '
+              'providers, in order of preference. The first one must really run, or configure '
+              'fails.'),
     Parameter('threads', 0, 'Threads of the network on the CPU; 0 = one a core.', 0, 256),
     Parameter('max_batch', 0, 'The most cameras whose frames go through the network together, '
               'as far as the model allows; 0 = as suits the device (1 on the CPU).', 0, 64),
@@ -119,9 +124,7 @@ class Settings:
     """The checked values that hold from configure to cleanup."""
 
     model: str
-    backend: str
-    providers: tuple[str, ...]
-    threads: int
+    wish: devices.Wish
     max_batch: int
     cameras: tuple[CameraSettings, ...]
     output: Size | None
@@ -158,12 +161,22 @@ def read(node: Node) -> Settings:
     for row in NODE:
         row.check(_value(node, row.name), row.name)
     return Settings(
-        model=_value(node, 'model'), backend=_value(node, 'backend'),
-        providers=tuple(_names(node, 'providers')), threads=_value(node, 'threads'),
-        max_batch=_value(node, 'max_batch'),
+        model=_value(node, 'model'), wish=_wish(node), max_batch=_value(node, 'max_batch'),
         cameras=tuple(_camera(node, name) for name in names), output=_output(node),
         taxonomy=_value(node, 'taxonomy'),
         drivable_classes=tuple(_names(node, 'drivable_classes')) or None)
+
+
+def _wish(node: Node) -> devices.Wish:
+    backend, providers = _value(node, 'backend'), tuple(_names(node, 'providers'))
+    if backend != devices.ONNX_RUNTIME and providers != (devices.CPU_PROVIDER,):
+        raise ConfigError(f'parameter providers is {list(providers)}, but backend is {backend!r}, '
+                          'which does not use it: set backend to onnxruntime, or leave providers '
+                          'out')
+    return devices.Wish(
+        backend=backend, providers=providers, threads=_value(node, 'threads'),
+        gpu=_value(node, 'gpu_id'), precision=_value(node, 'precision'),
+        max_batch=_value(node, 'max_batch'))
 
 
 def table(rows: Iterable[Parameter], prefix: str = '') -> str:

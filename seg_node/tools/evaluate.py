@@ -18,15 +18,14 @@ from typing import Any
 import cv2
 import numpy as np
 
-from .. import backends
 from ..card import load_card, ModelCard
 from ..datasets import Dataset, LAYOUTS, open_dataset, Pair
+from ..devices import NAMES, ONNX_RUNTIME, open_segmenter, PRECISIONS, Wish
 from ..errors import ConfigError, FrameError, SegNodeError
 from ..frame import Frame, StageClock, Wanted
 from ..metrics import BinaryIoU, CalibrationError, ConfusionMatrix
 from ..pipeline import Pipeline, Products
 from ..scoring import DRIVABLE_ONLY, make_scoring, Scoring
-from ..segmenter import CpuSegmenter
 from ..taxonomy import ClassTable, load_taxonomy, UNLABELLED
 from ..warm_up import warm_up
 from .console import progress
@@ -160,9 +159,9 @@ def _evaluate(options: argparse.Namespace) -> tuple[dict[str, Any], np.ndarray |
     own = card.main_output.classes
     dataset = _dataset(options, own)
     scoring = make_scoring(own, dataset.table, dataset.ids, options.classes, options.remap)
-    backend = backends.load(options.backend, card, providers=options.providers,
-                            threads=options.threads)
-    pipeline = Pipeline(CpuSegmenter(card, backend), own)
+    wish = Wish(options.backend, tuple(options.providers), options.threads,
+                options.gpu, options.precision)
+    pipeline = Pipeline(open_segmenter(card, wish).segmenter, own)
     try:
         tally = run(pipeline, dataset, scoring, options.worst if options.sheet else 0)
     finally:
@@ -227,7 +226,10 @@ def _parser() -> argparse.ArgumentParser:
     add('--split', type=Path, help='text file with the name of each wanted pair, one a line')
     add('--ignore', type=int, action='append', default=[], metavar='ID',
         help="id in the label files that counts nowhere, beside the layout's void; repeatable")
-    add('--backend', default='onnxruntime', help=', '.join(backends.NAMES))
+    add('--backend', default=ONNX_RUNTIME, help=', '.join(NAMES))
+    add('--precision', default=PRECISIONS[0], help='of the TensorRT engine: '
+        f'{", ".join(PRECISIONS)} (default: %(default)s)')
+    add('--gpu', type=int, default=0, help='number of the GPU')
     add('--providers', nargs='+', default=['CPUExecutionProvider'], help='of ONNX Runtime')
     add('--threads', type=int, default=0, help='of the network on the CPU; 0 = one a core')
     add('--sheet', type=Path, help='write a contact sheet of the worst frames here (.png, .jpg)')

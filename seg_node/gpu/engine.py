@@ -1,0 +1,151 @@
+"""
+What runs a network on the GPU: the interface the segmenter uses, and TensorRT behind it.
+
+A CUDA graph holds on to the execution it was captured from, so every shape has an execution of
+its own; they run one after another and share their scratch memory.
+"""
+
+from typing import Any, Protocol, TypeAlias
+
+from ..errors import BackendError, ConfigError
+from ..tensors import TensorInfo
+from .driver import Gpu
+from .engine_cache import VerifiedEngine
+from .trt import deserialise, ICudaEngine, Library, load, numpy_name, reasons
+
+IExecutionContext: TypeAlias = Any
+
+Shape = tuple[int, ...]
+
+
+class Execution(Protocol):
+    """An engine set up for one shape of its input."""
+
+    def set_input_shape(self, name: str, shape: Shape) -> None:
+        """
+        Say how large the input will be.
+
+        :raises BackendError: the engine does not take it.
+        """
+
+    def output_shape(self, name: str) -> Shape:
+        """Return the shape of an output, once the input's is set."""
+
+    def set_address(self, name: str, address: int) -> None:
+        """
+        Say where on the device an input or output lies.
+
+        :raises BackendError: the engine does not take it.
+        """
+
+    def enqueue(self, stream: int) -> bool:
+        """Put the network into a stream; False when it cannot run."""
+
+    def close(self) -> None:
+        """Free it; the GPU's context is current."""
+
+
+class Engine(Protocol):
+    """A network loaded onto the GPU; used with the GPU's context current."""
+
+    #: what it is, e.g. ``'tensorrt 10.3.0 fp16'``
+    description: str
+    inputs: list[TensorInfo]
+    outputs: list[TensorInfo]
+
+    def profile(self, name: str) -> tuple[Shape, Shape, Shape]:
+        """Return the least, the best and the largest shape of an input."""
+
+    def execution(self) -> Execution:
+        """Return a new execution."""
+
+    def reasons(self) -> str:
+        """Return what the library said went wrong."""
+
+    def close(self) -> None:
+        """Free it, after its executions."""
+
+
+class TrtEngine:
+    """
+    A TensorRT engine; see ``Engine``.
+
+    :raises BackendError: TensorRT or the GPU refuses it.
+    :raises ConfigError: its tensors do not lie in memory as the kernels read and write them.
+    """
+
+    def __init__(self, verified: VerifiedEngine, gpu: Gpu, library: Library | None = None) -> None:
+        self._library = library or load(verified.manifest.key.library)
+        self._loaded: Any = deserialise(self._library, verified.plan)
+        engine: ICudaEngine = self._loaded.engine
+        self._engine = engine
+        self.description = f'{self._library} {verified.manifest.key.precision}'
+        trt = self._library.module
+        self.inputs: list[TensorInfo] = []
+        self.outputs: list[TensorInfo] = []
+        for index in range(engine.num_io_tensors):
+            name = engine.get_tensor_name(index)
+            is_input = engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT
+            (self.inputs if is_input else self.outputs).append(self._tensor(trt, name))
+        # All executions share it; TensorRT wants a valid address even for none.
+        self._scratch = gpu.allocate(max(engine.device_memory_size_v2, 1),
+                                     "the engine's activations")
+
+    def profile(self, name: str) -> tuple[Shape, Shape, Shape]:
+        low, best, high = self._engine.get_tensor_profile_shape(name, 0)
+        return tuple(low), tuple(best), tuple(high)
+
+    def execution(self) -> 'TrtExecution':
+        strategy = self._library.module.ExecutionContextAllocationStrategy.USER_MANAGED
+        context: IExecutionContext = self._engine.create_execution_context(strategy)
+        if context is None:
+            raise BackendError(f'{self._library} does not set up the engine: {self.reasons()}. '
+                               'Use a smaller max_batch, or build the engine again with '
+                               'python -m seg_node.tools.build_engine --force')
+        context.set_device_memory(self._scratch.address, self._scratch.size)
+        return TrtExecution(context, self)
+
+    def reasons(self) -> str:
+        return reasons(self._loaded.log)
+
+    def close(self) -> None:
+        self._engine = None
+        self._loaded = None
+
+    def _tensor(self, trt: Any, name: str) -> TensorInfo:
+        engine = self._engine
+        form, place = engine.get_tensor_format(name), engine.get_tensor_location(name)
+        if form != trt.TensorFormat.LINEAR or place != trt.TensorLocation.DEVICE:
+            raise ConfigError(f'tensor {name!r} of the engine is {form} on {place}; the kernels '
+                              'read linear tensors on the device. Build the engine with '
+                              'python -m seg_node.tools.build_engine')
+        return TensorInfo(name, tuple(engine.get_tensor_shape(name)),
+                          numpy_name(trt, engine.get_tensor_dtype(name)))
+
+
+class TrtExecution:
+    """An execution context of TensorRT; see ``Execution``."""
+
+    def __init__(self, context: IExecutionContext, engine: TrtEngine) -> None:
+        self._context: IExecutionContext = context
+        self._engine = engine
+
+    def set_input_shape(self, name: str, shape: Shape) -> None:
+        if not self._context.set_input_shape(name, shape):
+            raise BackendError(f'{self._engine.description} does not take an input of shape '
+                               f'{list(shape)}: {self._engine.reasons()}. Build an engine for '
+                               'it: python -m seg_node.tools.build_engine')
+
+    def output_shape(self, name: str) -> Shape:
+        return tuple(self._context.get_tensor_shape(name))
+
+    def set_address(self, name: str, address: int) -> None:
+        if not self._context.set_tensor_address(name, address):
+            raise BackendError(f'{self._engine.description} does not take an address for '
+                               f'{name!r}: {self._engine.reasons()}')
+
+    def enqueue(self, stream: int) -> bool:
+        return bool(self._context.execute_async_v3(stream))
+
+    def close(self) -> None:
+        self._context = None

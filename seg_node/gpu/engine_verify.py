@@ -1,0 +1,119 @@
+"""Whether an engine says the same as the model it was built from."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .. import backends
+from ..card import InputSpec, ModelCard
+from ..errors import BackendError, ConfigError, FrameError
+from ..frame import Frame, StageClock
+from ..geometry import fit, Size
+from ..segmenter import CpuSegmenter, Segmenter
+from ..wire import Header, ImageMessage
+
+#: BGR image (H, W, 3) uint8 -> labels (H, W) uint8
+Segment = Callable[[np.ndarray], np.ndarray]
+
+# Least share of pixels; rounding moves borders between classes, a wrong engine all of it.
+LEAST = {'fp32': 0.999, 'fp16': 0.99, 'int8': 0.93}
+_SEEDS = (3, 11)
+
+
+@dataclass(frozen=True)
+class Verification:
+    """
+    How far an engine's labels agree with ONNX Runtime's on the CPU.
+
+    :ivar agreement: share of the pixels of all frames.
+    :ivar control: the same between the engine's labels of one frame and ONNX Runtime's of
+        another one. Only well below the agreement does this tell anything.
+    :ivar frames: what was shown.
+    """
+
+    agreement: float
+    control: float
+    frames: list[str]
+
+    @property
+    def conclusive(self) -> bool:
+        """Whether the frames differ enough for the agreement to mean something."""
+        return self.control < self.agreement - 0.05
+
+    def entry(self) -> tuple[dict[str, Any] | None, str | None]:
+        """Return ``verified`` and ``verified_reason`` of the manifest."""
+        if self.conclusive:
+            return {'agreement': round(self.agreement, 6), 'control': round(self.control, 6),
+                    'frames': self.frames}, None
+        return None, (f'the model labels {" and ".join(self.frames)} alike ({self.control:.2%}), '
+                      f'so that the agreement of {self.agreement:.2%} says nothing')
+
+
+def verify(segment: Segment, card: ModelCard, camera: Size, precision: str) -> Verification:
+    """
+    Compare labels with those of the card's own model in ONNX Runtime on the CPU.
+
+    :param segment: what is to be verified.
+    :param camera: size of the frames shown.
+    :raises BackendError: they agree less than this precision allows.
+    """
+    images = street_frames(camera)
+    backend = backends.load('onnxruntime', card, providers=['CPUExecutionProvider'], threads=0)
+    reference = by_segmenter(CpuSegmenter(card, backend))
+    wanted = [reference(image) for image in images]
+    backend.close()
+    found = [segment(image) for image in images]
+    agreement = float(np.mean([a == b for a, b in zip(found, wanted, strict=True)]))
+    result = Verification(agreement, float(np.mean(found[0] == wanted[1])),
+                          [f'synthetic drive {seed} at {camera}' for seed in _SEEDS])
+    if agreement < LEAST[precision]:
+        raise BackendError(f'the {precision} engine of {card.name} agrees with ONNX Runtime on '
+                           f'{agreement:.2%} of the pixels; at least {LEAST[precision]:.2%} is '
+                           'wanted. It is not used: take a wider precision (fp16, fp32), for int8 '
+                           'more images like those of the road.')
+    return result
+
+
+def street_frames(camera: Size) -> list[np.ndarray]:
+    """Return two streets that do not look alike, BGR uint8, always the same ones."""
+    from ..synthetic import SyntheticDrive
+    return [SyntheticDrive(width=camera.width, height=camera.height, duration_s=0.1,
+                           seed=seed).frame(0).image for seed in _SEEDS]
+
+
+def by_segmenter(segmenter: Segmenter) -> Segment:
+    """Return the function that labels one image with a segmenter."""
+    def segment(image: np.ndarray) -> np.ndarray:
+        height, width = image.shape[:2]
+        message = ImageMessage(Header(0, 0, ''), height, width, 'bgr8', False, width * 3,
+                               np.ascontiguousarray(image).reshape(-1))
+        [result] = segmenter.segment([Frame('', message)], None, False, StageClock())
+        if isinstance(result, FrameError):
+            raise BackendError(f'the engine refuses a test image: {result}') from result
+        return result.labels.copy()  # a segmenter may use its buffers again
+    return segment
+
+
+def camera_for(spec: InputSpec, network: Size) -> Size:
+    """
+    Return a camera size whose images reach the network at this size.
+
+    :raises ConfigError: by the card no camera does.
+    """
+    if spec.size is not None:
+        camera = Size(*spec.size)
+    else:
+        assert spec.short_side is not None
+        short = spec.short_side
+        camera = (Size(short, max(short, network.width)) if network.width >= network.height
+                  else Size(max(short, network.height), short))
+    reached = fit(spec, camera).network
+    if reached != network:
+        rule = (f'is fixed at {spec.size[0]}x{spec.size[1]}' if spec.size else
+                f'has short_side {spec.short_side} and multiple {spec.multiple}')
+        raise ConfigError(f'no camera reaches the network at {network.height}x{network.width} '
+                          f'(height x width): the card {rule}. Give --camera WIDTHxHEIGHT instead '
+                          'of --size.')
+    return camera

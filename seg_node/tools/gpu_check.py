@@ -1,0 +1,178 @@
+"""
+Prove the GPU path on this machine: build the engine, compare its labels, measure its latency.
+
+The labels are compared with ONNX Runtime's on the CPU, on frames of the synthetic drive. Latency
+is that of whole frames, from the bytes of the message to the masks in host memory; the stages are
+timed on the GPU by events, and the network's own time is what ``trtexec`` would measure.
+"""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+import json
+from pathlib import Path
+import platform
+import sys
+import time
+from typing import Any
+
+import numpy as np
+
+from ..card import load_card, ModelCard
+from ..devices import ONNX_RUNTIME, open_segmenter, PRECISIONS, TENSORRT, Wish
+from ..errors import BackendError, SegNodeError
+from ..frame import Frame, StageClock
+from ..geometry import Size
+from ..segmenter import Segmenter
+from ..synthetic import SyntheticDrive
+from ..wire import Header, ImageMessage
+from . import build_engine
+from .console import progress
+
+#: least share of equal labels
+LEAST = {'fp32': 0.999, 'fp16': 0.995, 'int8': 0.97}
+_WARM_UP = 10
+
+
+@dataclass(frozen=True)
+class Latency:
+    """
+    Milliseconds of one kind of time.
+
+    :ivar p50: half of the frames take less.
+    """
+
+    p50: float
+    p95: float
+    p99: float
+
+    @classmethod
+    def of(cls, times_ms: Sequence[float]) -> 'Latency':
+        """Return the percentiles of measured times."""
+        return cls(*(round(float(value), 4) for value in np.percentile(times_ms, (50, 95, 99))))
+
+
+def street(camera: Size, frames: int) -> list[Frame]:
+    """Return frames of a synthetic drive, spread over 15 seconds."""
+    drive = SyntheticDrive(camera.width, camera.height, rate_hz=10.0)
+    shown = [drive.frame(index * len(drive) // frames).image for index in progress(
+        range(frames), 'render')]
+    return [Frame('check', ImageMessage(Header(0, 0, ''), camera.height, camera.width, 'bgr8',
+                                        False, camera.width * 3, image.reshape(-1)))
+            for image in shown]
+
+
+def agreement(candidate: Segmenter, reference: Segmenter, frames: Sequence[Frame]) -> float:
+    """
+    Return the share of pixels of all frames on which two segmenters agree.
+
+    :raises BackendError: one of them refuses a frame.
+    """
+    equal = total = 0
+    for frame in progress(frames, 'compare'):
+        masks = []
+        for segmenter in (candidate, reference):
+            result = segmenter.segment([frame], None, True, StageClock())[0]
+            if isinstance(result, Exception):
+                raise BackendError(f'{segmenter.description} refuses a test frame: {result}')
+            masks.append(result.labels)
+        equal += int(np.count_nonzero(masks[0] == masks[1]))
+        total += masks[0].size
+    return equal / total
+
+
+def latency(segmenter: Segmenter, frames: Sequence[Frame], repeats: int) -> dict[str, Latency]:
+    """Return the time of whole frames as ``frame`` and that of each stage, after a warm-up."""
+    times: dict[str, list[float]] = {}
+    for number in progress(range(_WARM_UP + repeats), 'latency'):
+        clock, frame = StageClock(), frames[number % len(frames)]
+        frame.__dict__.pop('bgr', None)  # decoded anew, as from a camera
+        start = time.perf_counter_ns()
+        segmenter.segment([frame], None, True, clock)
+        whole = (time.perf_counter_ns() - start) / 1e6
+        if number >= _WARM_UP:
+            for name, ms in {'frame': whole, **clock.ms}.items():
+                times.setdefault(name, []).append(ms)
+    return {name: Latency.of(values) for name, values in times.items()}
+
+
+def check(card: ModelCard, candidate: Segmenter, reference: Segmenter, frames: Sequence[Frame],
+          *, precision: str, repeats: int) -> dict[str, Any]:
+    """Return the figures as ``--json`` writes them."""
+    share = agreement(candidate, reference, frames)
+    times = latency(candidate, frames, repeats)
+    return {
+        'model': card.name, 'sha256': card.sha256, 'precision': precision,
+        'machine': platform.platform(), 'candidate': candidate.description,
+        'reference': reference.description, 'frames': len(frames),
+        'labels_equal': share, 'least': LEAST[precision], 'passed': share >= LEAST[precision],
+        'repeats': repeats, 'latency_ms': {name: vars(value) for name, value in times.items()},
+        'frame_to_network': round(times['frame'].p50 / times['network'].p50, 3)}
+
+
+def run(options: argparse.Namespace) -> dict[str, Any]:
+    """
+    Build the engine where it is not there yet, and check it.
+
+    :raises SegNodeError: there is no GPU, or a step fails.
+    """
+    card = load_card(options.model)
+    words = ['--model', options.model, '--precision', options.precision, '--camera',
+             str(options.camera), '--batch', '1:4']
+    words += ['--images', str(options.images)] if options.images else []
+    if build_engine.main(words):
+        raise BackendError('the engine could not be built; the reason stands above')
+    reference = open_segmenter(card, Wish(ONNX_RUNTIME)).segmenter
+    candidate = open_segmenter(card, Wish(TENSORRT, gpu=options.gpu,
+                                          precision=options.precision)).segmenter
+    try:
+        return check(card, candidate, reference, street(options.camera, options.frames),
+                     precision=options.precision, repeats=options.repeats)
+    finally:
+        candidate.close()
+        reference.close()
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run from the command line; 1 when the labels differ too much, 2 when it cannot run."""
+    options = _parser().parse_args(args)
+    try:
+        report = run(options)
+    except SegNodeError as error:
+        print(f'gpu_check: {error}', file=sys.stderr)
+        return 2
+    if options.json:
+        options.json.write_text(json.dumps(report, indent=1) + '\n', encoding='utf-8')
+    _print(report)
+    return 0 if report['passed'] else 1
+
+
+def _print(report: dict[str, Any]) -> None:
+    print(f'{report["model"]} {report["precision"]}: {report["candidate"]}\n'
+          f'  labels equal to {report["reference"]}: {report["labels_equal"]:.4%} on '
+          f'{report["frames"]} frames, at least {report["least"]:.2%}: '
+          f'{"passed" if report["passed"] else "FAILED"}')
+    for name, times in report['latency_ms'].items():
+        print(f'  {name:12} p50 {times["p50"]:8.3f}   p95 {times["p95"]:8.3f}   '
+              f'p99 {times["p99"]:8.3f} ms')
+    print(f'  frame / network: {report["frame_to_network"]}')
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog='gpu_check', description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add('--model', default='deeplabv3plus_lite0_camvid', help='model name or card folder')
+    add('--precision', choices=PRECISIONS, default='fp16', help='default: %(default)s')
+    add('--camera', type=build_engine.camera_size, default=Size(720, 1280),
+        metavar='WIDTHxHEIGHT', help='default: %(default)s')
+    add('--frames', type=int, default=20, help='to compare (default: %(default)s)')
+    add('--repeats', type=int, default=500, help='to time (default: %(default)s)')
+    add('--images', type=Path, help='int8: folder of images to calibrate with')
+    add('--gpu', type=int, default=0, help='number of the GPU')
+    add('--json', type=Path, help='write the report here')
+    return parser
+
+
+if __name__ == '__main__':
+    sys.exit(main())

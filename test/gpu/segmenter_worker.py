@@ -1,0 +1,353 @@
+"""What test_gpu_segmenter.py runs in processes of their own: segmenter_worker.py SCENARIO."""
+
+from collections import Counter
+import gc
+from itertools import combinations
+import json
+import os
+from pathlib import Path
+import sys
+from threading import Thread
+from types import SimpleNamespace
+
+from gpu import rig
+from gpu.fake_trt import library
+from gpu.rig import card, check, cpu_segmenter, Engine, frame, gpu_segmenter, SIZES
+from gpu.simulator import refused, Simulator
+import numpy as np
+
+from seg_node.errors import BackendError, ConfigError, FrameError
+from seg_node.frame import StageClock
+from seg_node.geometry import fit, Size
+from seg_node.gpu.engine import TrtEngine
+from seg_node.gpu.engine_cache import VerifiedEngine
+from seg_node.gpu.launch import aligned, costs, ResultLayout, Scores
+from seg_node.gpu.segmenter import TensorRTSegmenter
+from seg_node.gpu.source import read
+
+
+def cameras(spec, rng, *, encodings=('bgr8', 'nv12', 'yuv422_yuy2', 'rgb8')):
+    """Return a function that gives the next frame of camera n."""
+    def shoot(n):
+        return frame(rng, spec, SIZES[n % 2], encodings[n % len(encodings)], str(n))
+    return shoot
+
+
+def designed(model, shots, expected):
+    """Add what the design says a batch of these costs: kernels run, bytes up and down."""
+    images = [read(shot)[0] for shot in shots]
+    geometries = [fit(model.input, Size(image.height, image.width)) for image in images]
+    height, width = (side // rig.STRIDE for side in geometries[0].network)
+    scores = Scores('float32', 'NCHW', len(rig.CLASSES), Size(height, width))
+    layout = ResultLayout(tuple(geometry.output for geometry in geometries), True, 1)
+    for cost in costs(model.input, list(zip(geometries, images, strict=True)), scores, layout):
+        expected[f'kernel {cost.kernel}'] += 1
+    expected['bytes up'] += sum(aligned(image.size_bytes) for image in images)
+    expected['bytes down'] += layout.size_bytes
+
+
+def many():
+    """200 frames of four cameras, whichever are ready together; what the driver was asked."""
+    model, rng, sim = card(), np.random.default_rng(1), Simulator()
+    shoot, segmenter, truth = cameras(model.input, rng), gpu_segmenter(model), cpu_segmenter(model)
+    sets = [ready for size in range(1, 5) for ready in combinations(range(4), size)]
+    # The first run of each is plain, at the second the graph is made. Where memory is shared
+    # there is one for each of the two result buffers, and of an odd number of sets each takes
+    # the other buffer every round.
+    for _ in range(4):
+        for ready in sets:
+            segmenter.segment([shoot(n) for n in ready], None, True, StageClock())
+    sim.reset()
+    frames = batches = 0
+    clock, expected = StageClock(), Counter()
+    while frames < 200:
+        ready = rng.permutation(sets[rng.integers(len(sets))])
+        shots = [shoot(n) for n in ready]
+        check(segmenter.segment(shots, None, True, clock),
+              truth.segment(shots, None, True, StageClock()))
+        designed(model, shots, expected)
+        frames, batches = frames + len(shots), batches + 1
+    counts = sim.counts()
+    description = segmenter.description
+    segmenter.close()
+    return {'frames': frames, 'batches': batches, 'counts': counts, 'expected': expected,
+            'ms': clock.ms, 'description': description, 'after': sim.counts()}
+
+
+def encodings():
+    """Every encoding and size, alone and in batches, with and without the confidence."""
+    notes = {}
+    for kind, given in (('logits', {}), ('logits', {'dtype': 'float16'}), ('probabilities', {}),
+                        ('logits', {'resize': 'letterbox', 'pad_value': 128})):
+        model, rng = card(kind, **given), np.random.default_rng(2)
+        segmenter, truth = gpu_segmenter(model), cpu_segmenter(model)
+        shots = [frame(rng, model.input, size, encoding) for encoding in rig.ENCODINGS
+                 for size in SIZES]
+        for output, confidence in ((None, True), (Size(20, 31), False)):
+            for start in range(0, len(shots), 7):
+                part = shots[start:start + 7]
+                check(segmenter.segment(part, output, confidence, StageClock()),
+                      truth.segment(part, output, confidence, StageClock()))
+        notes[f'{kind} {given}'] = segmenter.description
+        segmenter.close()
+    return notes
+
+
+def sizes():
+    """Cameras that need different network sizes go through it one after the other."""
+    model, rng, sim = card(size=None, short_side=32, multiple=4), np.random.default_rng(3), \
+        Simulator()
+    shots = [frame(rng, model.input, size, 'bgr8') for size in
+             (Size(60, 80), Size(48, 96), Size(60, 80), Size(48, 96))]
+    assert len({fit(model.input, Size(s.message.height, s.message.width)).network
+                for s in shots}) == 2
+    segmenter, truth = gpu_segmenter(model), cpu_segmenter(model)
+    for _ in range(3):
+        sim.reset()
+        check(segmenter.segment(shots, None, True, StageClock()),
+              truth.segment(shots, None, True, StageClock()))
+    runs = sim.counts()['kernel stand_in']
+    large = frame(rng, model.input, Size(60, 400), 'bgr8')
+    [error] = segmenter.segment([large], None, True, StageClock())
+    samples = [segmenter.sample]
+    segmenter.close()
+    square = gpu_segmenter(model, type('Square', (Engine,), {'sides': ((32, 32), (32, 40))}))
+    samples.append(square.sample)
+    square.close()
+    return {'runs': runs, 'samples': samples, 'too large': [error.reason, str(error)]}
+
+
+def grows():
+    """A smaller image for a larger network moves the network's buffers, and nothing else."""
+    model, rng, sim = card(size=None, short_side=32, multiple=4), np.random.default_rng(14), \
+        Simulator()
+    segmenter, truth = gpu_segmenter(model), cpu_segmenter(model)
+    for size in (Size(48, 96), Size(48, 96), Size(16, 48), Size(48, 96), Size(48, 96)):
+        sim.reset()
+        shot = [frame(rng, model.input, size, 'bgr8')]
+        check(segmenter.segment(shot, None, True, StageClock()),
+              truth.segment(shot, None, True, StageClock()))
+        if size.height == 16:
+            counts = sim.counts()
+    segmenter.close()
+    return [counts['cuMemAlloc_v2'], counts.get('cuMemHostAlloc', 0)]
+
+
+def malformed():
+    """What the CPU path refuses is refused for the same reason, and the rest goes through."""
+    model, rng = card(), np.random.default_rng(4)
+    segmenter, truth = gpu_segmenter(model), cpu_segmenter(model)
+    shots = [frame(rng, model.input, SIZES[0], encoding) for encoding in rig.ENCODINGS[:10] * 2]
+    for n, shot in enumerate(shots[:10]):
+        message = shot.message
+        if n % 5 == 0:
+            message.data = message.data[:-21]
+        elif n % 5 == 1:
+            message.step = 10
+        elif n % 5 == 2:
+            message.encoding = 'bgr9'
+        elif n % 5 == 3:
+            message.height = 0
+        else:
+            message.encoding, message.width = 'nv12', 79
+    found = segmenter.segment(shots, None, True, StageClock())
+    check(found, truth.segment(shots, None, True, StageClock()))
+    segmenter.close()
+    return Counter(one.reason for one in found if isinstance(one, FrameError))
+
+
+def numbers():
+    """Scores that are not finite, or no probabilities, are refused frame by frame."""
+    reasons = []
+    for kind, value in (('logits', np.nan), ('logits', np.inf), ('probabilities', np.nan),
+                        ('probabilities', 1.5)):
+        values = rig.table(kind).copy()
+        values[0, 3] = value  # for one colour only
+        engine = type('Bad', (Engine,), {'values': values})
+        model, rng = card(kind), np.random.default_rng(5)
+        segmenter, truth = gpu_segmenter(model, engine), cpu_segmenter(model)
+        grey = frame(rng, model.input, SIZES[0], 'mono8')
+        colour = frame(rng, model.input, SIZES[0], 'bgr8')
+        for _ in range(3):
+            good, bad = segmenter.segment([grey, colour], None, True, StageClock())
+            check([good], truth.segment([grey], None, True, StageClock()))
+        reasons.append([bad.reason, str(bad)])
+        segmenter.close()
+    return reasons
+
+
+def views():
+    """Results stay as they are during the next call, and after the end."""
+    model, rng = card(), np.random.default_rng(6)
+    segmenter = gpu_segmenter(model)
+    shots = [[frame(rng, model.input, SIZES[0], 'bgr8')] for _ in range(4)]
+    found, copies = [], []
+    for shot in shots:
+        found += segmenter.segment(shot, None, True, StageClock())
+        copies.append(found[-1].labels.copy())
+        for old, copy in zip(found[-2:], copies[-2:], strict=True):
+            np.testing.assert_array_equal(old.labels, copy)
+    reused = not np.array_equal(found[0].labels, copies[0])
+    segmenter.close()
+    np.testing.assert_array_equal(found[-1].labels, copies[-1])
+    return {'reused': reused}
+
+
+def stale():
+    """Without the wait, the simulated stream leaves the old result behind: tests would see it."""
+    model, rng = card(), np.random.default_rng(7)
+    segmenter, truth = gpu_segmenter(model), cpu_segmenter(model)
+    shots = [[frame(rng, model.input, SIZES[0], 'bgr8')] for _ in range(6)]
+    for shot in shots[:4]:
+        check(segmenter.segment(shot, None, True, StageClock()),
+              truth.segment(shot, None, True, StageClock()))
+    gc.collect()  # memory that is freed waits for the GPU, too
+    gc.disable()
+    wait, count = segmenter._gpu.wait, segmenter._count
+    segmenter._gpu.wait = lambda event: None
+    segmenter._count = lambda clock: None
+    found = segmenter.segment(shots[4], None, True, StageClock())
+    before = truth.segment(shots[2], None, True, StageClock())  # two calls ago, the same buffer
+    check(found, before)
+    segmenter._count = count
+    text = refused(lambda: segmenter.segment(shots[5], None, True, StageClock()))
+    gc.enable()
+    segmenter._gpu.wait = wait
+    segmenter.close()
+    return {'error': text}
+
+
+def threads():
+    """One thread at a time, and only by taking over; threads may end as they like."""
+    model, rng = card(), np.random.default_rng(9)
+    shots = [[frame(rng, model.input, SIZES[0], 'bgr8')]]
+    truth = cpu_segmenter(model).segment(shots[0], None, True, StageClock())
+    segmenter, said = gpu_segmenter(model), []
+
+    def use(take_over):
+        try:
+            if take_over:
+                segmenter.take_over()
+            check(segmenter.segment(shots[0], None, True, StageClock()), truth)
+            said.append('right')
+        except BackendError as error:
+            said.append(str(error))
+
+    def in_thread(*arguments):
+        thread = Thread(target=use, args=arguments, name='another')
+        thread.start()
+        thread.join()
+    use(False)
+    in_thread(True)
+    in_thread(True)
+    use(False)
+    use(True)
+    in_thread(False)
+    thread = Thread(target=segmenter.close)
+    thread.start()
+    thread.join()
+    forgotten = []
+    thread = Thread(target=lambda: forgotten.append(gpu_segmenter(model)))
+    thread.start()
+    thread.join()  # ends without closing, and so does this process
+    return said
+
+
+def capture():
+    """What cannot be captured runs as plain launches, rightly, and the description says so."""
+    notes = {}
+
+    def allocate(gpu):
+        gpu.free(gpu.allocate(16, 'a trick'))
+        return True
+    calls = Counter()
+
+    def refuse_second(gpu):
+        calls['enqueue'] += 1
+        return calls['enqueue'] != 2
+    for name, trick in (('allocates', allocate), ('refuses', refuse_second)):
+        engine = type('Trick', (Engine,), {'trick': staticmethod(trick)})
+        model, rng, sim = card(), np.random.default_rng(10), Simulator()
+        segmenter, truth = gpu_segmenter(model, engine), cpu_segmenter(model)
+        before = segmenter.description
+        sim.reset()
+        for _ in range(4):
+            shot = [frame(rng, model.input, SIZES[0], 'bgr8')]
+            check(segmenter.segment(shot, None, True, StageClock()),
+                  truth.segment(shot, None, True, StageClock()))
+        notes[name] = [before, segmenter.description, sim.counts().get('cuGraphLaunch', 0)]
+        segmenter.close()
+    return notes
+
+
+def enqueue_fails():
+    """An engine that says no."""
+    engine = type('No', (Engine,), {'trick': staticmethod(lambda gpu: False)})
+    model, rng = card(), np.random.default_rng(11)
+    segmenter = gpu_segmenter(model, engine)
+    shot = [frame(rng, model.input, SIZES[0], 'bgr8')]
+    texts = [refused(lambda: segmenter.segment(shot, None, True, StageClock()))
+             for _ in range(2)]
+    segmenter.close()
+    texts.append(refused(lambda: segmenter.segment(shot, None, True, StageClock())))
+    return texts
+
+
+def cubins():
+    """Kernels that are none, or for another GPU."""
+    return [refused(lambda image=image: gpu_segmenter(card(), cubin=image))
+            for image in (b'nonsense', b'\x7fELF' + bytes(2000))]
+
+
+def many_kinds():
+    """More kinds of batches than are kept: plans are dropped and made again."""
+    model, rng, sim = card(), np.random.default_rng(12), Simulator()
+    segmenter, truth = gpu_segmenter(model), cpu_segmenter(model)
+    live = []
+    for height in [*range(58, 18, -1), 58, 19, 40]:
+        shot = [frame(rng, model.input, Size(height, 2 * height), 'bgr8')]
+        for _ in range(2):
+            check(segmenter.segment(shot, None, False, StageClock()),
+                  truth.segment(shot, None, False, StageClock()))
+        live.append(sim.counts()['live graphs'])
+    segmenter.close()
+    return {'graphs': max(live), 'overruns': sim.counts().get('overrun', 0)}
+
+
+def tensorrt():
+    """TrtEngine on a library that does as it is told."""
+    gpus, model, rng = [], card(), np.random.default_rng(13)
+    shots = [frame(rng, model.input, size, 'bgr8') for size in SIZES]
+    truth = cpu_segmenter(model).segment(shots, None, True, StageClock())
+    manifest = SimpleNamespace(key=SimpleNamespace(library='tensorrt', precision='fp32'))
+
+    def make(**tricks):
+        def load_engine(verified, gpu):
+            gpus.append(gpu)
+            return TrtEngine(verified, gpu, library(lambda: gpus[-1], **tricks))
+        return TensorRTSegmenter(model, VerifiedEngine(b'plan', Path(os.environ['KERNELS'])
+                                                       .read_bytes(), manifest, Path('entry')),
+                                 load_engine=load_engine)
+    segmenter = make()
+    for _ in range(3):
+        check(segmenter.segment(shots, None, True, StageClock()), truth)
+    report = {'description': segmenter.description, 'batch': segmenter.preferred_batch,
+              'device': segmenter.device}
+    segmenter.close()
+    for trick in ('plan', 'context', 'shape', 'address', 'enqueue'):
+        def use(trick=trick):
+            segmenter = make(**{trick: False})
+            try:
+                segmenter.segment(shots, None, True, StageClock())
+            finally:
+                segmenter.close()
+        report[trick] = refused(use)
+    try:
+        make(form='CHW16')
+    except ConfigError as error:
+        report['form'] = str(error)
+    return report
+
+
+if __name__ == '__main__':
+    print(json.dumps([globals()[name]() for name in sys.argv[1:]]))

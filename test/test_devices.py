@@ -1,0 +1,82 @@
+"""Which device runs a model: by name or by ``auto``, and that no choice is silent."""
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from seg_node import devices
+from seg_node.backends.onnx import BoundRun
+from seg_node.card import load_card
+from seg_node.devices import open_segmenter, Wish
+from seg_node.errors import BackendError, ConfigError
+
+MODEL = 'bisenetv2_camvid'
+
+
+@pytest.fixture
+def card(monkeypatch):
+    """Return a shipped model's card, on a machine that shows no GPU."""
+    monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '-1')
+    return load_card(MODEL)
+
+
+def test_auto_takes_the_cpu_and_says_why(card):
+    chosen = open_segmenter(card, Wish())
+    assert chosen.segmenter.device == 'cpu'
+    first, *others = chosen.reason.split('; ')
+    assert first == 'auto chose ONNX Runtime CPU'
+    assert others[0].startswith('not TensorRT: there is no NVIDIA GPU number 0 here')
+    assert others[1].startswith('not ONNX Runtime CUDA: ')
+    chosen.segmenter.close()
+
+
+def test_a_backend_asked_for_by_name_needs_no_reason_and_never_falls_back(card):
+    chosen = open_segmenter(card, Wish('onnxruntime'))
+    assert chosen.reason == '' and 'CPUExecutionProvider' in chosen.segmenter.description
+    chosen.segmenter.close()
+    with pytest.raises(BackendError, match='no NVIDIA GPU number 2 here'):
+        open_segmenter(card, Wish('tensorrt', gpu=2))
+    with pytest.raises((BackendError, ConfigError), match='CUDAExecutionProvider'):
+        open_segmenter(card, Wish('onnxruntime', (devices.CUDA_PROVIDER,)))
+
+
+def test_a_provider_that_does_not_really_run_is_passed_over_by_auto(card, monkeypatch):
+    """onnxruntime-gpu without a GPU lists CUDA and runs on the CPU without a word."""
+    real = onnxruntime.InferenceSession
+
+    def silent(path, options, providers):
+        return real(path, options, providers=['CPUExecutionProvider'])
+
+    monkeypatch.setattr(onnxruntime, 'get_available_providers',
+                        lambda: [devices.CUDA_PROVIDER, devices.CPU_PROVIDER])
+    monkeypatch.setattr(onnxruntime, 'InferenceSession', silent)
+    chosen = open_segmenter(card, Wish())
+    assert chosen.segmenter.device == 'cpu'
+    assert ('not ONNX Runtime CUDA: provider CUDAExecutionProvider was asked for but ONNX Runtime '
+            'runs on CPUExecutionProvider') in chosen.reason
+    chosen.segmenter.close()
+    with pytest.raises(BackendError, match='was asked for but'):
+        open_segmenter(card, Wish('onnxruntime', (devices.CUDA_PROVIDER,)))
+
+
+@pytest.mark.parametrize('wish, words', [
+    (Wish('cuda'), "backend 'cuda' is unknown; allowed: auto, onnxruntime, tensorrt"),
+    (Wish(precision='fp8'), "precision 'fp8' is unknown; allowed: fp16, fp32, int8"),
+])
+def test_unknown_words_are_refused(card, wish, words):
+    with pytest.raises(ConfigError, match=words):
+        open_segmenter(card, wish)
+
+
+def test_a_bound_run_gives_what_a_plain_one_gives(card):
+    session = onnxruntime.InferenceSession(str(card.model_path),
+                                           providers=['CPUExecutionProvider'])
+    bound = BoundRun(session, ['logits'], 'cpu', 0)
+    rng = np.random.default_rng(0)
+    results = []
+    for shape in ((1, 3, 64, 96), (1, 3, 64, 96), (2, 3, 32, 64)):
+        tensor = rng.standard_normal(shape, np.float32)
+        logits, = bound(tensor)
+        results.append((logits, session.run(['logits'], {'image': tensor})[0]))
+    for logits, expected in results:  # a result outlives the runs after it
+        np.testing.assert_array_equal(logits, expected)
