@@ -71,18 +71,17 @@ def _best(card: ModelCard, wish: Wish) -> Chosen:
     passed_over = []
     for name, make in _candidates(card, wish):
         try:
-            segmenter = make()
+            return Chosen(make(), '; '.join([f'auto chose {name}', *passed_over]))
         except (BackendError, ConfigError) as error:
             passed_over.append(f'not {name}: {_brief(error)}')
-        else:
-            return Chosen(segmenter, '; '.join([f'auto chose {name}', *passed_over]))
-    raise BackendError('no backend can run the model: ' + '; '.join(passed_over))
+    # The CPU is always there, so what is wrong is the model: that error whole, as by name.
+    return Chosen(_onnx_runtime(card, wish, (CPU_PROVIDER,)),
+                  '; '.join(['auto chose ONNX Runtime CPU', *passed_over]))
 
 
 def _candidates(card: ModelCard, wish: Wish) -> Iterator[tuple[str, Callable[[], Segmenter]]]:
     yield 'TensorRT', lambda: _tensorrt(card, wish)
     yield 'ONNX Runtime CUDA', lambda: _onnx_runtime(card, wish, (CUDA_PROVIDER,))
-    yield 'ONNX Runtime CPU', lambda: _onnx_runtime(card, wish, (CPU_PROVIDER,))
 
 
 def _onnx_runtime(card: ModelCard, wish: Wish, providers: tuple[str, ...]) -> Segmenter:
