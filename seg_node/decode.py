@@ -139,10 +139,19 @@ def decode(message: ImageMessage | CompressedImageMessage) -> Image:
     """
     if isinstance(message, CompressedImageMessage):
         return _decode_compressed(message)
+    return _lookup(message.encoding).to_bgr(*planes(message))
+
+
+def planes(message: ImageMessage) -> list[Image]:
+    """
+    Return the planes of a raw image, each (rows, columns, channels) uint8, as they lie.
+
+    :raises FrameError: as ``decode`` does.
+    """
     encoding = _lookup(message.encoding)
     _check_size(message.height, message.width)
     _check_fit(message, encoding)
-    return encoding.to_bgr(*_planes(message, encoding))
+    return _planes(message, encoding)
 
 
 def _lookup(name: str) -> _Encoding:

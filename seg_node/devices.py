@@ -68,7 +68,7 @@ def open_segmenter(card: ModelCard, wish: Wish) -> Chosen:
 
 
 def _best(card: ModelCard, wish: Wish) -> Chosen:
-    passed_over = []
+    passed_over: list[str] = []
     for name, make in _candidates(card, wish):
         try:
             return Chosen(make(), '; '.join([f'auto chose {name}', *passed_over]))

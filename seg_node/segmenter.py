@@ -145,12 +145,12 @@ def read_head(spec: OutputSpec, values: np.ndarray, geometry: Geometry,
     if spec.kind == 'sigmoid':
         if spec.activation == 'raw':
             scores = _sigmoid(scores)
-        _check_probabilities(spec, scores)
+        check_probabilities(spec, scores)
         # Two classes: the second wins where its probability is above the threshold.
         contest = np.concatenate([np.full_like(scores, spec.threshold), scores])
         both = np.concatenate([1 - scores, scores]) if confidence else None
         return upsample_argmax(contest, rows, columns, both)
-    _check_probabilities(spec, scores)
+    check_probabilities(spec, scores)
     return upsample_argmax(scores, rows, columns, scores if confidence else None)
 
 
@@ -170,7 +170,12 @@ def _sigmoid(logits: np.ndarray) -> np.ndarray:
     return np.exp(-np.logaddexp(0, -logits))
 
 
-def _check_probabilities(spec: OutputSpec, values: np.ndarray) -> None:
+def check_probabilities(spec: OutputSpec, values: np.ndarray) -> None:
+    """
+    Refuse values that the card calls probabilities and that are none.
+
+    :raises FrameError: reason ``'probabilities'``.
+    """
     low, high = values.min(), values.max()
     if low < -1e-3 or high > 1.001:
         raise FrameError('probabilities', f'output {spec.name} has values from {low:.3g} to '

@@ -27,6 +27,8 @@ from seg_node.pipeline import Pipeline
 from seg_node.segmenter import CpuSegmenter
 from seg_node.tools import evaluate
 
+from .precision import agreement
+
 EVALUATE = 'python -m seg_node.tools.evaluate --model {} --images {} --labels {} --taxonomy {}'
 RENDER = 'python -m training.render rendered --seeds 0 6 --frames 3 --size 960 540 && '
 
@@ -48,6 +50,21 @@ def metric(report: dict[str, Any], dataset: str, split: str, command: str) -> di
             'value': round(report['miou'], 4),
             'iou': {name: round(value, 4) for name, value in report['iou'].items()},
             'command': command}
+
+
+def of_copy(original: Path, copy: Path, val: Path, split: str) -> list[dict[str, Any]]:
+    """Return what a copy in another precision reaches, and how far it agrees with the original."""
+    report = measured(copy, val / 'images', val / 'labels', 'camvid')
+    kind = copy.name.rpartition('_')[2]
+    cards = load_card(original.resolve()), load_card(copy.resolve())
+    share = agreement(*cards, sorted((val / 'images').glob('*')))
+    made = (f'python -m training.precision {cards[0].name} {kind} COPY --images '
+            'camvid/train/images --compare camvid/val/images')
+    return [
+        {'dataset': 'CamVid', 'split': split, 'metric': f'mIoU as {kind}',
+         'value': round(report['miou'], 4), 'command': made},
+        {'dataset': 'CamVid', 'split': 'val', 'metric': f'labels of {kind} equal to float32',
+         'value': round(share, 5), 'command': made}]
 
 
 def picture(model: Path, dataset: Dataset, path: Path, columns: int = 2) -> None:
@@ -87,6 +104,8 @@ def main() -> None:
                         help='made by: ' + RENDER.removesuffix(' && '))
     parser.add_argument('--twin', type=Path,
                         help='model folder of the same recipe trained without val')
+    parser.add_argument('--copies', type=Path, nargs='*', default=[],
+                        help='copies made by training.precision, named ..._fp16, ..._int8')
     options = parser.parse_args()
     card = load_card(options.folder.resolve())
     val = options.data / 'val'
@@ -101,7 +120,9 @@ def main() -> None:
         metric(on_val, 'CamVid', split, EVALUATE.format(
             card.name, 'camvid/val/images', 'camvid/val/labels', 'camvid')),
         metric(rendered, 'synthetic drive', 'seeds not trained on', RENDER + EVALUATE.format(
-            card.name, 'rendered/images', 'rendered/labels', 'camvid11'))])
+            card.name, 'rendered/images', 'rendered/labels', 'camvid11')),
+        *(line for copy in options.copies
+          for line in of_copy(options.folder, copy, val, split))])
     replace(card.path, 'speed', [
         {'device': f'{os.cpu_count()} cores, {platform.machine()}, {rendered["backend"]}',
          'input': str(network), 'ms_per_frame': rendered['ms_per_frame'],

@@ -9,7 +9,7 @@ from ..card import ModelCard
 from ..errors import BackendError, ConfigError, FrameError
 from ..frame import Frame, Segmentation, StageClock
 from ..geometry import fit, Geometry, Size
-from ..segmenter import _check_probabilities, Result
+from ..segmenter import check_probabilities, Result
 from ..tensors import InputSpec, mismatches
 from .driver import Gpu, Pinned
 from .engine import Engine, TrtEngine
@@ -312,7 +312,7 @@ class TensorRTSegmenter:
                               'published for it')
         try:
             if spec.kind == 'probabilities':
-                _check_probabilities(spec, np.array([parts.range.low, parts.range.high]) + 0.0)
+                check_probabilities(spec, np.array([parts.range.low, parts.range.high]) + 0.0)
         except FrameError as error:
             return error
         return Segmentation(geometry, parts.labels, parts.confidence,

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..decode import _check_fit, _check_size, _lookup, _planes
+from ..decode import planes
 from ..frame import Frame
 from ..wire import ImageMessage
 from .launch import ENCODINGS, Source
@@ -19,10 +19,7 @@ def read(frame: Frame) -> tuple[Source, np.ndarray]:
     """
     message = frame.message
     if isinstance(message, ImageMessage) and message.encoding in ENCODINGS:
-        encoding = _lookup(message.encoding)
-        _check_size(message.height, message.width)
-        _check_fit(message, encoding)
-        first = _planes(message, encoding)[0]
+        first = planes(message)[0]
         # NumPy's stride of a single row may be anything.
         step = first.strides[0] if message.height > 1 else first[0].size
         source = Source(message.encoding, message.height, message.width, step)
