@@ -22,7 +22,7 @@ MODELS = Path(__file__).parent / 'models'
 
 # Run in one process, which costs a second of imports.
 SHORT = ('encodings', 'sizes', 'grows', 'malformed', 'numbers', 'views', 'stale', 'capture',
-         'enqueue_fails', 'cubins', 'many_kinds', 'tensorrt')
+         'enqueue_fails', 'cubins', 'many_kinds', 'proof', 'tensorrt')
 
 
 @pytest.fixture(scope='module')
@@ -128,7 +128,8 @@ def test_more_kinds_of_batches_than_are_kept(reports):
 
 def test_tensorrt_engine(reports):
     report = reports['tensorrt']
-    assert report.pop('description').startswith('tensorrt 10.3.0 fp32 on simulated GPU')
+    assert report.pop('description').startswith(
+        'tensorrt 10.3.0 fp32 (layers: 7 fp32, 1 int32) on simulated GPU')
     assert (report.pop('batch'), report.pop('device')) == (4, 'cuda:0 simulated GPU')
     words = {'plan': 'refuses the plan', 'context': 'does not set up', 'shape': 'input of shape',
              'address': 'address for', 'enqueue': 'cannot run a batch of 2',
@@ -223,3 +224,10 @@ def test_what_is_uploaded_is_the_message_itself():
     source, pixels = read(shot)
     assert source.step == shot.message.step == SIZES[0].width * 3 + 20
     assert np.shares_memory(pixels, shot.message.data) and pixels.size == source.size_bytes
+
+
+def test_gpu_check_on_the_simulated_gpu(reports):
+    report = reports['proof']
+    assert report['labels_equal'] == 1 and report['passed']
+    assert set(report['latency_ms']) == {'frame', 'decode', 'preprocess', 'network', 'labels'}
+    assert 'CUDA graphs' in report['candidate']

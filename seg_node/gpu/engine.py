@@ -79,7 +79,8 @@ class TrtEngine:
         self._loaded: Any = deserialise(self._library, verified.plan)
         engine: ICudaEngine = self._loaded.engine
         self._engine = engine
-        self.description = f'{self._library} {verified.manifest.key.precision}'
+        self.description = (f'{self._library} {verified.manifest.key.precision}'
+                            + _layers(verified.manifest.build.get('layers')))
         trt = self._library.module
         self.inputs: list[TensorInfo] = []
         self.outputs: list[TensorInfo] = []
@@ -149,3 +150,10 @@ class TrtExecution:
 
     def close(self) -> None:
         self._context = None
+
+
+def _layers(precisions: Any) -> str:
+    """Return how many layers really compute in which type, where the manifest knows."""
+    if not isinstance(precisions, dict):
+        return ''
+    return f' (layers: {", ".join(f"{count} {name}" for name, count in precisions.items())})'

@@ -24,6 +24,7 @@ from seg_node.gpu.engine_cache import VerifiedEngine
 from seg_node.gpu.launch import aligned, costs, ResultLayout, Scores
 from seg_node.gpu.segmenter import TensorRTSegmenter
 from seg_node.gpu.source import read
+from seg_node.tools import gpu_check
 
 
 def cameras(spec, rng, *, encodings=('bgr8', 'nv12', 'yuv422_yuy2', 'rgb8')):
@@ -314,12 +315,23 @@ def many_kinds():
     return {'graphs': max(live), 'overruns': sim.counts().get('overrun', 0)}
 
 
+def proof():
+    """What gpu_check says of the simulated GPU."""
+    model, rng = card(), np.random.default_rng(17)
+    shots = [frame(rng, model.input, SIZES[0], 'bgr8') for _ in range(3)]
+    candidate, truth = gpu_segmenter(model), cpu_segmenter(model)
+    report = gpu_check.check(model, candidate, truth, shots, precision='fp32', repeats=5)
+    candidate.close()
+    return report
+
+
 def tensorrt():
     """TrtEngine on a library that does as it is told."""
     gpus, model, rng = [], card(), np.random.default_rng(13)
     shots = [frame(rng, model.input, size, 'bgr8') for size in SIZES]
     truth = cpu_segmenter(model).segment(shots, None, True, StageClock())
-    manifest = SimpleNamespace(key=SimpleNamespace(library='tensorrt', precision='fp32'))
+    manifest = SimpleNamespace(key=SimpleNamespace(library='tensorrt', precision='fp32'),
+                               build={'layers': {'fp32': 7, 'int32': 1}})
 
     def make(**tricks):
         def load_engine(verified, gpu):
