@@ -1,5 +1,6 @@
 """The host's side of the kernels: layouts, limits, and what each launch moves."""
 
+from pathlib import Path
 import re
 
 from gpu.cpu_kernels import at, buffer, camera_image, Kernels, Post, preprocess, SOURCE, upload
@@ -209,3 +210,22 @@ def test_cost_of_preprocessing(kernels, encoding, camera):
     pixels, tables = seen[0][:2]
     sectors = np.pad(pixels, (0, -pixels.size % 32)).reshape(-1, 32).any(axis=1).sum() * 32
     assert .9 * cost.reads <= sectors + tables.sum() <= 1.1 * cost.reads
+
+
+@pytest.mark.parametrize('network, stride, orin', [('BiSeNetV2', 8, 35), ('DeepLabV3+', 2, 44)])
+def test_the_readme_says_what_a_frame_moves(network, stride, orin):
+    """1280x720 bgr8, network 640x384 in fp16, 11 classes; labels, confidence and drivable."""
+    spec = InputSpec('image', 'NCHW', 'rgb', 'float16', (127,) * 3, (128,) * 3, short_side=360,
+                     multiple=32, resize='letterbox', pad_value=127)
+    camera = Size(720, 1280)
+    source, geometry = Source('bgr8', 720, 1280, 3840), fit(spec, camera)
+    layout = ResultLayout((camera,), confidence=True, products=1)
+    scores = Scores('float16', 'NCHW', 11, Size(384 // stride, 640 // stride))
+    found = launch.costs(spec, [(geometry, source)], scores, layout)
+    total = sum(cost.reads + cost.writes for cost in found)
+    readme = (Path(__file__).parents[1] / 'README.md').read_text(encoding='utf-8')
+    assert (f'{source.size_bytes / 1e6:.2f} MB up, {layout.size_bytes / 1e6:.2f} MB down, '
+            f'{len(found)} kernel launches') in readme
+    assert round(total / 204.8e3) == orin
+    assert (f'| {network}, logits at stride {stride} | {total / 1e6:.1f} | {orin} us | '
+            f'{total / 1008e3:.0f} us | {total / 3350e3:.0f} us |') in readme
