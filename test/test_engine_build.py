@@ -1,4 +1,4 @@
-"""Building engines: conversions, refusals, verification, and real builds by TensorRT-RTX."""
+"""Building engines: conversions, refusals, verification; real builds: test_engine_rtx.py."""
 
 from dataclasses import replace
 from functools import cache
