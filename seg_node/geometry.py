@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .card import InputSpec
+from .errors import ConfigError
 
 
 class Size(NamedTuple):
@@ -101,6 +102,29 @@ def fit(spec: InputSpec, camera: Size, output: Size | None = None) -> Geometry:
     content = scaled if spec.resize == 'letterbox' else network
     return Geometry(camera, network, content, (network.height - content.height) // 2,
                     (network.width - content.width) // 2, output or camera)
+
+
+def camera_for(spec: InputSpec, network: Size) -> Size:
+    """
+    Return a camera size whose images reach the network at this size.
+
+    :raises ConfigError: by the card no camera does.
+    """
+    if spec.size is not None:
+        camera = Size(*spec.size)
+    else:
+        assert spec.short_side is not None
+        short = spec.short_side
+        camera = (Size(short, max(short, network.width)) if network.width >= network.height
+                  else Size(max(short, network.height), short))
+    reached = fit(spec, camera).network
+    if reached != network:
+        rule = (f'is fixed at {spec.size[0]}x{spec.size[1]}' if spec.size else
+                f'has short_side {spec.short_side} and multiple {spec.multiple}')
+        raise ConfigError(f'no camera reaches the network at {network.height}x{network.width} '
+                          f'(height x width): the card {rule}. Give --camera WIDTHxHEIGHT instead '
+                          'of --size.')
+    return camera
 
 
 def _scaled(size: Size, factor: float) -> Size:

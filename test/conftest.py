@@ -6,6 +6,7 @@ import random
 import socket
 import tempfile
 
+import cv2
 import pytest
 
 _RUN = pytest.StashKey[tuple[socket.socket, tempfile.TemporaryDirectory]]()
@@ -55,3 +56,15 @@ def data_dir():
     if not folder.is_dir():
         pytest.fail(f'SEG_NODE_DATA is {value}, which is no folder: correct or unset it')
     return folder
+
+
+@pytest.fixture(scope='session')
+def streets(tmp_path_factory):
+    """Return small pictures of the rendered street to calibrate with."""
+    from seg_node.geometry import Size
+    from seg_node.gpu.engine_verify import street_frames
+    folder = tmp_path_factory.mktemp('streets')
+    for index, image in enumerate(street_frames(Size(240, 320))):
+        cv2.imwrite(str(folder / f'{index}.png'), image)
+        cv2.imwrite(str(folder / f'{index}_turned.png'), image[:, ::-1])
+    return sorted(folder.glob('*'))

@@ -4,14 +4,13 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 
 from seg_node import backends, precision
 from seg_node.card import load_card
 from seg_node.errors import BackendError, ConfigError, FrameError
-from seg_node.geometry import fit, Size
+from seg_node.geometry import camera_for, fit, Size
 from seg_node.gpu import engine_build, engine_verify, trt
 from seg_node.gpu.engine_build import builder_flags, Order, parse_target, profile_shapes
 from seg_node.gpu.engine_cache import EngineCache, open_entry
@@ -38,17 +37,6 @@ def made_once():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(engine_verify, 'street_frames', cache(engine_verify.street_frames))
         yield
-
-
-@pytest.fixture
-def streets(tmp_path):
-    """Return pictures of the rendered street to calibrate with."""
-    folder = tmp_path / 'streets'
-    folder.mkdir()
-    for index, image in enumerate(engine_verify.street_frames(CAMERA)):
-        cv2.imwrite(str(folder / f'{index}.png'), image)
-        cv2.imwrite(str(folder / f'{index}_turned.png'), image[:, ::-1])
-    return sorted(folder.glob('*'))
 
 
 def labels_of(card, model):
@@ -244,7 +232,7 @@ def test_the_size_of_a_dynamic_network_comes_from_the_cameras():
 def test_a_camera_is_found_for_every_size_that_one_leads_to(name, camera):
     spec = load_card(name).input
     network = fit(spec, Size(*camera)).network
-    assert fit(spec, engine_verify.camera_for(spec, network)).network == network
+    assert fit(spec, camera_for(spec, network)).network == network
 
 
 @pytest.mark.parametrize('arguments, message', [

@@ -7,7 +7,6 @@ from pathlib import Path
 import re
 import shutil
 
-import cv2
 import numpy as np
 import pytest
 import yaml
@@ -38,17 +37,6 @@ def made_once():
         patch.setattr(nvcc, 'compile_cubin', cache(nvcc.compile_cubin))
         patch.setattr(engine_verify, 'street_frames', cache(engine_verify.street_frames))
         yield
-
-
-@pytest.fixture
-def streets(tmp_path):
-    """Return pictures of the rendered street to calibrate with."""
-    folder = tmp_path / 'streets'
-    folder.mkdir()
-    for index, image in enumerate(engine_verify.street_frames(CAMERA)):
-        cv2.imwrite(str(folder / f'{index}.png'), image)
-        cv2.imwrite(str(folder / f'{index}_turned.png'), image[:, ::-1])
-    return sorted(folder.glob('*'))
 
 
 @pytest.fixture(scope='session')

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from .. import backends
-from ..card import InputSpec, ModelCard
-from ..errors import BackendError, ConfigError, FrameError
+from ..card import ModelCard
+from ..errors import BackendError, FrameError
 from ..frame import Frame, StageClock
-from ..geometry import fit, Size
+from ..geometry import Size
 from ..segmenter import CpuSegmenter, Segmenter
 from ..wire import Header, ImageMessage
 
@@ -94,26 +94,3 @@ def by_segmenter(segmenter: Segmenter) -> Segment:
             raise BackendError(f'the engine refuses a test image: {result}') from result
         return result.labels.copy()  # a segmenter may use its buffers again
     return segment
-
-
-def camera_for(spec: InputSpec, network: Size) -> Size:
-    """
-    Return a camera size whose images reach the network at this size.
-
-    :raises ConfigError: by the card no camera does.
-    """
-    if spec.size is not None:
-        camera = Size(*spec.size)
-    else:
-        assert spec.short_side is not None
-        short = spec.short_side
-        camera = (Size(short, max(short, network.width)) if network.width >= network.height
-                  else Size(max(short, network.height), short))
-    reached = fit(spec, camera).network
-    if reached != network:
-        rule = (f'is fixed at {spec.size[0]}x{spec.size[1]}' if spec.size else
-                f'has short_side {spec.short_side} and multiple {spec.multiple}')
-        raise ConfigError(f'no camera reaches the network at {network.height}x{network.width} '
-                          f'(height x width): the card {rule}. Give --camera WIDTHxHEIGHT instead '
-                          'of --size.')
-    return camera

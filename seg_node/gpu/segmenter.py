@@ -8,13 +8,12 @@ import numpy as np
 from ..card import ModelCard
 from ..errors import BackendError, ConfigError, FrameError
 from ..frame import Frame, Segmentation, StageClock
-from ..geometry import fit, Geometry, Size
+from ..geometry import camera_for, fit, Geometry, Size
 from ..segmenter import check_probabilities, Result
 from ..tensors import InputSpec, mismatches
 from .driver import Gpu, Pinned
 from .engine import Engine, TrtEngine
 from .engine_cache import VerifiedEngine
-from .engine_verify import camera_for
 from .graph import CudaError
 from .launch import aligned, ResultLayout, Source
 from .plan import alone, Job, Plan, Planner

@@ -18,12 +18,12 @@ from typing import Any
 
 from ..card import InputSpec, load_card, ModelCard
 from ..errors import BackendError, ConfigError, SegNodeError
-from ..geometry import fit, Size
+from ..geometry import camera_for, fit, Size
 from ..gpu import trt
 from ..gpu.engine_build import build, Order, parse_target, WORKSPACE_MIB
 from ..gpu.engine_cache import EngineCache, VerifiedEngine
 from ..gpu.engine_manifest import Profile
-from ..gpu.engine_verify import by_segmenter, camera_for, verify
+from ..gpu.engine_verify import by_segmenter, verify
 from ..precision import PRECISIONS
 
 _IMAGES = ('.jpg', '.jpeg', '.png', '.bmp', '.ppm')
