@@ -15,6 +15,7 @@ augment = pytest.importorskip('training.augment')
 card_file = pytest.importorskip('training.card_file')
 data = pytest.importorskip('training.data')
 deeplab = pytest.importorskip('training.models.deeplab')
+efficientnet_lite = pytest.importorskip('training.models.efficientnet_lite')
 export = pytest.importorskip('training.export')
 losses = pytest.importorskip('training.losses')
 models = pytest.importorskip('training.models')
@@ -107,6 +108,23 @@ def test_the_backbone_takes_every_imagenet_tensor_it_has_a_place_for():
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize('kernel, dilation', [(5, 2), (3, 3), (3, 1)])
+def test_a_dilated_depthwise_convolution_trains_like_a_plain_one(kernel, dilation):
+    made = efficientnet_lite.Depthwise(6, 6, kernel, 1, dilation * (kernel // 2), dilation,
+                                       groups=6, bias=False)
+    x = torch.randn(2, 6, 12, 18, requires_grad=True)
+    wanted = torch.nn.functional.conv2d(x, made.weight, padding=made.padding,
+                                        dilation=dilation, groups=6)
+    found = made(x)
+    assert torch.allclose(found, wanted, atol=1e-6)
+    for by in (x, made.weight):
+        [a], [b] = (torch.autograd.grad(y.square().sum(), by, retain_graph=True)
+                    for y in (found, wanted))
+        assert torch.allclose(a, b, rtol=1e-4, atol=1e-5)
+    with torch.no_grad():
+        assert torch.allclose(made(x), found, atol=1e-6)
+
+
 def test_a_warm_start_fills_norms_that_follow_no_convolution(tmp_path):
     torch.manual_seed(1)
     model = randomised(models.build('bisenetv2', 11, pretrained=False))

@@ -153,7 +153,7 @@ class Run:
         if backbone is None:
             return
         if self._recipe.frozen_norm:
-            backbone.eval()
+            self._model.hold_norms()
         backbone.freeze(self._recipe.frozen_blocks)
 
     def _keep(self, entry: dict) -> None:

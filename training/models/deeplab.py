@@ -78,6 +78,15 @@ class DeepLabV3Plus(nn.Module):
             self.decode2(torch.cat([resized(self.narrow(x), fine), fine], 1)))
         return [logits, self.auxiliary(auxiliary)] if self.training else logits
 
+    def hold_norms(self) -> None:
+        """
+        Keep the batch norm statistics of the backbone and of the pool.
+
+        The pool has one value an image: those of a small batch say little.
+        """
+        self.backbone.eval()
+        self.pool.eval()
+
     def slow_parameters(self) -> list[nn.Parameter]:
         """Return what is trained already and so learns more slowly."""
         return list(self.backbone.parameters())

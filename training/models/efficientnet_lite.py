@@ -7,6 +7,7 @@ that they load by name.
 
 import torch
 from torch import nn, Tensor
+from torch.nn import functional
 
 # kernel, stride, dilation, expansion, channels in, channels out, blocks. The sixth stage has
 # dilation in place of its stride, which keeps the whole encoder at stride 16.
@@ -22,6 +23,29 @@ def _norm(channels: int) -> nn.BatchNorm2d:
     return nn.BatchNorm2d(channels, eps=1e-3, momentum=0.03)
 
 
+class Depthwise(nn.Conv2d):
+    """
+    A depthwise convolution that is fast to train where it is dilated.
+
+    PyTorch computes the gradient of a dilated one three times more slowly on a CPU. Each of the
+    ``dilation ** 2`` grids that it works on apart is an image of its own to a plain one; sums and
+    their order are the same.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        step = self.dilation[0]
+        n, channels, height, width = x.shape
+        if step == 1 or not torch.is_grad_enabled() or height % step or width % step:
+            return super().forward(x)
+        grids = x.view(n, channels, height // step, step, width // step, step).permute(
+            3, 5, 0, 1, 2, 4).reshape(-1, channels, height // step, width // step)
+        y = functional.conv2d(grids.contiguous(memory_format=torch.channels_last), self.weight,
+                              padding=self.kernel_size[0] // 2, groups=self.groups)
+        y = y.view(step, step, n, channels, height // step, width // step)
+        return y.permute(2, 3, 4, 0, 5, 1).reshape(x.shape).contiguous(
+            memory_format=torch.channels_last)
+
+
 class Block(nn.Module):
     """An inverted residual block; the Lite networks have no squeeze-and-excitation."""
 
@@ -33,7 +57,7 @@ class Block(nn.Module):
             self._expand_conv = nn.Conv2d(inputs, wide, 1, bias=False)
             self._bn0 = _norm(wide)
         self._expands = expansion != 1
-        self._depthwise_conv = nn.Conv2d(wide, wide, kernel, stride, dilation * (kernel // 2),
+        self._depthwise_conv = Depthwise(wide, wide, kernel, stride, dilation * (kernel // 2),
                                          dilation, groups=wide, bias=False)
         self._bn1 = _norm(wide)
         self._project_conv = nn.Conv2d(wide, outputs, 1, bias=False)
