@@ -67,6 +67,8 @@ def test_the_export_equals_torch_and_has_free_sizes(name, tmp_path):
     shape = [d.dim_param or d.dim_value for d in graph.graph.input[0].type.tensor_type.shape.dim]
     assert shape == ['batch', 3, 'height', 'width']
     assert [entry.name for entry in graph.graph.output] == ['logits']
+    # What only makes training faster is left out.
+    assert 'Transpose' not in {node.op_type for node in graph.graph.node}
     assert not path.with_suffix('.partial').exists()
 
 

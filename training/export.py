@@ -31,11 +31,12 @@ def export(model: nn.Module, path: Path) -> float:
     partial = path.with_suffix('.partial')
     side = f'h{model.stride}', f'w{model.stride}'
     # The newer exporter writes opset 18 or later and converts down; this one writes 17 as it is.
-    torch.onnx.export(
-        model, (torch.zeros(2, 3, 64, 96),), str(partial), dynamo=False, opset_version=OPSET,
-        input_names=['image'], output_names=['logits'],
-        dynamic_axes={'image': {0: 'batch', 2: 'height', 3: 'width'},
-                      'logits': {0: 'batch', 2: side[0], 3: side[1]}})
+    with torch.no_grad():  # what layers do only to train faster stays out of the file
+        torch.onnx.export(
+            model, (torch.zeros(2, 3, 64, 96),), str(partial), dynamo=False, opset_version=OPSET,
+            input_names=['image'], output_names=['logits'],
+            dynamic_axes={'image': {0: 'batch', 2: 'height', 3: 'width'},
+                          'logits': {0: 'batch', 2: side[0], 3: side[1]}})
     onnx.checker.check_model(str(partial), full_check=True)
     difference = largest_difference(model, partial)
     if difference > TOLERANCE:
