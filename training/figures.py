@@ -97,7 +97,8 @@ def main() -> None:
     parser.add_argument('--twin', type=Path,
                         help='model folder of the same recipe trained without val')
     parser.add_argument('--copies', type=Path, nargs='*', default=[],
-                        help='copies made by training.precision, named ..._fp16, ..._int8')
+                        help='copies by training.precision of what is measured on val, named '
+                             '..._fp16, ..._int8')
     options = parser.parse_args()
     card = load_card(options.folder.resolve())
     val = options.data / 'val'
@@ -114,7 +115,7 @@ def main() -> None:
         metric(rendered, 'synthetic drive', 'seeds not trained on', RENDER + EVALUATE.format(
             card.name, 'rendered/images', 'rendered/labels', 'camvid11')),
         *(line for copy in options.copies
-          for line in of_copy(options.folder, copy, val, split))])
+          for line in of_copy(judged, copy, val, split))])
     replace(card.path, 'speed', [
         {'device': f'{os.cpu_count()} cores, {platform.machine()}, {rendered["backend"]}',
          'input': str(network), 'ms_per_frame': rendered['ms_per_frame'],

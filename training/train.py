@@ -28,6 +28,8 @@ from .validate import validate
 from .warm_start import load_onnx
 
 PROJECT = Path(__file__).resolve().parents[1]
+# Learning rate of a model's fast parameters, as a share of the recipe's.
+_FAST = 8.0
 
 
 class Run:
@@ -128,12 +130,14 @@ class Run:
         return [images for images, _ in self._loader(0)][:8]
 
     def _make_optimiser(self) -> torch.optim.Optimizer:
-        """Group the parameters: pretrained ones learn slowly, norms and biases don't decay."""
+        """Group the parameters by the pace the model asks for; norms and biases don't decay."""
         recipe = self._recipe
-        slow = {id(p) for p in getattr(self._model, 'slow_parameters', list)()}
+        paces = {id(p): recipe.backbone_rate
+                 for p in getattr(self._model, 'slow_parameters', list)()}
+        paces |= {id(p): _FAST for p in getattr(self._model, 'fast_parameters', list)()}
         groups: dict[tuple[float, float], list[nn.Parameter]] = {}
         for parameter in self._model.parameters():
-            rate = recipe.backbone_rate if id(parameter) in slow else 1.0
+            rate = paces.get(id(parameter), 1.0)
             decay = recipe.weight_decay if parameter.ndim > 1 else 0.0
             groups.setdefault((rate, decay), []).append(parameter)
         return torch.optim.AdamW(

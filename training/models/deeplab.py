@@ -1,9 +1,9 @@
 """
 DeepLabV3+ (Chen et al. 2018) on EfficientNet-Lite0, made light with separable convolutions.
 
-One thing is added to the paper's decoder: two narrow steps that correct the logits at stride 2,
-where poles and signs are still more than a pixel wide; the second one sees the logits of the
-first, so that it knows which borders to move.
+One thing is added to the paper's decoder: a narrow third step that corrects the logits at stride
+2, where poles and signs are still more than a pixel wide. It sees the logits it corrects, so that
+it knows which borders to move.
 """
 
 import torch
@@ -60,14 +60,14 @@ class DeepLabV3Plus(nn.Module):
         self.decode4 = nn.Sequential(*separable(WIDTH + 32, WIDTH), *separable(WIDTH, WIDTH))
         self.classify = nn.Conv2d(WIDTH, classes, 1)
         self.narrow = conv(WIDTH, FINE_WIDTH)
-        self.decode2 = separable(FINE_WIDTH + fine, FINE_WIDTH)
+        self.decode2 = nn.Sequential(
+            nn.Conv2d(FINE_WIDTH + fine + classes, FINE_WIDTH, 3, padding=1, bias=False),
+            nn.BatchNorm2d(FINE_WIDTH), nn.ReLU6(inplace=True),
+            *separable(FINE_WIDTH, FINE_WIDTH))
         self.correct = nn.Conv2d(FINE_WIDTH, classes, 1)
-        self.sharpen = separable(FINE_WIDTH + classes, FINE_WIDTH)
-        self.sharper = nn.Conv2d(FINE_WIDTH, classes, 1)
-        # Training starts from the logits as they are before each correction.
-        for last in (self.correct, self.sharper):
-            nn.init.zeros_(last.weight)
-            nn.init.zeros_(last.bias)
+        # Training starts from the coarser logits as they are.
+        nn.init.zeros_(self.correct.weight)
+        nn.init.zeros_(self.correct.bias)
         self.auxiliary = nn.Sequential(conv(auxiliary, WIDTH), nn.Conv2d(WIDTH, classes, 1))
 
     def forward(self, image: Tensor) -> Tensor | list[Tensor]:
@@ -78,9 +78,8 @@ class DeepLabV3Plus(nn.Module):
         x = self.decode8(torch.cat([resized(x, middle), self.skip8(middle)], 1))
         x = self.decode4(torch.cat([resized(x, low), self.skip4(low)], 1))
         logits = resized(self.classify(x), fine)
-        x = self.decode2(torch.cat([resized(self.narrow(x), fine), fine], 1))
+        x = self.decode2(torch.cat([resized(self.narrow(x), fine), fine, logits], 1))
         logits = logits + self.correct(x)
-        logits = logits + self.sharper(self.sharpen(torch.cat([x, logits], 1)))
         return [logits, self.auxiliary(auxiliary)] if self.training else logits
 
     def hold_norms(self) -> None:
@@ -95,3 +94,12 @@ class DeepLabV3Plus(nn.Module):
     def slow_parameters(self) -> list[nn.Parameter]:
         """Return what is trained already and so learns more slowly."""
         return list(self.backbone.parameters())
+
+    def fast_parameters(self) -> list[nn.Parameter]:
+        """
+        Return what has far to go.
+
+        Adam moves a weight by no more than its rate a step, and the correction must grow from 0 to
+        the size of the logits that it overrules.
+        """
+        return list(self.correct.parameters())
