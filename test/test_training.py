@@ -109,7 +109,6 @@ def test_the_backbone_takes_every_imagenet_tensor_it_has_a_place_for():
                             if not key.endswith('num_batches_tracked')}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize('kernel, dilation', [(5, 2), (3, 3), (3, 1)])
 def test_a_dilated_depthwise_convolution_trains_like_a_plain_one(kernel, dilation):
     made = efficientnet_lite.Depthwise(6, 6, kernel, 1, dilation * (kernel // 2), dilation,
@@ -127,6 +126,7 @@ def test_a_dilated_depthwise_convolution_trains_like_a_plain_one(kernel, dilatio
         assert torch.allclose(made(x), found, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_warm_start_fills_norms_that_follow_no_convolution(tmp_path):
     torch.manual_seed(1)
     model = randomised(models.build('bisenetv2', 11, pretrained=False))

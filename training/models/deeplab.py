@@ -16,10 +16,10 @@ WIDTH, FINE_WIDTH = 128, 32
 RATES = (4, 8, 12)
 
 
-def conv(inputs: int, outputs: int) -> nn.Sequential:
-    """1x1 convolution, batch norm, ReLU6."""
-    return nn.Sequential(nn.Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs),
-                         nn.ReLU6(inplace=True))
+def conv(inputs: int, outputs: int, kernel: int = 1) -> nn.Sequential:
+    """Convolution, batch norm, ReLU6."""
+    return nn.Sequential(nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False),
+                         nn.BatchNorm2d(outputs), nn.ReLU6(inplace=True))
 
 
 def separable(inputs: int, outputs: int, dilation: int = 1) -> nn.Sequential:
@@ -60,10 +60,8 @@ class DeepLabV3Plus(nn.Module):
         self.decode4 = nn.Sequential(*separable(WIDTH + 32, WIDTH), *separable(WIDTH, WIDTH))
         self.classify = nn.Conv2d(WIDTH, classes, 1)
         self.narrow = conv(WIDTH, FINE_WIDTH)
-        self.decode2 = nn.Sequential(
-            nn.Conv2d(FINE_WIDTH + fine + classes, FINE_WIDTH, 3, padding=1, bias=False),
-            nn.BatchNorm2d(FINE_WIDTH), nn.ReLU6(inplace=True),
-            *separable(FINE_WIDTH, FINE_WIDTH))
+        self.decode2 = nn.Sequential(*conv(FINE_WIDTH + fine + classes, FINE_WIDTH, kernel=3),
+                                     *separable(FINE_WIDTH, FINE_WIDTH))
         self.correct = nn.Conv2d(FINE_WIDTH, classes, 1)
         # Training starts from the coarser logits as they are.
         nn.init.zeros_(self.correct.weight)

@@ -28,8 +28,8 @@ class Depthwise(nn.Conv2d):
     A depthwise convolution that is fast to train where it is dilated.
 
     PyTorch computes the gradient of a dilated one three times more slowly on a CPU. Each of the
-    ``dilation ** 2`` grids that it works on apart is an image of its own to a plain one; sums and
-    their order are the same.
+    ``dilation ** 2`` grids that it works on apart is an image of its own to a plain one, which
+    computes the same.
     """
 
     def forward(self, x: Tensor) -> Tensor:
