@@ -122,8 +122,7 @@ def camera_for(spec: InputSpec, network: Size) -> Size:
         rule = (f'is fixed at {spec.size[0]}x{spec.size[1]}' if spec.size else
                 f'has short_side {spec.short_side} and multiple {spec.multiple}')
         raise ConfigError(f'no camera reaches the network at {network.height}x{network.width} '
-                          f'(height x width): the card {rule}. Give --camera WIDTHxHEIGHT instead '
-                          'of --size.')
+                          f'(height x width): the card {rule}')
     return camera
 
 

@@ -58,7 +58,10 @@ def profile_of(spec: InputSpec, batch: tuple[int, int, int], sizes: Sequence[Siz
     """
     found = [fit(spec, camera).network for camera in cameras]
     for size in sizes:
-        camera_for(spec, size)
+        try:
+            camera_for(spec, size)
+        except ConfigError as error:
+            raise ConfigError(f'{error}. Give --camera WIDTHxHEIGHT instead of --size.') from error
         found.append(size)
     if not found and spec.size is not None:
         found = [Size(*spec.size)]
