@@ -21,6 +21,7 @@ from seg_node.synthetic.view import Pose, View
 DURATION_S = 2.0
 # A street with little parked at the kerbs, so that their edge can be seen.
 SEED = 6
+MOTORWAYS = (3, 5)
 
 
 @pytest.fixture(scope='module')
@@ -259,12 +260,71 @@ def test_another_seed_gives_another_street(small):
     assert (other.labels != small.frame(0).labels).mean() > 0.1
 
 
+@pytest.fixture(scope='module')
+def motorway():
+    """Return drives on two motorways: one with walls along both edges, one with hills."""
+    return [SyntheticDrive(480, 270, 2.0, DURATION_S, seed, district='motorway',
+                           sensor_noise=False) for seed in MOTORWAYS]
+
+
+def test_a_motorway_has_walls_rails_and_vehicles_but_nobody_on_foot(motorway):
+    ids = set(np.unique(np.stack([frame.labels for drive in motorway for frame in drive])))
+    assert ids >= {camvid.SKY, camvid.BUILDING, camvid.ROAD, camvid.TREE, camvid.FENCE,
+                   camvid.CAR, camvid.SIGN}
+    assert not ids & {camvid.PEDESTRIAN, camvid.BICYCLIST}
+
+
+def test_a_concrete_wall_stands_at_the_edge_of_the_motorway(motorway):
+    """Its foot, projected, parts Road from Building: no kerb and no gap between them."""
+    drive, distances = motorway[0], []
+    for frame in drive:
+        edge = boundary(frame.labels, camvid.ROAD, camvid.BUILDING)
+        for side in (1, -1):
+            foot = drive.road_edge(side, np.arange(5.0, 120.0, 0.5))
+            inward = drive.road_edge(side, np.arange(5.0, 120.0, 0.5) + 0.01) - foot
+            foot[:, :2] += 0.1 * side * np.column_stack([inward[:, 1], -inward[:, 0]]) / 0.01
+            points = seen(drive, frame, foot)
+            for x, y in drive.calibration.project(points[points[:, 2] > 1]):
+                if not (9 < x < 470 and 9 < y < 260):
+                    continue
+                around = frame.labels[int(y) - 3:int(y) + 4, int(x) - 3:int(x) + 4]
+                if set(np.unique(around)) == {camvid.ROAD, camvid.BUILDING}:
+                    distances.append(np.hypot(*(edge - (x, y)).T).min())
+    assert len(distances) > 40
+    assert max(distances) < 1.1 and np.median(distances) < 0.5
+
+
+def test_hills_are_labelled_and_not_only_painted(motorway):
+    """Labels above the horizon hold nothing in between Sky and Tree, which they are mixed from."""
+    style = motorway[1]._scene.style
+    assert style.hills_deg > 1
+    hills = motorway[1]._scene._sky._panorama[..., 3]
+    assert set(np.unique(hills)) == {camvid.SKY, camvid.TREE}
+    canvas = Canvas(View(motorway[1].calibration, 1.0),
+                    motorway[1]._camera(motorway[1].pose(0.0)), style.light)
+    motorway[1]._scene._sky.draw(canvas, 150)
+    assert set(np.unique(canvas.pixels[:150, :, 3])) == {camvid.SKY, camvid.TREE}
+
+
+def test_the_road_is_as_rough_at_the_end_of_a_long_drive():
+    drive = SyntheticDrive(480, 270, 1.0, 40.0, SEED, sensor_noise=False)
+    ratios = []
+    for index in (0, 39):
+        frame = drive.frame(index)
+        grey = cv2.cvtColor(frame.image, cv2.COLOR_BGR2GRAY).astype(float)[229:265]
+        road = (frame.labels[229:265] == camvid.ROAD)[:-1, :-1]
+        down, across = np.diff(grey, axis=0)[:, :-1][road], np.diff(grey, axis=1)[:-1][road]
+        ratios.append(np.median(np.abs(down)) / np.median(np.abs(across)))
+    assert ratios[1] == pytest.approx(ratios[0], rel=0.1)
+
+
 @pytest.mark.parametrize('arguments, message', [
     ({'width': 10}, 'width 10 .*64 to 4096'),
     ({'height': 9999}, 'height 9999'),
     ({'rate_hz': 0.0}, 'rate_hz 0.0'),
     ({'duration_s': -1.0}, 'duration_s -1.0'),
     ({'seed': -1}, 'seed -1'),
+    ({'district': 'village'}, "district 'village' .*residential.*motorway"),
 ])
 def test_values_out_of_range_are_refused(arguments, message):
     with pytest.raises(ConfigError, match=message):

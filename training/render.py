@@ -6,15 +6,17 @@ from pathlib import Path
 import cv2
 from tqdm import tqdm
 
-from seg_node.synthetic import SyntheticDrive
+from seg_node.synthetic import DISTRICTS, SyntheticDrive
 
 
-def render(folder: Path, seeds: range, frames: int, size: tuple[int, int]) -> None:
+def render(folder: Path, seeds: range, frames: int, size: tuple[int, int],
+           district: str | None = None) -> None:
     """
     Write some frames of each seed's drive; frames that are there already are left alone.
 
     :param frames: of each drive, spread evenly over it.
     :param size: (width, height).
+    :param district: see SyntheticDrive.
     """
     for name in ('images', 'labels'):
         (folder / name).mkdir(parents=True, exist_ok=True)
@@ -26,7 +28,8 @@ def render(folder: Path, seeds: range, frames: int, size: tuple[int, int]) -> No
             bar.update(frames - len(missing))
             if not missing:
                 continue
-            drive = SyntheticDrive(*size, rate_hz=1.0, duration_s=15.0, seed=seed)
+            drive = SyntheticDrive(*size, rate_hz=1.0, duration_s=15.0, seed=seed,
+                                   district=district)
             for n in missing:
                 frame = drive.frame(n * len(drive) // frames)
                 cv2.imwrite(str(folder / 'images' / f'{names[n]}.jpg'), frame.image,
@@ -44,8 +47,11 @@ def main() -> None:
     parser.add_argument('--frames', type=int, default=4, help='of each drive')
     parser.add_argument('--size', type=int, nargs=2, default=(480, 360),
                         metavar=('WIDTH', 'HEIGHT'))
+    parser.add_argument('--district', choices=DISTRICTS,
+                        help='where all drives lead; without it each seed draws one in town')
     arguments = parser.parse_args()
-    render(arguments.folder, range(*arguments.seeds), arguments.frames, tuple(arguments.size))
+    render(arguments.folder, range(*arguments.seeds), arguments.frames, tuple(arguments.size),
+           arguments.district)
 
 
 if __name__ == '__main__':

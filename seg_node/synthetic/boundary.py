@@ -1,4 +1,4 @@
-"""What stands between pavement and garden: hedges, board and picket fences, railings, walls."""
+"""What runs along a road: hedges, fences, railings, walls, concrete barriers, guard rails."""
 
 from dataclasses import dataclass
 
@@ -14,9 +14,13 @@ from .texture import Texture
 
 _PX_PER_M = 50.0
 KINDS = ('hedge', 'boards', 'picket', 'railings', 'wall')
+BARRIERS = ('barrier', 'parapet', 'noise_wall', 'guard_rail')
 _HEIGHTS = {'hedge': (1.1, 2.0), 'boards': (1.2, 1.8), 'picket': (0.9, 1.15),
-            'railings': (1.0, 1.4), 'wall': (0.6, 1.1)}
-_THICKNESS = {'hedge': 0.7, 'boards': 0.06, 'picket': 0.05, 'railings': 0.05, 'wall': 0.25}
+            'railings': (1.0, 1.4), 'wall': (0.6, 1.1), 'barrier': (0.75, 1.15),
+            'parapet': (0.45, 0.8), 'noise_wall': (2.2, 4.0), 'guard_rail': (0.7, 0.8)}
+_CONCRETE = ('barrier', 'parapet', 'noise_wall')
+_THICKNESS = {'hedge': 0.7, 'boards': 0.06, 'picket': 0.05, 'railings': 0.05, 'wall': 0.25,
+              'barrier': 0.35, 'parapet': 0.35, 'noise_wall': 0.25, 'guard_rail': 0.08}
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +28,7 @@ class BoundaryKind:
     """
     A make of boundary, used along one plot.
 
-    :ivar kind: one of KINDS.
+    :ivar kind: one of KINDS or BARRIERS.
     :ivar length: metres that the texture covers; pieces are that long.
     """
 
@@ -36,8 +40,10 @@ class BoundaryKind:
 
     @property
     def label(self) -> int:
-        """Its class id; garden walls are Building, as in CamVid."""
-        return {'hedge': TREE, 'wall': BUILDING}.get(self.kind, FENCE)
+        """Its class id; walls of brick or concrete are Building, as in CamVid."""
+        if self.kind == 'wall' or self.kind in _CONCRETE:
+            return BUILDING
+        return TREE if self.kind == 'hedge' else FENCE
 
 
 class Boundary:
@@ -51,19 +57,20 @@ class Boundary:
 
     sunlit, spread = 1.0, 0.0
 
-    def __init__(self, kind: BoundaryKind, corners: np.ndarray) -> None:
+    def __init__(self, kind: BoundaryKind, corners: np.ndarray, base: float = KERB_M) -> None:
         """
         Take a place.
 
         :param corners: (4, 2) world: start and end on the street's side, end and start behind.
+        :param base: height of the ground it stands on, metres.
         """
         self.kind = kind
         a, b, c = corners[:3]
         turn = (b[0] - a[0]) * (c[1] - b[1]) - (b[1] - a[1]) * (c[0] - b[0])
         self.footprint = corners if turn > 0 else corners[::-1]
-        self.height = kind.height
-        self.solid = kind.height if kind.kind in ('boards', 'wall') else 0.0
-        self._low = np.column_stack([corners, np.full(4, KERB_M)])
+        self.height = kind.height + base - KERB_M
+        self.solid = self.height if kind.kind in ('boards', 'wall', *_CONCRETE) else 0.0
+        self._low = np.column_stack([corners, np.full(4, base)])
         self._normal = _outward(self._low[1] - self._low[0], self._low[0] - self._low[3])
         self.mesh = self._block() if _THICKNESS[kind.kind] > 0.1 else None
 
@@ -71,12 +78,14 @@ class Boundary:
         """Return the top and the two ends."""
         low = self._low
         # A hedge's leaves stand up beyond its top.
-        top = low + [0, 0, self.height * (0.93 if self.kind.kind == 'hedge' else 1.0)]
+        top = low + [0, 0, self.kind.height * (0.93 if self.kind.kind == 'hedge' else 1.0)]
         builder, inside = MeshBuilder(self.kind.label), (low + top).mean(axis=0) / 2
         builder.add(top, fan(4), self.kind.top, inside=inside)
         for i, j in ((1, 2), (3, 0)):
             builder.add(np.stack([low[i], low[j], top[j], top[i]]), fan(4), self.kind.top,
                         inside=inside)
+        if self.kind.kind == 'parapet':
+            _tube_rail(builder, top)
         return builder.build()
 
     def paint(self, canvas: Canvas) -> None:
@@ -86,8 +95,8 @@ class Boundary:
             canvas.pose.centre[0] - start[0])
         if side > 0:
             start, along = self._low[1], -along
-        canvas.plane(self.kind.texture, start + [0, 0, self.height], along,
-                     np.array([0, 0, -self.height]), canvas.light.gain(self._normal),
+        canvas.plane(self.kind.texture, start + [0, 0, self.kind.height], along,
+                     np.array([0, 0, -self.kind.height]), canvas.light.gain(self._normal),
                      self.kind.label, hull=self.kind.kind in ('railings', 'picket'))
 
 
@@ -107,9 +116,13 @@ def make_boundary_kind(rng: np.random.Generator, kind: str, length: float) -> Bo
         return BoundaryKind(kind, height, length, texture,
                             (float(mean[0]), float(mean[1]), float(mean[2])))
     shape = (round(height * _PX_PER_M), round(length * _PX_PER_M))
-    paint = {'boards': _boards, 'picket': _picket, 'railings': _railings, 'wall': _wall}[kind]
+    paint = {'boards': _boards, 'picket': _picket, 'railings': _railings, 'wall': _wall,
+             'guard_rail': _guard_rail}.get(kind, _concrete)
     image, alpha = paint(rng, shape)
     top = {'wall': (150.0, 156.0, 158.0)}.get(kind, (90.0, 100.0, 110.0))
+    if kind in _CONCRETE:
+        b, g, r = image[0].mean(axis=0)
+        top = (float(b), float(g), float(r))
     return BoundaryKind(kind, height, length, Texture(image, alpha), top)
 
 
@@ -170,3 +183,46 @@ def _wall(rng: np.random.Generator, shape: tuple[int, int]) -> tuple[np.ndarray,
     image[:4] = (150, 156, 158)
     image[4:6] *= 0.6
     return to_bytes(image), None
+
+
+def _concrete(rng: np.random.Generator, shape: tuple[int, int]) -> tuple[np.ndarray, None]:
+    """Cast concrete: stained from above, dirty at the foot, with a joint at each end."""
+    grey = float(rng.uniform(95, 190))
+    stains = fractal(rng, shape, [(60, 40), (25, 12), (80, 4), (4, 4)], falloff=0.7)
+    image = tinted(jitter(rng, (grey * 0.96, grey, grey * 1.02), 0.06), stains,
+                   float(rng.uniform(0.05, 0.13)))
+    down = np.linspace(0, 1, shape[0], dtype=np.float32)[:, None, None]
+    image *= 1 - float(rng.uniform(0.1, 0.35)) * down ** 2
+    if rng.random() < 0.4:
+        # Boards of the mould left their lines.
+        image[np.arange(shape[0]) % int(rng.integers(9, 16)) == 0] *= 0.9
+    image[:, :2] *= 0.6
+    image[:3] *= 1.08
+    return to_bytes(image), None
+
+
+def _guard_rail(rng: np.random.Generator, shape: tuple[int, int]) -> tuple[
+        np.ndarray, np.ndarray]:
+    """Steel: a beam with two waves on posts two metres apart."""
+    image = tinted(jitter(rng, (158, 162, 162), 0.15), fractal(rng, shape, [(6, 60), 4]), 0.06)
+    beam = round(0.45 * shape[0])
+    wave = np.cos(np.linspace(0, 4 * np.pi, beam, dtype=np.float32))
+    image[:beam] *= (1 + 0.22 * wave)[:, None, None]
+    solid = np.zeros(shape, np.uint8)
+    solid[:beam] = 255
+    for column in range(10, shape[1], 100):
+        solid[:, column:column + 7] = 255
+        image[beam:, column:column + 7] *= 0.6
+    image[beam:beam + 3] *= 0.6
+    return to_bytes(image), solid
+
+
+def _tube_rail(builder: MeshBuilder, top: np.ndarray) -> None:
+    """Add a steel tube on brackets above a wall's top (4, 3)."""
+    builder.label = FENCE
+    steel, rise = (150.0, 154.0, 154.0), np.array([0.0, 0.0, 0.3])
+    start, end = (top[0] + top[3]) / 2, (top[1] + top[2]) / 2
+    for share in (0.17, 0.5, 0.83):
+        foot = start + share * (end - start)
+        builder.tube(foot, foot + rise, 0.09, 0.05, (128.0, 132.0, 134.0), sides=5)
+    builder.tube(start + rise, end + rise, 0.075, 0.075, steel, sides=6)

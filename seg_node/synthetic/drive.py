@@ -12,11 +12,12 @@ from ..calibration import CameraCalibration, load_calibration, rotation_from_rpy
 from ..errors import ConfigError
 from .scene import Scene
 from .sensor import Sensor
+from .style import DISTRICTS
 from .view import Pose, View
 
 DEMO_CAMERA = 'demo_camera'
 _OVERSAMPLING = 1.6
-_streets: WeakValueDictionary[tuple[int, float], Scene] = WeakValueDictionary()
+_streets: WeakValueDictionary[tuple[int, float, str | None], Scene] = WeakValueDictionary()
 
 
 @dataclass(frozen=True)
@@ -57,12 +58,14 @@ class SyntheticDrive:
     def __init__(self, width: int = 960, height: int = 540, rate_hz: float = 10.0,
                  duration_s: float = 15.0, seed: int = 0,
                  calibration: CameraCalibration | None = None, *,
-                 sensor_noise: bool = True) -> None:
+                 district: str | None = None, sensor_noise: bool = True) -> None:
         """
         Make up the street (takes a few seconds).
 
         :param calibration: the camera, with a mount; it is cropped about its middle to the aspect
             ratio asked for and scaled. None: the package's demo camera.
+        :param district: 'high_street', 'residential', 'mixed' or 'motorway'; None: one of those in
+            town, by the seed.
         :param sensor_noise: False for images without noise.
         :raises ConfigError: when a value is out of range or the camera has no mount or sees too
             wide.
@@ -74,12 +77,15 @@ class SyntheticDrive:
             if not low <= value <= high:
                 raise ConfigError(f'{key} {value} of the synthetic drive: allowed are {low} to '
                                   f'{high}. Choose a value in that range.')
+        if district is not None and district not in DISTRICTS:
+            raise ConfigError(f'district {district!r} of the synthetic drive: allowed are '
+                              f'{", ".join(DISTRICTS)}. Choose one of them, or none.')
         camera = load_calibration(DEMO_CAMERA) if calibration is None else calibration
         self.calibration = _fitted(camera, width, height)
         self.rate_hz, self.duration_s, self.seed = rate_hz, duration_s, seed
         self._optical_from_base = self.calibration.optical_from_base()
         self._view = View(self.calibration, _OVERSAMPLING)
-        self._scene = _scene(seed, duration_s)
+        self._scene = _scene(seed, duration_s, district)
         self._sensor = Sensor(np.random.default_rng([seed, 5]), self._scene.style, width, height,
                               sensor_noise)
 
@@ -148,11 +154,12 @@ class SyntheticDrive:
         return float(self._scene.style.exposure * (1 + drift))
 
 
-def _scene(seed: int, duration_s: float) -> Scene:
+def _scene(seed: int, duration_s: float, district: str | None) -> Scene:
     """Return the street; drives that are alive share it, e.g. those of several cameras."""
-    scene = _streets.get((seed, duration_s))
+    key = (seed, duration_s, district)
+    scene = _streets.get(key)
     if scene is None:
-        scene = _streets[seed, duration_s] = Scene(seed, duration_s)
+        scene = _streets[key] = Scene(*key)
     return scene
 
 

@@ -146,6 +146,9 @@ class Ground:
         # From texels of each row's level to texels of the grain.
         finer = (np.array([ACROSS_M, ALONG_M]) / _GRAIN_M * 2.0 ** halve[top:, ::-1])
         place = wanted[top:] * finer.astype(np.float32)[:, None, :]
+        # The grain repeats; remap cannot address more than 32767 pixels.
+        size = len(self._grain)
+        place -= np.floor(place.min(axis=(0, 1)) / size) * size
         stones = cv2.remap(self._grain, place, None, cv2.INTER_LINEAR,
                            borderMode=cv2.BORDER_WRAP)
         # Paving is much smoother.

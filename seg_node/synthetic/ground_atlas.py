@@ -5,10 +5,22 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from .ground_marks import ASPHALT, GRASS, IRON, KERB, paint_marks, PATCH, SLABS, TAR, WHITE, YELLOW
+from .ground_marks import (
+    ASPHALT,
+    CONCRETE,
+    GRASS,
+    IRON,
+    KERB,
+    paint_marks,
+    PATCH,
+    SLABS,
+    TAR,
+    WHITE,
+    YELLOW,
+)
 from .light import Light
 from .noise import fractal, jitter
-from .plan import Plan
+from .plan import Plan, SIDES
 
 ALONG_M = 0.04
 ACROSS_M = 0.015
@@ -79,7 +91,7 @@ class GroundAtlas:
     def _colour(self, rng: np.random.Generator, plan: Plan, light: Light,
                 material: np.ndarray) -> np.ndarray:
         """Return the lit atlas, made chunk by chunk to keep memory low."""
-        palette = _palette(rng)
+        palette = _palette(rng, plan)
         fields = _Fields(rng, plan, self.size[1])
         up = np.array([0.0, 0.0, 1.0])
         full, shade = light.gain(up, 1.0), light.shadow_gain()
@@ -105,13 +117,13 @@ class GroundAtlas:
         return image
 
 
-def _palette(rng: np.random.Generator) -> np.ndarray:
-    """Return (9, 3) float32 BGR of each material."""
+def _palette(rng: np.random.Generator, plan: Plan) -> np.ndarray:
+    """Return (10, 3) float32 BGR of each material."""
     grey = rng.uniform(92, 126)
     slab = rng.uniform(112, 140)
     paving = [(slab, slab + 2, slab + 5), (slab - 18, slab - 6, slab + 12),
               (grey, grey, grey - 2)][int(rng.choice(3, p=(0.6, 0.15, 0.25)))]
-    palette = np.zeros((9, 3), np.float32)
+    palette = np.zeros((10, 3), np.float32)
     palette[GRASS] = jitter(rng, (56, 100, 90), 0.15)
     palette[SLABS] = paving
     palette[ASPHALT] = (grey + 2, grey, grey - 1)
@@ -121,6 +133,10 @@ def _palette(rng: np.random.Generator) -> np.ndarray:
     palette[PATCH] = (grey * 0.82, grey * 0.81, grey * 0.8)
     palette[IRON] = (62, 62, 64)
     palette[TAR] = (46, 45, 45)
+    if plan.motorway is not None:
+        palette[GRASS] = plan.motorway.grass
+        palette[ASPHALT] *= rng.uniform(0.6, 1.05)
+        palette[CONCRETE] = jitter(rng, (158, 164, 168), 0.12)
     return palette
 
 
@@ -163,11 +179,11 @@ class _Fields:
 def _wheel_tracks(d: np.ndarray, plan: Plan) -> np.ndarray:
     """Return (columns,): tyres polish two tracks a lane, oil darkens its middle, kerbs gather."""
     value = np.zeros_like(d)
-    for lane in (-1.65, 1.65):
+    for lane in plan.lanes:
         for track in (-0.75, 0.75):
             value += 0.06 * np.exp(-((d - lane - track) / 0.28) ** 2)
         value -= 0.05 * np.exp(-((d - lane) / 0.3) ** 2)
-    for side in (1, -1):
+    for side in SIDES:
         gutter = plan.bands[side].kerb - side * d
         value -= 0.22 * np.exp(-(np.maximum(gutter, 0) / 0.25) ** 2) * (gutter > 0)
     return value.astype(np.float32)

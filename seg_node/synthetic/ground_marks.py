@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .plan import LANE_M, Plan, SIDES, SideStreet
+from .plan import LANE_M, Motorway, Plan, SIDES, SideStreet
 
-GRASS, SLABS, ASPHALT, KERB, WHITE, YELLOW, PATCH, IRON, TAR = range(9)
+GRASS, SLABS, ASPHALT, KERB, WHITE, YELLOW, PATCH, IRON, TAR, CONCRETE = range(10)
 _LINE_M = 0.12
 Fill = Callable[[np.ndarray, np.ndarray, int], None]
 
@@ -19,8 +19,15 @@ def paint_marks(fill: Fill, rng: np.random.Generator, plan: Plan, material: np.n
     """
     road = material == ASPHALT
     marks = material.copy()
+    if plan.motorway is not None:
+        for outline in plan.motorway.concrete:
+            fill(marks, outline, CONCRETE)
     _patches(fill, rng, plan, marks)
     _cracks(fill, rng, plan, marks)
+    if plan.motorway is not None:
+        _motorway_lines(fill, plan, plan.motorway, marks)
+        np.copyto(material, marks, where=road)
+        return
     _covers(fill, rng, plan, marks)
     _centre_line(fill, plan, marks)
     for side in SIDES:
@@ -40,6 +47,17 @@ def _centre_line(fill: Fill, plan: Plan, marks: np.ndarray) -> None:
     for s in np.arange(plan.start, plan.end, 6.0):
         if not plan.near_crossing(s + 1.0, 7.5):
             fill(marks, _rectangle(s, s + 3.0, -_LINE_M / 2, _LINE_M / 2), WHITE)
+
+
+def _motorway_lines(fill: Fill, plan: Plan, motorway: Motorway, marks: np.ndarray) -> None:
+    """Paint long dashes between the lanes and whole lines along the outermost ones."""
+    for d in [lane + LANE_M / 2 for lane in motorway.lanes[:-1]]:
+        for s in np.arange(plan.start, plan.end, 12.0):
+            fill(marks, _rectangle(s, s + 3.5, d - 0.07, d + 0.07), WHITE)
+    for side, lane in ((1, motorway.lanes[-1]), (-1, motorway.lanes[0])):
+        d = lane + side * LANE_M / 2
+        colour = YELLOW if motorway.yellow and side == motorway.median else WHITE
+        fill(marks, _rectangle(plan.start, plan.end, d - 0.08, d + 0.08), colour)
 
 
 def _edge_lines(fill: Fill, plan: Plan, side: int, marks: np.ndarray) -> None:

@@ -59,12 +59,32 @@ class Plot:
 
 
 @dataclass(frozen=True)
+class Motorway:
+    """
+    What a motorway has instead of kerbs, plots and people.
+
+    :ivar lanes: d of the middle of each lane; all of them lead the car's own way.
+    :ivar median: side on which the other carriageway lies.
+    :ivar yellow: whether the line along the median is yellow.
+    :ivar concrete: outlines (4, 2) of stretches that are concrete instead of asphalt.
+    :ivar grass: BGR colour of the verges.
+    """
+
+    lanes: tuple[float, ...]
+    median: int
+    yellow: bool
+    concrete: tuple[np.ndarray, ...]
+    grass: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
 class Plan:
     """
     The street from above, in street coordinates.
 
     :ivar bands: cross-section by side, +1 left and -1 right.
     :ivar crossings: s of the middle of each zebra crossing.
+    :ivar motorway: None for a street in town.
     """
 
     start: float
@@ -73,6 +93,12 @@ class Plan:
     side_streets: tuple[SideStreet, ...]
     crossings: tuple[float, ...]
     plots: tuple[Plot, ...]
+    motorway: Motorway | None = None
+
+    @property
+    def lanes(self) -> tuple[float, ...]:
+        """Return the d of the middle of each lane."""
+        return (-LANE_M / 2, LANE_M / 2) if self.motorway is None else self.motorway.lanes
 
     def pavement(self, side: int) -> tuple[float, float]:
         """Return (kerb, back) of one side as signed d."""
@@ -86,6 +112,10 @@ class Plan:
                               [self.start, left]])]
         for street in self.side_streets:
             outlines.append(self._mouth(street))
+        if self.motorway is not None:
+            near, far = other_carriageway(self.bands[self.motorway.median].kerb)
+            outlines.append(_strip(self.start, self.end, self.motorway.median * near,
+                                   self.motorway.median * far))
         return outlines
 
     def _mouth(self, street: SideStreet) -> np.ndarray:
@@ -105,7 +135,7 @@ class Plan:
     def pavement_outlines(self) -> list[np.ndarray]:
         """Return the pavements as polygons (4, 2) of (s, d); the road is cut out of them."""
         outlines = []
-        for side in SIDES:
+        for side in SIDES if self.motorway is None else ():
             kerb, back = self.pavement(side)
             outlines.append(_strip(self.start, self.end, kerb, back))
         for street in self.side_streets:
@@ -185,6 +215,11 @@ def _draw_kind(rng: np.random.Generator, district: str) -> str:
              'residential': ('terrace',) * 5 + ('house',) * 4 + ('park',) + ('shop',),
              'mixed': ('shop',) * 3 + ('terrace',) * 3 + ('house', 'office', 'park')}
     return str(rng.choice(kinds[district]))
+
+
+def other_carriageway(kerb: float) -> tuple[float, float]:
+    """Return the near and the far edge of the other carriageway, metres from the centre line."""
+    return kerb + 0.7, kerb + 10.7
 
 
 def _strip(start: float, end: float, inner: float, outer: float) -> np.ndarray:

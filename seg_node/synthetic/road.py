@@ -13,14 +13,20 @@ class Road:
     to the left of the line. The centre line passes through the world's origin along x at s = 0.
     """
 
-    def __init__(self, rng: np.random.Generator, start_m: float, end_m: float) -> None:
+    def __init__(self, rng: np.random.Generator, start_m: float, end_m: float,
+                 bends: float = 1.0) -> None:
+        """
+        Draw the line.
+
+        :param bends: how much it bends; 1 for a street in town.
+        """
         self.start_m, self.end_m = start_m, end_m
         self._s = np.arange(start_m, end_m + STEP_M, STEP_M)
         heading = np.zeros_like(self._s)
         for _ in range(2):
             wave = rng.uniform(150.0, 280.0)
             bend = rng.uniform(0.08, 0.28) * rng.choice((-1.0, 1.0))
-            heading += bend * np.sin(2 * np.pi * (self._s / wave + rng.uniform()))
+            heading += bends * bend * np.sin(2 * np.pi * (self._s / wave + rng.uniform()))
         origin = int(round(-start_m / STEP_M))
         heading -= heading[origin]
         middle = (heading[1:] + heading[:-1]) / 2

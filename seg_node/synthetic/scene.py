@@ -1,20 +1,23 @@
 """One street with all that is in it, and drawing it from a camera at a moment."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 
 from .canvas import Canvas
 from .ground import Ground
 from .ground_atlas import GroundAtlas
+from .motorway import draw_motorway, MotorwayScenery
 from .order import joined, Outlines, paint_order
-from .plan import draw_plan
+from .plan import draw_plan, Motorway, Plan
 from .props import place, Prop, Props
 from .road import Road
-from .scenery import Item, Scenery
+from .scenery import Scenery
 from .shadows import contact_outline, standing_shadows
 from .sky import Sky
-from .style import draw_style
+from .standing import Item, Standing
+from .style import draw_style, MOTORWAY
 from .traffic import draw_movers, draw_ride, Mover
 from .view import Pose, View
 
@@ -33,24 +36,26 @@ class Scene:
     :ivar ride: how the car drives down it.
     """
 
-    def __init__(self, seed: int, duration_s: float) -> None:
+    def __init__(self, seed: int, duration_s: float, district: str | None = None) -> None:
         # One generator a part, so that a change to one leaves the others as they were.
         rng = [np.random.default_rng([seed, part]) for part in range(5)]
-        self.style = draw_style(rng[0])
-        self.ride = draw_ride(rng[0])
+        self.style = draw_style(rng[0], district)
+        fast = self.style.district == MOTORWAY
+        self.ride = draw_ride(rng[0], fast)
         end = self.ride.s(duration_s) + _AHEAD_M
-        self.road = Road(rng[1], -_BEHIND_M - 10, end + 40)
-        self.plan = draw_plan(rng[1], self.style.district, -_BEHIND_M, end)
+        self.road = Road(rng[1], -_BEHIND_M - 10, end + 40, 0.3 if fast else 1.0)
+        draw = draw_motorway if fast else partial(draw_plan, district=self.style.district)
+        self.plan = draw(rng[1], start=-_BEHIND_M, end=end)
         self.light = self.style.light
-        scenery = Scenery(rng[2], self.plan, self.road)
-        props = Props(rng[3], self.plan, self.road)
+        standing = _town(rng, self.plan, self.road) if self.plan.motorway is None else _motorway(
+            rng, self.plan, self.road, self.plan.motorway)
         self._movers = draw_movers(rng[3], self.plan, self.ride, duration_s)
-        shadows = standing_shadows(rng[4], self.light, self.road, scenery, props)
+        shadows = standing_shadows(rng[4], self.light, self.road, standing)
         self.atlas = GroundAtlas(rng[4], self.plan, self.light, shadows)
         self._ground = Ground(self.plan, self.road, self.atlas)
         self._sky = Sky(rng[4], self.style)
-        self._vehicles = props.vehicles
-        self._standing: list[Item] = [*scenery.items, *props.posts, *props.vehicles]
+        self._vehicles = standing.vehicles
+        self._standing: list[Item] = standing.items()
         self._outlines = _outlines(self._standing)
         footprints = self._outlines.footprints
         self._centres = footprints.mean(axis=1)
@@ -115,6 +120,18 @@ class Scene:
             # Fades in with nearness, so that none appears at once.
             depth = 0.64 * min(1.0, (_SHADOWS_M - away) / 10)
             self._ground.shade(canvas, prop.footprint, np.full(3, 1 - depth), 0.28)
+
+
+def _town(rng: list[np.random.Generator], plan: Plan, road: Road) -> Standing:
+    scenery, props = Scenery(rng[2], plan, road), Props(rng[3], plan, road)
+    return Standing(scenery.buildings, [], scenery.boundaries, scenery.trees, props.posts,
+                    props.vehicles)
+
+
+def _motorway(rng: list[np.random.Generator], plan: Plan, road: Road,
+              motorway: Motorway) -> Standing:
+    scenery = MotorwayScenery(rng[2], plan, road, motorway)
+    return Standing([], scenery.walls, scenery.banks, scenery.trees, scenery.posts, [])
 
 
 def _outlines(items: Sequence[Item]) -> Outlines:

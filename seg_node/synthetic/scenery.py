@@ -1,14 +1,10 @@
 """Sets buildings, garden boundaries and trees on the plots of a plan."""
 
-from typing import Protocol
-
 import numpy as np
 
 from .boundary import Boundary, boundary_corners, KINDS, make_boundary_kind
 from .building import Building, make_building
-from .canvas import Canvas
 from .foliage import Tree, tree_kind, TREE_KINDS, TreeKind
-from .mesh import Mesh
 from .plan import KERB_M, Plan, Plot, SideStreet
 from .road import Road
 
@@ -17,49 +13,11 @@ _PIECE_M = 4.0
 _KINDS_A_STREET = 6
 
 
-class Item(Protocol):
-    """Something that stands on the ground and draws itself."""
-
-    @property
-    def footprint(self) -> np.ndarray:
-        """(4, 2) world corners of its outline on the ground, counter-clockwise."""
-        ...
-
-    @property
-    def height(self) -> float:
-        """Metres to its highest point."""
-        ...
-
-    @property
-    def spread(self) -> float:
-        """Metres by which it is wider than its footprint."""
-        ...
-
-    @property
-    def solid(self) -> float:
-        """Metres up to which it lets nothing through."""
-        ...
-
-    @property
-    def mesh(self) -> Mesh | None:
-        """Its untextured part in the world, drawn after :meth:`paint`."""
-        ...
-
-    @property
-    def sunlit(self) -> float:
-        """How much sun reaches it, 0..1."""
-        ...
-
-    def paint(self, canvas: Canvas) -> None:
-        """Draw its textured part."""
-        ...
-
-
 class Scenery:
     """
     Everything along the street that grows or is built.
 
-    :ivar items: all of it, in no particular order.
+    :ivar boundaries: between pavement and gardens.
     """
 
     def __init__(self, rng: np.random.Generator, plan: Plan, road: Road) -> None:
@@ -68,14 +26,13 @@ class Scenery:
         self._kinds: list[TreeKind] = [tree_kind(int(number)) for number in numbers]
         self.buildings: list[Building] = []
         self.trees: list[Tree] = []
-        self._boundaries: list[Boundary] = []
+        self.boundaries: list[Boundary] = []
         for plot in plan.plots:
             self._plot(plot)
         for street in plan.side_streets:
             self._side_street(street)
         self._far_end()
         self._street_trees()
-        self.items: list[Item] = [*self.buildings, *self._boundaries, *self.trees]
 
     def _corners(self, start: float, end: float, front: float, back: float,
                  side: int) -> np.ndarray:
@@ -128,7 +85,7 @@ class Scenery:
         for start, end in zip(points[:-1], points[1:], strict=True):
             along = (end - start) / np.linalg.norm(end - start)
             away = np.array([-along[1], along[0]]) * plot.side
-            self._boundaries.append(Boundary(kind, boundary_corners(start, end, away, name)))
+            self.boundaries.append(Boundary(kind, boundary_corners(start, end, away, name)))
 
     def _tree(self, s: float, d: float, heights: tuple[float, float]) -> None:
         rng = self._rng

@@ -4,20 +4,21 @@ import cv2
 import numpy as np
 
 from .light import Light
-from .props import Prop, Props
+from .props import Prop
 from .road import Road
-from .scenery import Scenery
+from .standing import Standing
 
 
-def standing_shadows(rng: np.random.Generator, light: Light, road: Road, scenery: Scenery,
-                     props: Props) -> list[np.ndarray]:
+def standing_shadows(rng: np.random.Generator, light: Light, road: Road,
+                     standing: Standing) -> list[np.ndarray]:
     """Return the shadows of all that stands, polygons (k, 2) of street coordinates."""
     if float(light.sun.mean()) < 0.1:
         return []
-    world = [_cast(item.footprint, item.height, light) for item in scenery.buildings]
-    world += [_cast(prop.footprint, prop.height * 0.95, light) for prop in props.vehicles]
-    world += [_cast(_thin(prop.footprint, 0.5), prop.height, light) for prop in props.posts]
-    for tree in scenery.trees:
+    world = [_cast(item.footprint, item.height, light)
+             for item in (*standing.buildings, *standing.walls)]
+    world += [_cast(prop.footprint, prop.height * 0.95, light) for prop in standing.vehicles]
+    world += [_cast(_thin(prop.footprint, 0.5), prop.height, light) for prop in standing.posts]
+    for tree in standing.trees:
         width = tree.kind.width * tree.height
         crown = tree.foot[:2] + _away(light) * tree.height * 0.6
         world.append(_cast(_thin(tree.footprint, 0.6), tree.height * 0.6, light))

@@ -4,9 +4,9 @@ import cv2
 import numpy as np
 
 from .algebra import turned
-from .camvid import SKY
+from .camvid import SKY, TREE
 from .canvas import Canvas
-from .noise import fractal, to_bytes
+from .noise import fractal, jitter, tinted, to_bytes
 from .style import Style
 
 _PX_PER_DEGREE = 8
@@ -36,6 +36,25 @@ class Sky:
         sky = sky * (1 - strength * edge) + clouds * strength * edge
         sky = sky + self._glare(style, size)
         self._panorama = np.dstack([to_bytes(sky), np.full(size, SKY, np.uint8)])
+        self._hills = style.hills_deg > 0
+        if self._hills:
+            self._raise_hills(rng, style)
+
+    def _raise_hills(self, rng: np.random.Generator, style: Style) -> None:
+        """Paint two ranges of hills over the panorama's foot, the far one paler."""
+        height, width = self._panorama.shape[:2]
+        up = np.arange(height, 0, -1)[:, None] / _PX_PER_DEGREE
+        for share, haze in ((1.0, rng.uniform(0.45, 0.75)), (0.6, rng.uniform(0.15, 0.45))):
+            crest = fractal(rng, (1, width), [(1, 500), (1, 160), (1, 40), (1, 8)], falloff=0.45)
+            crest = style.hills_deg * share * np.clip(0.6 + 0.35 * crest, 0.05, None)
+            wood = jitter(rng, ((70, 92, 78), (84, 104, 100), (96, 140, 160))[
+                int(rng.integers(3))], 0.2)
+            patches = fractal(rng, (height, width), [(24, 90), (8, 24), (2, 5)], falloff=0.7)
+            lit = style.light.gain(np.array([0.0, 0.0, 1.0]))
+            colour = tinted(wood, patches, 0.14) * lit * (1 - haze) + style.light.horizon * haze
+            hill = up < crest
+            self._panorama[hill] = np.dstack([to_bytes(colour), np.full(
+                (height, width), TREE, np.uint8)])[hill]
 
     @staticmethod
     def _glare(style: Style, size: tuple[int, int]) -> np.ndarray:
@@ -71,3 +90,6 @@ class Sky:
                         borderMode=cv2.BORDER_REPLICATE)
         full = cv2.resize(sky, (small[1] * _COARSE, small[0] * _COARSE))
         canvas.pixels[:rows] = full[:rows, :width]
+        if self._hills:
+            label = canvas.pixels[:rows, :, 3]
+            label[...] = np.where(label > (SKY + TREE) / 2, TREE, SKY)

@@ -1,11 +1,13 @@
 """The look of one drive, drawn by lot: weather, sun, district and the camera's mood."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from .light import Light
 
+MOTORWAY = 'motorway'
+DISTRICTS = ('high_street', 'residential', 'mixed', MOTORWAY)
 # name: (share, sun, ambient, cloud cover, sky zenith BGR, horizon BGR, exposure)
 _WEATHER = {
     'sunny': (0.45, 1.25, 0.34, 0.25, (226, 172, 122), (250, 244, 236), 0.92),
@@ -21,7 +23,7 @@ class Style:
     The look of one drive.
 
     :ivar weather: name of the weather.
-    :ivar district: 'high_street', 'residential' or 'mixed'.
+    :ivar district: one of DISTRICTS.
     :ivar zenith: (3,) BGR of the sky above.
     :ivar clouds: cloud cover, 0 none to 1 closed.
     :ivar exposure: the camera's gain on display values about which it wanders.
@@ -29,6 +31,7 @@ class Style:
     :ivar noise: standard deviation of the sensor's noise, grey levels.
     :ivar saturation: 1 = as painted.
     :ivar tint: (3,) BGR white balance.
+    :ivar hills_deg: how high far hills stand above the horizon; 0 = none.
     """
 
     weather: str
@@ -41,10 +44,15 @@ class Style:
     noise: float
     saturation: float
     tint: np.ndarray
+    hills_deg: float = 0.0
 
 
-def draw_style(rng: np.random.Generator) -> Style:
-    """Return a look; each seed gets its own."""
+def draw_style(rng: np.random.Generator, district: str | None = None) -> Style:
+    """
+    Return a look; each seed gets its own.
+
+    :param district: one of DISTRICTS; None leaves a district in town to chance.
+    """
     names = list(_WEATHER)
     shares = np.array([_WEATHER[name][0] for name in names])
     weather = names[int(rng.choice(len(names), p=shares / shares.sum()))]
@@ -57,9 +65,13 @@ def draw_style(rng: np.random.Generator) -> Style:
         ambient=ambient * np.array([1.07, 1.0, 0.95]) * rng.uniform(0.9, 1.1),
         horizon=np.array(horizon, float) * rng.uniform(0.95, 1.02),
         haze_per_m=rng.uniform(0.0006, 0.0022))
-    return Style(
-        weather=weather, district=str(rng.choice(('high_street', 'residential', 'mixed'))),
+    style = Style(
+        weather=weather, district=str(rng.choice(DISTRICTS[:-1])),
         light=light, zenith=np.array(zenith, float) * rng.uniform(0.92, 1.04), clouds=clouds,
         exposure=exposure * rng.uniform(0.88, 1.1), contrast=rng.uniform(1.0, 1.35),
         noise=rng.uniform(0.8, 2.4), saturation=rng.uniform(0.75, 1.1),
         tint=1 + 0.03 * rng.uniform(-1, 1, 3))
+    if district is None:
+        return style
+    hills = float(rng.uniform(0.5, 5.0)) if district == MOTORWAY and rng.random() < 0.7 else 0.0
+    return replace(style, district=district, hills_deg=hills)

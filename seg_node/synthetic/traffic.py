@@ -8,7 +8,7 @@ import numpy as np
 from .car import make_car, PROFILES
 from .mesh import Mesh
 from .person import draw_person, Person, rider, walker
-from .plan import KERB_M, LANE_M, Plan, SIDES
+from .plan import KERB_M, LANE_M, Motorway, other_carriageway, Plan, SIDES
 
 _LANE_D = LANE_M / 2
 _PHASES = 16
@@ -55,8 +55,12 @@ class Ride:
         return (self.d(time_s + 0.01) - self.d(time_s - 0.01)) / 0.02
 
 
-def draw_ride(rng: np.random.Generator) -> Ride:
-    """Return a way to drive."""
+def draw_ride(rng: np.random.Generator, fast: bool = False) -> Ride:
+    """Return a way to drive; fast on a motorway."""
+    if fast:
+        return Ride(speed=rng.uniform(18, 28), swing=rng.uniform(0.01, 0.04),
+                    period_s=rng.uniform(7, 11), phase=rng.uniform(0, 2 * np.pi),
+                    weave=rng.uniform(0.08, 0.3))
     return Ride(speed=rng.uniform(6.5, 9.0), swing=rng.uniform(0.12, 0.3),
                 period_s=rng.uniform(7, 11), phase=rng.uniform(0, 2 * np.pi),
                 weave=rng.uniform(0.08, 0.22))
@@ -92,7 +96,8 @@ class Vehicle:
 
     def at(self, time_s: float) -> State:
         """Return where it is."""
-        return State(self.s(time_s), self.d, 0.0 if self.d > 0 else np.pi, 0.0, self.mesh)
+        oncoming = self.ride is None and self.speed < 0
+        return State(self.s(time_s), self.d, np.pi if oncoming else 0.0, 0.0, self.mesh)
 
 
 @dataclass(frozen=True)
@@ -171,6 +176,8 @@ Mover = Vehicle | Walker | Cyclist
 def draw_movers(rng: np.random.Generator, plan: Plan, ride: Ride,
                 duration_s: float) -> list[Mover]:
     """Return everyone who is about during the drive."""
+    if plan.motorway is not None:
+        return _motorway_traffic(rng, plan, plan.motorway, ride, duration_s)
     # Few people, met again and again: their poses are kept, and nobody looks twice.
     people = [draw_person(rng) for _ in range(_PEOPLE)]
     movers: list[Mover] = _vehicles(rng, ride, duration_s)
@@ -199,6 +206,35 @@ def _vehicles(rng: np.random.Generator, ride: Ride, duration_s: float) -> list[M
         movers.append(Vehicle(make_car(rng, make), (profile.length, profile.width), -_LANE_D,
                               speed, start, None))
         meet += rng.uniform(1.6, 5.0) + profile.length / 8
+    return movers
+
+
+def _motorway_traffic(rng: np.random.Generator, plan: Plan, motorway: Motorway, ride: Ride,
+                      duration_s: float) -> list[Mover]:
+    """Return the vehicles of all lanes: ahead, beside, and beyond the median."""
+    movers: list[Mover] = []
+
+    def fill(d: float, s: float, end: float, speed: float, own: bool) -> None:
+        """Set vehicles along a lane from s to end (metres, at the beginning)."""
+        gaps = rng.uniform(6, 25), rng.uniform(25, 80)
+        while (s := s + rng.uniform(*gaps)) < end:
+            make = _MOVING[int(rng.integers(len(_MOVING)))]
+            profile = PROFILES[make]
+            s += profile.length
+            movers.append(Vehicle(make_car(rng, make), (profile.length, profile.width), d,
+                                  speed, s, ride if own else None))
+
+    for lane in motorway.lanes:
+        own = abs(lane - _LANE_D) < 0.1
+        speed = ride.speed * (1 + 0.08 * (lane - _LANE_D) / LANE_M * -motorway.median
+                              + rng.uniform(-0.03, 0.03))
+        behind = min(0.0, (ride.speed - speed) * duration_s) - 8.0
+        fill(lane, 6.0 if own else behind, 260.0, speed, own)
+    near = other_carriageway(plan.bands[motorway.median].kerb)[0]
+    for n in range(3):
+        speed = -ride.speed * rng.uniform(0.85, 1.1)
+        fill(motorway.median * (near + 1.8 + LANE_M * n), 0.0, plan.end - speed * duration_s,
+             speed, False)
     return movers
 
 
