@@ -20,6 +20,7 @@ import numpy as np
 from ..card import load_card
 from ..errors import ConfigError, SegNodeError
 from ..metrics import BinaryIoU, ConfusionMatrix
+from ..synthetic import DISTRICTS
 from ..taxonomy import ClassTable, load_taxonomy, remap_lut
 from .console import progress
 from .drive_bag import TRUTH_TOPIC, write_drive
@@ -89,7 +90,7 @@ def run_demo(options: argparse.Namespace) -> dict:
     if options.input is None:
         print(f'Rendering a street into {path} ...', flush=True)
         write_drive(path, width=options.width, height=options.height, rate_hz=10.0,
-                    duration_s=options.seconds, seed=options.seed)
+                    duration_s=options.seconds, seed=options.seed, district=options.district)
     with open_source(path) as source:
         runs = camera_runs(source)
         epoch_ns = time.time_ns() if source.restamps else None
@@ -228,6 +229,8 @@ def main(args: list[str] | None = None) -> int:
     street.add_argument('--width', type=int, default=960, help='pixels (default: %(default)s)')
     street.add_argument('--height', type=int, default=540, help='pixels (default: %(default)s)')
     street.add_argument('--seed', type=int, default=0, help='another seed, another street')
+    street.add_argument('--district', choices=DISTRICTS,
+                        help='where it leads; default: somewhere in town')
     options = parser.parse_args(args)
     try:
         report = run_demo(options)

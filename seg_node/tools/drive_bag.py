@@ -24,7 +24,7 @@ _drive: SyntheticDrive | None = None  # what a worker process renders
 
 
 def write_drive(path: Path, *, width: int, height: int, rate_hz: float, duration_s: float,
-                seed: int) -> int:
+                seed: int, district: str | None = None) -> int:
     """
     Render a drive on all cores and write it as an mcap bag.
 
@@ -34,7 +34,7 @@ def write_drive(path: Path, *, width: int, height: int, rate_hz: float, duration
     :raises ConfigError: when the bag cannot be written.
     """
     settings = {'width': width, 'height': height, 'rate_hz': rate_hz, 'duration_s': duration_s,
-                'seed': seed}
+                'seed': seed, 'district': district}
     # Spawned, not forked: OpenCV's threads do not survive a fork.
     with ProcessPoolExecutor(os.cpu_count(), get_context('spawn'), _prepare,
                              (settings,)) as workers:
