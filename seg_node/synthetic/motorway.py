@@ -99,7 +99,7 @@ class MotorwayScenery:
         self._trees(side, far + 3.0, rng.uniform(5, 14), (5.0, 12.0))
         if rng.random() < 0.5:
             # Trees between the carriageways, as far as there is room.
-            self._trees(side, self._plan.bands[side].kerb + 0.35, rng.uniform(25, 60), (6.0, 10.0))
+            self._trees(side, self._plan.bands[side].kerb + 0.35, rng.uniform(12, 60), (6.0, 12.0))
 
     def _outer_side(self) -> None:
         """Shape the verge: flat or a bank, with a fence, bushes and trees behind."""
@@ -112,6 +112,9 @@ class MotorwayScenery:
         if rng.random() < 0.6:
             name = str(rng.choice(('railings', 'boards', 'hedge', 'picket')))
             self._wall(name, side, far + 0.3, (self._plan.start, self._plan.end), KERB_M + rise)
+        if rng.random() < 0.5:
+            # Near enough to throw their shadows on the lanes.
+            self._trees(side, near + 0.8, rng.uniform(7, 25), (6.0, 12.0))
         self._trees(side, far + 2.0, rng.uniform(5, 18), (3.0 + rise, 9.0 + rise))
         self._trees(side, far + 9.0, rng.uniform(5, 9), (6.0 + rise, 13.0 + rise))
 
