@@ -29,7 +29,8 @@ from .card_file import replaced
 from .precision import agreement
 
 EVALUATE = 'python -m seg_node.tools.evaluate --model {} --images {} --labels {} --taxonomy {}'
-RENDER = 'python -m training.render rendered --seeds 0 6 --frames 3 --size 960 540 && '
+RENDER = 'python -m training.render rendered --seeds 0 6 --frames 3 --size 960 540'
+MOTORWAY = ' --district motorway'
 
 
 def measured(model: Path, images: Path, labels: Path, taxonomy: str) -> dict[str, Any]:
@@ -47,7 +48,8 @@ def metric(report: dict[str, Any], dataset: str, split: str, command: str) -> di
     """Return a report as a card holds it."""
     return {'dataset': dataset, 'split': split, 'metric': 'mIoU',
             'value': round(report['miou'], 4),
-            'iou': {name: round(value, 4) for name, value in report['iou'].items()},
+            'iou': {name: round(value, 4) for name, value in report['iou'].items()
+                    if value is not None},
             'command': command}
 
 
@@ -93,7 +95,8 @@ def main() -> None:
     parser.add_argument('folder', type=Path, help='model folder')
     parser.add_argument('--data', type=Path, required=True, help='CamVid, with val/')
     parser.add_argument('--rendered', type=Path, required=True,
-                        help='made by: ' + RENDER.removesuffix(' && '))
+                        help='made by: ' + RENDER)
+    parser.add_argument('--motorway', type=Path, help='the same with' + MOTORWAY)
     parser.add_argument('--twin', type=Path,
                         help='model folder of the same recipe trained without val')
     parser.add_argument('--copies', type=Path, nargs='*', default=[],
@@ -106,19 +109,24 @@ def main() -> None:
     on_val = measured(judged, val / 'images', val / 'labels', 'camvid')
     split = ('val; by the twin trained without it, sha256 '
              f'{load_card(judged.resolve()).sha256[:12]}' if options.twin else 'val')
-    rendered = measured(options.folder, options.rendered / 'images',
-                        options.rendered / 'labels', 'camvid11')
+    drives = {'synthetic drive': (options.rendered, RENDER)}
+    if options.motorway:
+        drives['synthetic drive, motorway'] = options.motorway, RENDER + MOTORWAY
+    rendered = {name: measured(options.folder, folder / 'images', folder / 'labels', 'camvid11')
+                for name, (folder, _) in drives.items()}
+    speed = rendered['synthetic drive']
     network = fit(card.input, Size(540, 960)).network
     replace(card.path, 'metrics', [
         metric(on_val, 'CamVid', split, EVALUATE.format(
             card.name, 'camvid/val/images', 'camvid/val/labels', 'camvid')),
-        metric(rendered, 'synthetic drive', 'seeds not trained on', RENDER + EVALUATE.format(
-            card.name, 'rendered/images', 'rendered/labels', 'camvid11')),
+        *(metric(rendered[name], name, 'seeds not trained on', f'{made} && ' + EVALUATE.format(
+            card.name, 'rendered/images', 'rendered/labels', 'camvid11'))
+          for name, (_, made) in drives.items()),
         *(line for copy in options.copies
           for line in of_copy(judged, copy, val, split))])
     replace(card.path, 'speed', [
-        {'device': f'{os.cpu_count()} cores, {platform.machine()}, {rendered["backend"]}',
-         'input': str(network), 'ms_per_frame': rendered['ms_per_frame'],
+        {'device': f'{os.cpu_count()} cores, {platform.machine()}, {speed["backend"]}',
+         'input': str(network), 'ms_per_frame': speed['ms_per_frame'],
          'command': 'the same, from the bytes of a 960x540 JPEG to the masks'}])
     picture(options.folder.resolve(), open_dataset(
         options.rendered / 'images', options.rendered / 'labels', 'pairs',

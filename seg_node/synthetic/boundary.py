@@ -16,7 +16,7 @@ _PX_PER_M = 50.0
 KINDS = ('hedge', 'boards', 'picket', 'railings', 'wall')
 BARRIERS = ('barrier', 'parapet', 'noise_wall', 'guard_rail')
 _HEIGHTS = {'hedge': (1.1, 2.0), 'boards': (1.2, 1.8), 'picket': (0.9, 1.15),
-            'railings': (1.0, 1.4), 'wall': (0.6, 1.1), 'barrier': (0.75, 1.15),
+            'railings': (1.0, 1.4), 'wall': (0.6, 1.1), 'barrier': (0.75, 1.4),
             'parapet': (0.45, 0.8), 'noise_wall': (2.2, 4.0), 'guard_rail': (0.7, 0.8)}
 _CONCRETE = ('barrier', 'parapet', 'noise_wall')
 _THICKNESS = {'hedge': 0.7, 'boards': 0.06, 'picket': 0.05, 'railings': 0.05, 'wall': 0.25,
@@ -186,18 +186,18 @@ def _wall(rng: np.random.Generator, shape: tuple[int, int]) -> tuple[np.ndarray,
 
 
 def _concrete(rng: np.random.Generator, shape: tuple[int, int]) -> tuple[np.ndarray, None]:
-    """Cast concrete: stained from above, dirty at the foot, with a joint at each end."""
-    grey = float(rng.uniform(95, 190))
+    """Cast concrete, from smooth to stained, dirty at the foot, with a joint at each end."""
+    grey = float(rng.uniform(75, 190))
     stains = fractal(rng, shape, [(60, 40), (25, 12), (80, 4), (4, 4)], falloff=0.7)
     image = tinted(jitter(rng, (grey * 0.96, grey, grey * 1.02), 0.06), stains,
-                   float(rng.uniform(0.05, 0.13)))
+                   float(np.exp(rng.uniform(np.log(0.008), np.log(0.13)))))
     down = np.linspace(0, 1, shape[0], dtype=np.float32)[:, None, None]
-    image *= 1 - float(rng.uniform(0.1, 0.35)) * down ** 2
-    if rng.random() < 0.4:
+    image *= 1 - float(rng.uniform(0.0, 0.35)) * down ** 2
+    if rng.random() < 0.3:
         # Boards of the mould left their lines.
         image[np.arange(shape[0]) % int(rng.integers(9, 16)) == 0] *= 0.9
-    image[:, :2] *= 0.6
-    image[:3] *= 1.08
+    image[:, :2] *= float(rng.uniform(0.6, 1.0))
+    image[:int(rng.integers(2, 8))] *= float(rng.uniform(1.0, 1.35))
     return to_bytes(image), None
 
 

@@ -136,7 +136,7 @@ def _palette(rng: np.random.Generator, plan: Plan) -> np.ndarray:
     if plan.motorway is not None:
         palette[GRASS] = plan.motorway.grass
         palette[ASPHALT] *= rng.uniform(0.6, 1.05)
-        palette[CONCRETE] = jitter(rng, (158, 164, 168), 0.12)
+        palette[CONCRETE] = jitter(rng, (160, 166, 170), 0.18)
     return palette
 
 

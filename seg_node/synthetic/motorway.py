@@ -37,6 +37,11 @@ def draw_motorway(rng: np.random.Generator, start: float, end: float) -> Plan:
         concrete.append(np.array([[s, inner], [s + length, inner], [s + length + skew, high],
                                   [s + skew, high]]))
         s += length + rng.uniform(20, 120)
+    for side, edge in ((1, high), (-1, low)):
+        if rng.random() < 0.5:
+            gutter = edge - side * rng.uniform(0.25, 0.6)
+            concrete.append(np.array([[start, gutter], [end, gutter], [end, edge],
+                                      [start, edge]]))
     grass = jitter(rng, _GRASS[int(rng.integers(len(_GRASS)))], 0.15)
     motorway = Motorway(lanes, int(rng.choice(SIDES)), bool(rng.random() < 0.5),
                         tuple(concrete), grass)
