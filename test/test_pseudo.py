@@ -1,0 +1,58 @@
+"""Labels that a model makes for itself: the mean over sizes, void where it is unsure."""
+
+from pathlib import Path
+import sys
+
+import cv2
+import numpy as np
+import pytest
+
+from seg_node.taxonomy import load_taxonomy, UNLABELLED
+
+pseudo = pytest.importorskip('training.pseudo')
+
+MODEL = Path(__file__).parent / 'models' / 'palette_cityscapes19'
+
+
+def run(monkeypatch, *arguments):
+    monkeypatch.setattr(sys, 'argv', ['pseudo', *map(str, arguments)])
+    pseudo.main()
+
+
+@pytest.fixture
+def street(tmp_path):
+    """Return a folder with one picture in class colours, and its labels (120, 200)."""
+    labels = np.random.default_rng(4).choice(np.uint8([0, 7, 8, 10, 13]), (3, 5))  # far apart
+    labels = labels.repeat(40, axis=0).repeat(40, axis=1)
+    (tmp_path / 'street').mkdir()
+    colours = load_taxonomy('cityscapes19').palette_bgr()[labels]
+    cv2.imwrite(str(tmp_path / 'street' / 'a.png'), colours)
+    return tmp_path / 'street', labels
+
+
+def test_what_all_sizes_agree_on_is_labelled_and_the_rest_void(tmp_path, street, monkeypatch):
+    folder, labels = street
+    run(monkeypatch, MODEL, folder, tmp_path / 'out', '--rows', 60, 120, 240, '--height', 120,
+        '--least', 0.55)
+    assert cv2.imread(str(tmp_path / 'out/images/a.jpg')).shape == (120, 200, 3)
+    found = cv2.imread(str(tmp_path / 'out/labels/a.png'), -1)
+    assert found.shape == labels.shape and found.dtype == np.uint8
+    sure = found != UNLABELLED
+    np.testing.assert_array_equal(found[sure], labels[sure])
+    # Inside the blocks all is sure (this model's 0.6); along their borders the coarse sizes mix the classes.
+    inside = np.zeros((3, 40, 5, 40), bool)
+    inside[:, 6:-6, :, 6:-6] = True
+    assert sure[inside.reshape(labels.shape)].all()
+    assert 0.02 < (~sure).mean() < 0.5
+
+
+def test_bad_input_is_refused(tmp_path, street, monkeypatch):
+    folder, _ = street
+    (tmp_path / 'empty').mkdir()
+    with pytest.raises(SystemExit, match='empty has no .jpg or .png'):
+        run(monkeypatch, MODEL, tmp_path / 'empty', tmp_path / 'out')
+    with pytest.raises(SystemExit, match='palette_fixed must be .* dynamic size'):
+        run(monkeypatch, MODEL.parent / 'palette_fixed', folder, tmp_path / 'out')
+    (folder / 'b.png').write_bytes(b'no image')
+    with pytest.raises(SystemExit, match='b.png cannot be read'):
+        run(monkeypatch, MODEL, folder, tmp_path / 'out', '--rows', 120, '--height', 120)
