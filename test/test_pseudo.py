@@ -39,7 +39,7 @@ def test_what_all_sizes_agree_on_is_labelled_and_the_rest_void(tmp_path, street,
     assert found.shape == labels.shape and found.dtype == np.uint8
     sure = found != UNLABELLED
     np.testing.assert_array_equal(found[sure], labels[sure])
-    # Inside the blocks all is sure (this model's 0.6); along their borders the coarse sizes mix the classes.
+    # Inside the blocks this model's 0.6 is enough; along their borders small sizes mix classes.
     inside = np.zeros((3, 40, 5, 40), bool)
     inside[:, 6:-6, :, 6:-6] = True
     assert sure[inside.reshape(labels.shape)].all()

@@ -18,8 +18,10 @@ deeplab = pytest.importorskip('training.models.deeplab')
 efficientnet_lite = pytest.importorskip('training.models.efficientnet_lite')
 export = pytest.importorskip('training.export')
 losses = pytest.importorskip('training.losses')
+mean = pytest.importorskip('training.mean')
 models = pytest.importorskip('training.models')
 recipes = pytest.importorskip('training.recipe')
+run_state = pytest.importorskip('training.run_state')
 teacher = pytest.importorskip('training.teacher')
 train = pytest.importorskip('training.train')
 warm_start = pytest.importorskip('training.warm_start')
@@ -206,6 +208,19 @@ def test_a_warm_start_computes_the_same(tmp_path):
     stem = copy.backbone._conv_stem(torch.cat(images))
     assert torch.allclose(norm.running_mean, stem.mean((0, 2, 3)), atol=1e-4)
     assert torch.allclose(norm.running_var, stem.var((0, 2, 3)), rtol=1e-2)
+
+
+def test_the_mean_of_checkpoints_is_that_of_their_weights(tmp_path):
+    paths = [tmp_path / f'{n}.pt' for n in range(3)]
+    for path, value, size in zip(paths, (1.0, 4.0, 9.0), (2, 2, 3), strict=True):
+        run_state.save(path, {'average': {'w': torch.full((size,), value),
+                                          'steps': torch.tensor(7)}, 'recipe': {}})
+    found = mean.mean(paths[:2], [1.0, 2.0])['average']
+    assert found['w'].tolist() == pytest.approx([3.0, 3.0]) and found['steps'] == 7
+    with pytest.raises(ValueError, match='2.pt holds another network than .*0.pt'):
+        mean.mean(paths, [1.0, 1.0, 1.0])
+    with pytest.raises(ValueError, match='must sum to more than 0'):
+        mean.mean(paths[:2], [1.0, -1.0])
 
 
 def test_lovasz_of_certain_predictions_is_one_minus_iou():
