@@ -10,9 +10,12 @@ from .foliage import paint_hedge
 from .mesh import fan, Mesh, MeshBuilder
 from .noise import fractal, jitter, tinted, to_bytes
 from .plan import KERB_M
+from .road import Road
 from .texture import Texture
 
 _PX_PER_M = 50.0
+_PIECE_M = 4.0
+_SHORTEST_M = 0.5
 KINDS = ('hedge', 'boards', 'picket', 'railings', 'wall')
 BARRIERS = ('barrier', 'parapet', 'noise_wall', 'guard_rail')
 _HEIGHTS = {'hedge': (1.1, 2.0), 'boards': (1.2, 1.8), 'picket': (0.9, 1.15),
@@ -126,11 +129,28 @@ def make_boundary_kind(rng: np.random.Generator, kind: str, length: float) -> Bo
     return BoundaryKind(kind, height, length, Texture(image, alpha), top)
 
 
-def boundary_corners(start: np.ndarray, end: np.ndarray, back: np.ndarray,
-                     kind: str) -> np.ndarray:
-    """Return (4, 2) corners from the street-side ends (2,) and the unit vector away from it."""
-    depth = back * _THICKNESS[kind]
-    return np.stack([start, end, end + depth, start + depth])
+def boundary_row(rng: np.random.Generator, road: Road, name: str, d: float,
+                 span: tuple[float, float], base: float = KERB_M) -> list[Boundary]:
+    """
+    Return straight pieces of one make that follow the road.
+
+    :param name: one of KINDS or BARRIERS.
+    :param d: where their front stands; they reach away from the road's middle.
+    :param span: from and to s, metres.
+    :param base: height of the ground, metres.
+    """
+    count = max(1, round((span[1] - span[0]) / _PIECE_M))
+    length = (span[1] - span[0]) / count
+    if length < _SHORTEST_M:
+        return []
+    kind = make_boundary_kind(rng, name, length)
+    points = road.to_world(np.linspace(*span, count + 1), d)
+    row = []
+    for start, end in zip(points[:-1], points[1:], strict=True):
+        along = (end - start) / np.linalg.norm(end - start)
+        depth = np.array([-along[1], along[0]]) * np.sign(d) * _THICKNESS[name]
+        row.append(Boundary(kind, np.stack([start, end, end + depth, start + depth]), base))
+    return row
 
 
 def _boards(rng: np.random.Generator, shape: tuple[int, int]) -> tuple[np.ndarray, None]:

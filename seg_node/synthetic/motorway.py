@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .boundary import BARRIERS, Boundary, boundary_corners, make_boundary_kind
+from .boundary import BARRIERS, Boundary, boundary_row
 from .camvid import POLE, SIGN
 from .embankment import Bank, make_bank_kind
 from .foliage import Tree, tree_kind, TREE_KINDS
@@ -54,6 +54,7 @@ class MotorwayScenery:
 
     :ivar walls: what runs along its edges.
     :ivar trees: beside it.
+    :ivar banks: slopes of its outer verge.
     :ivar posts: lamp posts and signs.
     """
 
@@ -88,13 +89,7 @@ class MotorwayScenery:
 
     def _wall(self, name: str, side: int, d: float, span: tuple[float, float],
               base: float) -> None:
-        count = max(1, round((span[1] - span[0]) / _PIECE_M))
-        kind = make_boundary_kind(self._rng, name, (span[1] - span[0]) / count)
-        points = self._road.to_world(np.linspace(*span, count + 1), side * d)
-        for start, end in zip(points[:-1], points[1:], strict=True):
-            along = (end - start) / np.linalg.norm(end - start)
-            away = np.array([-along[1], along[0]]) * side
-            self.walls.append(Boundary(kind, boundary_corners(start, end, away, name), base))
+        self.walls += boundary_row(self._rng, self._road, name, side * d, span, base)
 
     def _beyond_the_median(self) -> None:
         """Close the other carriageway with bushes and trees."""

@@ -2,14 +2,13 @@
 
 import numpy as np
 
-from .boundary import Boundary, boundary_corners, KINDS, make_boundary_kind
+from .boundary import Boundary, boundary_row, KINDS
 from .building import Building, make_building
 from .foliage import Tree, tree_kind, TREE_KINDS, TreeKind
 from .plan import KERB_M, Plan, Plot, SideStreet
 from .road import Road
 
 _DEPTH_M = 9.0
-_PIECE_M = 4.0
 _KINDS_A_STREET = 6
 
 
@@ -74,18 +73,9 @@ class Scenery:
                        (8.0, 13.0))
 
     def _boundary(self, name: str, plot: Plot, back: float, span: tuple[float, float]) -> None:
-        """Set a boundary along the back of the pavement, in straight pieces."""
-        count = max(1, round((span[1] - span[0]) / _PIECE_M))
-        length = (span[1] - span[0]) / count
-        if length < 0.5:
-            return
-        kind = make_boundary_kind(self._rng, name, length)
-        edges = np.linspace(span[0], span[1], count + 1)
-        points = self._road.to_world(edges, plot.side * (back + 0.05))
-        for start, end in zip(points[:-1], points[1:], strict=True):
-            along = (end - start) / np.linalg.norm(end - start)
-            away = np.array([-along[1], along[0]]) * plot.side
-            self.boundaries.append(Boundary(kind, boundary_corners(start, end, away, name)))
+        """Set a boundary along the back of the pavement."""
+        self.boundaries += boundary_row(self._rng, self._road, name, plot.side * (back + 0.05),
+                                        span)
 
     def _tree(self, s: float, d: float, heights: tuple[float, float]) -> None:
         rng = self._rng
