@@ -264,10 +264,22 @@ def test_a_focused_crop_shows_the_rare_thing():
     labels[300:310, 20:26] = 6
     counts = {}
     for focus in (0.0, 1.0):
-        change = augment.Augmentation((96, 128), (1.0, 1.5), rare=(6,), paste=0, focus=focus)
+        change = augment.Augmentation((96, 128), (360, 540), rare=(6,), paste=0, focus=focus)
         counts[focus] = sum((change(np.random.default_rng(seed), image, labels, image, labels)[1]
                              == 6).any() for seed in range(40))
     assert counts[1.0] == 40 and counts[0.0] < 20
+
+
+def test_zoom_counts_rows_whatever_size_the_image_has():
+    change = augment.Augmentation((192, 256), (180, 180), light=0, turn_deg=0)
+    for height in (90, 180, 540):
+        labels = np.zeros((height, height * 4 // 3), np.uint8)
+        labels[height // 3:height * 2 // 3] = 1
+        image = np.zeros((*labels.shape, 3), np.uint8)
+        crop = change(np.random.default_rng(0), image, labels, image, labels)[1]
+        # A third of 180 rows; the crop's further rows lie outside of the image.
+        assert (crop[:, 128] == 1).sum() == pytest.approx(60, abs=2)
+        assert (crop[:, 128] == 255).sum() == pytest.approx(12, abs=2)
 
 
 def test_pasting_brings_the_donors_class_with_its_pixels(pairs):

@@ -14,7 +14,8 @@ class Augmentation:
     How strongly samples are changed; calling it makes one sample.
 
     :ivar crop: (height, width) of the samples.
-    :ivar scales: smallest and largest zoom, drawn evenly on a logarithmic scale.
+    :ivar rows: fewest and most rows that the whole image would have after zooming, whatever it
+        had before; drawn evenly on a logarithmic scale.
     :ivar rare: class ids that are pasted from another image.
     :ivar paste: how often that happens.
     :ivar focus: how often the crop is placed on a rare thing, where the image has one.
@@ -22,7 +23,7 @@ class Augmentation:
     """
 
     crop: tuple[int, int]
-    scales: tuple[float, float] = (0.6, 2.0)
+    rows: tuple[int, int] = (216, 720)
     rare: tuple[int, ...] = ()
     paste: float = 0.5
     focus: float = 0.0
@@ -41,7 +42,7 @@ class Augmentation:
     def _moved(self, rng: np.random.Generator, image: np.ndarray, labels: np.ndarray,
                ) -> tuple[np.ndarray, np.ndarray]:
         height, width = labels.shape
-        zoom = float(np.exp(rng.uniform(*np.log(self.scales))))
+        zoom = float(np.exp(rng.uniform(*np.log(self.rows)))) / height
         angle = np.deg2rad(rng.normal(0, self.turn_deg / 2))
         mirror = -1.0 if rng.random() < 0.5 else 1.0
         target = self._target(rng, labels)

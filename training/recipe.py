@@ -12,6 +12,7 @@ class Recipe:
     The values of a recipe file; see training/README.md for the reasons.
 
     :ivar crop: (height, width) of the training samples.
+    :ivar rows: see ``augment.Augmentation``.
     :ivar backbone_rate: learning rate of pretrained layers, as a share of ``learning_rate``.
     :ivar weight_power: see ``losses.class_weights``.
     :ivar rare: names of the classes that are pasted from other images.
@@ -28,7 +29,7 @@ class Recipe:
     taxonomy: str = 'camvid11'
     batch: int = 8
     crop: tuple[int, int] = (288, 384)
-    scales: tuple[float, float] = (0.6, 2.0)
+    rows: tuple[int, int] = (216, 720)
     light: float = 1.0
     paste: float = 0.5
     focus: float = 0.0

@@ -117,7 +117,7 @@ class Run:
     def _loader(self, epoch: int) -> torch.utils.data.DataLoader:
         recipe = self._recipe
         rare = tuple(entry.id for entry in self._classes.classes if entry.name in recipe.rare)
-        augmentation = Augmentation(recipe.crop, recipe.scales, rare, recipe.paste, recipe.focus,
+        augmentation = Augmentation(recipe.crop, recipe.rows, rare, recipe.paste, recipe.focus,
                                     recipe.light)
         first, *extra = self._train
         sources = [(first, len(first))]
