@@ -67,7 +67,6 @@ class Augmentation:
                 cv2.warpAffine(labels, inverse, size, flags=flags | cv2.INTER_NEAREST,
                                borderValue=VOID))
 
-
     def _target(self, rng: np.random.Generator, labels: np.ndarray) -> tuple[int, int] | None:
         """Return (x, y) of a pixel of a rare class, each class as likely, or None."""
         if not self.focus or rng.random() >= self.focus:
