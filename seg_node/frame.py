@@ -1,4 +1,4 @@
-"""What travels through the pipeline: the camera's frame in, the segmentation out."""
+"""What travels through the pipeline: the camera's frame, its segmentation, its products."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,9 +8,9 @@ import time
 
 import numpy as np
 
-from .decode import decode
-from .geometry import Geometry
-from .wire import CompressedImageMessage, Header, ImageMessage
+from .geometry import Geometry, Size
+from .image.decode import decode
+from .image.wire import CompressedImageMessage, Header, ImageMessage
 
 
 @dataclass
@@ -43,14 +43,16 @@ class Frame:
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """Which of the costly outputs somebody waits for."""
+class Demand:
+    """
+    What is asked of a segmenter beside the labels.
 
+    :ivar output: size of the masks; None = each camera's own.
+    """
+
+    output: Size | None = None
     confidence: bool = True
     drivable: bool = True
-    dynamic_mask: bool = False
-    overlay: bool = False
-    color_mask: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,13 +62,32 @@ class Segmentation:
 
     :ivar labels: (H, W) uint8, class ids of the model's own class table.
     :ivar confidence: (H, W) uint8, 255 = certain, or None: not wanted, or the model has none.
-    :ivar drivable: (H, W) uint8 0/255 of a drivable-area head, or None: the model has none.
+    :ivar drivable: (H, W) uint8, 255 = drivable by the policy, 0 = not, or None: not wanted.
     """
 
     geometry: Geometry
     labels: np.ndarray
     confidence: np.ndarray | None = None
     drivable: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Products:
+    """
+    What is published for one frame.
+
+    :ivar images: by the names of ``products.OUTPUTS``; those that were wanted and that this model
+        has.
+    """
+
+    frame: Frame
+    segmentation: Segmentation
+    images: dict[str, np.ndarray]
+
+    @property
+    def geometry(self) -> Geometry:
+        """How the camera's grid lies on the masks'."""
+        return self.segmentation.geometry
 
 
 @dataclass

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .card import InputSpec
 from .errors import ConfigError
+from .model.card import InputSpec
 
 
 class Size(NamedTuple):

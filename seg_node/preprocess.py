@@ -4,8 +4,8 @@ import cv2
 from numba import njit
 import numpy as np
 
-from .card import InputSpec
 from .geometry import Geometry, Size
+from .model.card import InputSpec
 
 
 class Preprocessor:

@@ -1,9 +1,92 @@
-"""What consumers get: remapped mask, drivable area, colours, overlay. All look-ups."""
+"""
+What consumers get: remapped mask, drivable area, colours, overlay. All look-ups.
+
+``OUTPUTS`` is the one table of the images that are published for a frame.
+"""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from functools import cached_property
 
 import cv2
 import numpy as np
 
+from .frame import Frame, Products, Segmentation
 from .geometry import Geometry
+
+
+@dataclass
+class Tables:
+    """
+    The look-ups that outputs are made by.
+
+    :ivar remap: (256,) uint8, from the model's class ids to the published ones; None = the same.
+    :ivar dynamic: (256,) uint8, 255 for people, vehicles and the like among the model's ids.
+    :ivar palette_bgr: (256, 3) uint8, colours of the published ids.
+    :ivar overlay_alpha: 0 = image only, 1 = colours only.
+    """
+
+    remap: np.ndarray | None
+    dynamic: np.ndarray
+    palette_bgr: np.ndarray
+    overlay_alpha: float = 0.5
+
+
+@dataclass
+class Making:
+    """One frame while its outputs are made."""
+
+    frame: Frame
+    segmentation: Segmentation
+    tables: Tables
+
+    @cached_property
+    def mask(self) -> np.ndarray:
+        """(H, W) uint8 class ids of the published taxonomy, 255 = unlabelled."""
+        labels, remap = self.segmentation.labels, self.tables.remap
+        return labels if remap is None else look_up(labels, remap)
+
+
+@dataclass(frozen=True)
+class Output:
+    """
+    One image that is published for a frame.
+
+    :ivar name: last part of its topic.
+    :ivar encoding: of sensor_msgs/Image; its rows are packed.
+    :ivar meaning: of its values.
+    :ivar make: makes it, (H, W) or (H, W, 3) uint8; None: this model has none.
+    """
+
+    name: str
+    encoding: str
+    meaning: str
+    make: Callable[[Making], np.ndarray | None]
+
+
+OUTPUTS = (
+    Output('mask', 'mono8', 'class ids, 255 = unlabelled', lambda making: making.mask),
+    Output('confidence', 'mono8', '255 = certain', lambda making: making.segmentation.confidence),
+    Output('drivable', 'mono8', '255 = drivable, 0 = not',
+           lambda making: making.segmentation.drivable),
+    Output('dynamic_mask', 'mono8', '255 = people, vehicles and the like, 0 = all else',
+           lambda making: look_up(making.segmentation.labels, making.tables.dynamic)),
+    Output('overlay', 'bgr8', 'the image under the class colours', lambda making: overlay(
+        making.frame.bgr, making.mask, making.tables.palette_bgr, making.tables.overlay_alpha,
+        making.segmentation.geometry)),
+    Output('color_mask', 'bgr8', 'the class colours',
+           lambda making: color_mask(making.mask, making.tables.palette_bgr)),
+)
+NAMES = tuple(output.name for output in OUTPUTS)
+
+
+def make(frame: Frame, segmentation: Segmentation, tables: Tables,
+         wanted: Collection[str]) -> Products:
+    """Return the outputs that are wanted, as far as this model has them."""
+    making = Making(frame, segmentation, tables)
+    images = {output.name: output.make(making) for output in OUTPUTS if output.name in wanted}
+    return Products(frame, segmentation, {name: image for name, image in images.items()
+                                          if image is not None})
 
 
 def look_up(labels: np.ndarray, table: np.ndarray) -> np.ndarray:

@@ -1,13 +1,12 @@
 """Runs the pipeline once before the first camera image, so that no frame pays for it."""
 
-from dataclasses import fields
-
 import numpy as np
 
 from .errors import BackendError, FrameError
-from .frame import Frame, StageClock, Wanted
+from .frame import Frame, StageClock
+from .image.wire import Header, ImageMessage
 from .pipeline import Pipeline
-from .wire import Header, ImageMessage
+from .products import NAMES
 
 
 def warm_up(pipeline: Pipeline) -> None:
@@ -22,7 +21,6 @@ def warm_up(pipeline: Pipeline) -> None:
     height, width = pipeline.segmenter.sample
     noise = np.random.default_rng(0).integers(0, 256, height * width * 3, np.uint8)
     message = ImageMessage(Header(0, 0, ''), height, width, 'bgr8', False, width * 3, noise)
-    wanted = Wanted(*[True] * len(fields(Wanted)))
-    for result in pipeline.process([Frame('', message)], [wanted], StageClock()):
+    for result in pipeline.process([Frame('', message)], [NAMES], StageClock()):
         if isinstance(result, FrameError):
             raise BackendError(f'the model does not work on a test image: {result}')

@@ -1,12 +1,12 @@
 """The inference thread: takes the newest frames, runs the pipeline, hands on the results."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from threading import Thread
 
 from .errors import FrameError
-from .frame import Frame, StageClock, Wanted
+from .frame import Frame, Products, StageClock
 from .mailbox import Mailbox
-from .pipeline import Pipeline, Products
+from .pipeline import Pipeline
 
 
 class Worker:
@@ -21,7 +21,7 @@ class Worker:
     """
 
     def __init__(self, pipeline: Pipeline, mailbox: Mailbox[Frame], max_batch: int, *,
-                 wanted: Callable[[str], Wanted],
+                 wanted: Callable[[str], Collection[str]],
                  deliver: Callable[[Products, StageClock], None],
                  refuse: Callable[[Frame, FrameError], None],
                  fail: Callable[[Exception], None]) -> None:

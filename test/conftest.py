@@ -61,8 +61,8 @@ def data_dir():
 @pytest.fixture(scope='session')
 def streets(tmp_path_factory):
     """Return small pictures of the rendered street to calibrate with."""
+    from seg_node.engines.verify import street_frames
     from seg_node.geometry import Size
-    from seg_node.gpu.engine_verify import street_frames
     folder = tmp_path_factory.mktemp('streets')
     for index, image in enumerate(street_frames(Size(240, 320))):
         cv2.imwrite(str(folder / f'{index}.png'), image)

@@ -13,8 +13,8 @@ from rosbags.interfaces import (
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 from rosbags.typesys import get_typestore, Stores
 
-from seg_node.tools.sources import Record
-from seg_node.wire import build_image, Header
+from seg_node.image.wire import build_image, Header
+from seg_node.playback.sources import Record
 
 STORE = get_typestore(Stores.ROS2_JAZZY)
 START_NS = 1_700_000_000_000_000_000

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from seg_node.taxonomy import load_taxonomy
+from seg_node.model.taxonomy import load_taxonomy
 from seg_node.tools import benchmark
 
 PALETTE = Path(__file__).parent / 'models' / 'palette_cityscapes19'

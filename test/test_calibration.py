@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import yaml
 
-from seg_node.calibration import load_calibration
 from seg_node.errors import ConfigError
+from seg_node.ground.calibration import load_calibration
 
 
 def document(**changes):

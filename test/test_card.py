@@ -15,10 +15,10 @@ import onnxruntime
 import pytest
 import yaml
 
-from seg_node.card import check_card, InputSpec, load_card, Metric, OutputSpec, TensorInfo
 from seg_node.errors import ConfigError
+from seg_node.model.card import check_card, InputSpec, load_card, Metric, OutputSpec, TensorInfo
+from seg_node.model.taxonomy import load_taxonomy
 from seg_node.paths import shared
-from seg_node.taxonomy import load_taxonomy
 
 MODELS = Path(__file__).parent / 'models'
 PALETTE = MODELS / 'palette_cityscapes19'

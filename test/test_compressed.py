@@ -9,9 +9,9 @@ from hypothesis import given, settings, strategies as st
 import numpy as np
 import pytest
 
-from seg_node.decode import decode
 from seg_node.errors import FrameError
-from seg_node.wire import CompressedImageMessage, Header
+from seg_node.image.decode import decode
+from seg_node.image.wire import CompressedImageMessage, Header
 
 RNG = np.random.default_rng(1)
 SMOOTH = cv2.GaussianBlur(RNG.integers(0, 256, (48, 64, 3), np.uint8), (0, 0), 2)

@@ -7,10 +7,10 @@ import cv2
 import numpy as np
 import pytest
 
-from seg_node.datasets import LAYOUTS, open_dataset
 from seg_node.errors import ConfigError
-from seg_node.label_image import read_ids
-from seg_node.taxonomy import load_taxonomy
+from seg_node.model.taxonomy import load_taxonomy
+from seg_node.scoring.datasets import LAYOUTS, open_dataset
+from seg_node.scoring.label_image import read_ids
 
 CITY = 'aachen/aachen_000001_000019'
 # Where the image and the label of one frame lie in each layout.

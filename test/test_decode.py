@@ -8,9 +8,9 @@ from hypothesis import given, settings, strategies as st
 import numpy as np
 import pytest
 
-from seg_node.decode import decode, ENCODINGS
 from seg_node.errors import FrameError
-from seg_node.wire import CompressedImageMessage, Header, ImageMessage
+from seg_node.image.decode import decode, ENCODINGS
+from seg_node.image.wire import CompressedImageMessage, Header, ImageMessage
 
 HEADER = Header(1, 2, 'camera')
 RNG = np.random.default_rng(1)

@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 import pytest
 
-from seg_node.taxonomy import load_taxonomy
-from seg_node.tools.bags import Ros2Bag
-from seg_node.wire import parse_image
+from seg_node.image.wire import parse_image
+from seg_node.model.taxonomy import load_taxonomy
+from seg_node.playback.bags import Ros2Bag
 
 MODELS = Path(__file__).parent / 'models'
 TABLE = load_taxonomy('cityscapes19')

@@ -4,11 +4,11 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from seg_node import devices
-from seg_node.backends.onnx import BoundRun
-from seg_node.card import load_card
-from seg_node.devices import open_segmenter, Wish
+from seg_node.devices import choose as devices
+from seg_node.devices.choose import open_segmenter, Wish
+from seg_node.devices.onnx_runtime import BoundRun
 from seg_node.errors import BackendError, ConfigError
+from seg_node.model.card import load_card
 
 MODEL = 'bisenetv2_camvid'
 

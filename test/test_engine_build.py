@@ -7,16 +7,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from seg_node import backends, precision
-from seg_node.card import load_card
+from seg_node.devices import backend as backends
+from seg_node.devices.host import HostSegmenter, read_head
+from seg_node.engines import build as engine_build, precision, verify as engine_verify
+from seg_node.engines.build import BuildOptions, parse_target, profile_shapes
 from seg_node.errors import BackendError, ConfigError, FrameError
 from seg_node.geometry import camera_for, fit, Size
-from seg_node.gpu import engine_build, engine_verify, trt
-from seg_node.gpu.engine_build import builder_flags, Order, parse_target, profile_shapes
+from seg_node.gpu import trt
 from seg_node.gpu.engine_cache import EngineCache, open_entry
-from seg_node.gpu.engine_manifest import EngineKey, Manifest, Profile
+from seg_node.gpu.engine_manifest import (
+    builder_flags,
+    EngineKey,
+    LEAST_AGREEMENT,
+    Manifest,
+    OptimizationProfile,
+)
+from seg_node.model.card import load_card
 from seg_node.preprocess import Preprocessor
-from seg_node.segmenter import CpuSegmenter, read_head
 from seg_node.tools import build_engine
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -28,7 +35,7 @@ ORIN = trt.GpuInfo('Orin', (8, 7), '12.6')
 
 
 def profile(card, batch=(1, 2, 4), camera=CAMERA):
-    return Profile(batch, (fit(card.input, camera).network,))
+    return OptimizationProfile(batch, (fit(card.input, camera).network,))
 
 
 @pytest.fixture(scope='module', autouse=True)
@@ -79,7 +86,7 @@ def test_the_int8_model_has_half_tensors_and_is_verified(name, tmp_path, streets
     card = load_card(name)
     model = precision.for_engine(card, 'int8', tmp_path, streets)
     result = engine_verify.verify(labels_of(card, model), card, CAMERA, 'int8')
-    assert engine_verify.LEAST['int8'] < result.agreement < 1 and result.conclusive
+    assert LEAST_AGREEMENT['int8'] < result.agreement < 1 and result.conclusive
     onnx = pytest.importorskip('onnx')
     graph = onnx.load(str(model)).graph
     kinds = {tensor.name: tensor.data_type for tensor in graph.initializer}
@@ -173,17 +180,17 @@ def test_other_targets_are_refused(text):
 
 
 def test_tensorrt_builds_for_its_own_gpu_only():
-    order = Order('fp16', Profile((1, 1, 1), (Size(64, 64),)))
+    order = BuildOptions('fp16', OptimizationProfile((1, 1, 1), (Size(64, 64),)))
     with pytest.raises(BackendError, match='there is none here'):
         engine_build._capability(order, FULL, None)
     assert engine_build._capability(order, FULL, ORIN) == (8, 7)
-    other = Order('fp16', order.profile, target=(8, 9))
+    other = BuildOptions('fp16', order.profile, target=(8, 9))
     with pytest.raises(ConfigError, match='is not this GPU, Orin'):
         engine_build._capability(other, FULL, ORIN)
 
 
 def test_shapes_follow_the_layout_and_span_all_sizes():
-    span = Profile((1, 2, 4), (Size(128, 512), Size(256, 256)))
+    span = OptimizationProfile((1, 2, 4), (Size(128, 512), Size(256, 256)))
     assert profile_shapes(span, 'NCHW') == [(1, 3, 128, 256), (2, 3, 128, 512), (4, 3, 256, 512)]
     assert profile_shapes(span, 'NHWC')[1] == (2, 128, 512, 3)
 
@@ -279,7 +286,7 @@ def run_by(monkeypatch):
     def stand_in(card, change):
         backend = backends.load('onnxruntime', card, providers=['CPUExecutionProvider'], threads=0)
 
-        class StandIn(CpuSegmenter):
+        class StandIn(HostSegmenter):
             def segment(self, *arguments):
                 return [replace(result, labels=change(result.labels))
                         for result in super().segment(*arguments)]

@@ -13,14 +13,13 @@ from threading import Event, Thread
 
 import pytest
 
-from seg_node.card import load_card
 from seg_node.errors import ConfigError
 from seg_node.geometry import fit, Size
 from seg_node.gpu import engine_cache
-from seg_node.gpu.engine_build import builder_flags
 from seg_node.gpu.engine_cache import EngineCache, open_verified
-from seg_node.gpu.engine_manifest import EngineKey, Manifest, Profile
+from seg_node.gpu.engine_manifest import builder_flags, EngineKey, Manifest, OptimizationProfile
 from seg_node.gpu.trt import Library
+from seg_node.model.card import load_card
 from seg_node.tools import build_engine
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -37,7 +36,7 @@ class Orin:
 
 
 def key(**changes):
-    profile = Profile((1, 2, 4), (fit(CARD.input, CAMERA).network,))
+    profile = OptimizationProfile((1, 2, 4), (fit(CARD.input, CAMERA).network,))
     return replace(EngineKey(CARD.sha256, 'tensorrt', '10.3.0', 'Orin', '8.7', 'fp16', profile,
                              builder_flags('fp16'), 1024, 'kernels-1'), **changes)
 
@@ -150,7 +149,7 @@ def test_every_difference_is_named_of_the_nearest_engine(cache):
 def test_of_engines_that_fit_the_tightest_is_taken(cache):
     size = key().profile.sizes
     for most in (8, 4, 6):
-        store(cache, key(profile=Profile((1, 1, most), size)))
+        store(cache, key(profile=OptimizationProfile((1, 1, most), size)))
     assert opened(max_batch=3).manifest.key.profile.batch[2] == 4
     assert opened(max_batch=5).manifest.key.profile.batch[2] == 6
 
@@ -169,10 +168,10 @@ def test_a_build_for_a_capability_fits_every_such_gpu(cache):
 
 
 def test_sizes_between_the_least_and_the_largest_fit(cache):
-    store(cache, key(profile=Profile((1, 1, 4), (Size(128, 512), Size(256, 256)))))
+    store(cache, key(profile=OptimizationProfile((1, 1, 4), (Size(128, 512), Size(256, 256)))))
     for network, fits in ((Size(128, 256), True), (Size(256, 512), True), (Size(264, 512), False),
                           (Size(120, 512), False)):
-        assert key(profile=Profile((1, 1, 4), (Size(128, 512), Size(256, 256)))
+        assert key(profile=OptimizationProfile((1, 1, 4), (Size(128, 512), Size(256, 256)))
                    ).profile.covers(4, [network]) == fits
 
 

@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 import yaml
 
-from seg_node.card import load_card
+from seg_node.engines import nvcc, verify as engine_verify
+from seg_node.engines.build import build, BuildOptions
 from seg_node.errors import BackendError, ConfigError
 from seg_node.geometry import fit, Size
-from seg_node.gpu import engine_verify, nvcc, trt
-from seg_node.gpu.engine_build import build, Order
+from seg_node.gpu import trt
 from seg_node.gpu.engine_cache import EngineCache, open_verified
-from seg_node.gpu.engine_manifest import Profile
+from seg_node.gpu.engine_manifest import OptimizationProfile
+from seg_node.model.card import load_card
 from seg_node.tools import build_engine
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -27,7 +28,7 @@ CAMERA = Size(240, 320)
 
 
 def profile(card, batch=(1, 2, 4), camera=CAMERA):
-    return Profile(batch, (fit(card.input, camera).network,))
+    return OptimizationProfile(batch, (fit(card.input, camera).network,))
 
 
 @pytest.fixture(scope='module', autouse=True)
@@ -55,8 +56,8 @@ def engines(tmp_path, monkeypatch):
 
 def ordered(card, engines, rtx, *, kind='fp16', target=(8, 9), calibration=(), force=False,
             **more):
-    order = Order(kind, more.pop('profile', profile(card)), target, calibration=tuple(calibration),
-                  force=force)
+    order = BuildOptions(kind, more.pop('profile', profile(card)), target,
+                         calibration=tuple(calibration), force=force)
     return build(card, order, library=rtx, cache=engines, gpu=None, command='test', **more)
 
 
@@ -144,8 +145,9 @@ def test_a_batch_that_the_model_does_not_take_is_refused(engines, rtx):
     with pytest.raises(ConfigError, match='exactly 1 along N, asked is 1 to 4. Correct --batch'):
         ordered(card, engines, rtx)
     with pytest.raises(ConfigError, match='exactly 120 along H, asked is 60 to 60. Correct --siz'):
-        ordered(card, engines, rtx, profile=Profile((1, 1, 1), (Size(60, 160),)))
-    assert ordered(card, engines, rtx, profile=Profile((1, 1, 1), (Size(120, 160),)))[1]
+        ordered(card, engines, rtx, profile=OptimizationProfile((1, 1, 1), (Size(60, 160),)))
+    fitting = OptimizationProfile((1, 1, 1), (Size(120, 160),))
+    assert ordered(card, engines, rtx, profile=fitting)[1]
 
 
 def test_a_profile_that_contradicts_itself_is_refused_in_tensorrts_words(engines, rtx):

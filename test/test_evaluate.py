@@ -10,14 +10,15 @@ import numpy as np
 import pytest
 import yaml
 
-from seg_node import backends
-from seg_node.card import load_card
-from seg_node.frame import Frame, StageClock, Wanted
+from seg_node.devices import backend as backends
+from seg_node.devices.host import HostSegmenter
+from seg_node.frame import Frame, StageClock
+from seg_node.image.wire import Header, ImageMessage
+from seg_node.model.card import load_card
+from seg_node.model.taxonomy import load_taxonomy
 from seg_node.pipeline import Pipeline
-from seg_node.segmenter import CpuSegmenter
-from seg_node.taxonomy import load_taxonomy
+from seg_node.products import NAMES
 from seg_node.tools import evaluate
-from seg_node.wire import Header, ImageMessage
 
 ROOT = Path(__file__).resolve().parents[1]
 MODELS = ROOT / 'test' / 'models'
@@ -344,14 +345,14 @@ def test_calibration_error_is_of_the_published_confidence(camvid, measure):
     root, truths, _, lut = camvid
     card = load_card(MODELS / 'palette_stride8')
     backend = backends.load('onnxruntime', card, providers=['CPUExecutionProvider'], threads=0)
-    pipeline = Pipeline(CpuSegmenter(card, backend), CITYSCAPES)
+    pipeline = Pipeline(HostSegmenter(card, backend), CITYSCAPES)
     bins = [[] for _ in range(15)]
     for name, truth in zip('abc', truths, strict=True):
         image = cv2.imread(str(root / 'images' / f'{name}.png'))
         message = ImageMessage(Header(0, 0, ''), *SHAPE, 'bgr8', False, 480, image.reshape(-1))
-        [products] = pipeline.process([Frame('', message)], [Wanted()], StageClock())
+        [products] = pipeline.process([Frame('', message)], [NAMES], StageClock())
         for sure, mask, label in zip(*(part.reshape(-1).tolist() for part in (
-                products.confidence, lut[products.mask], truth)), strict=True):
+                products.images['confidence'], lut[products.images['mask']], truth)), strict=True):
             if label != 255:
                 bins[max(0, -(-sure // 17) - 1)].append((sure / 255, mask == label))
     assert sum(map(bool, bins)) > 8  # confidences of all kinds

@@ -4,11 +4,13 @@ import cv2
 import numpy as np
 import pytest
 
-from seg_node import backends, wire
-from seg_node.card import load_card
-from seg_node.frame import Frame, StageClock, Wanted
+from seg_node.devices import backend as backends
+from seg_node.devices.host import HostSegmenter
+from seg_node.frame import Frame, StageClock
+from seg_node.image import wire
+from seg_node.model.card import load_card
 from seg_node.pipeline import Pipeline
-from seg_node.segmenter import CpuSegmenter
+from seg_node.products import NAMES
 
 FOREIGN = """
 name: road-segmentation-adas-0001
@@ -45,7 +47,7 @@ def test_road_of_camvid(tmp_path, data_dir):
         file=data_dir / 'models' / 'road-segmentation-adas-0001' / 'model.onnx'))
     card = load_card(tmp_path)
     backend = backends.load('onnxruntime', card, providers=['CPUExecutionProvider'], threads=0)
-    pipeline = Pipeline(CpuSegmenter(card, backend), card.main_output.classes)
+    pipeline = Pipeline(HostSegmenter(card, backend), card.main_output.classes)
     paths = sorted(data_dir.glob('data/camvid/val/images/*.jpg'))[::4]
     if not paths:
         pytest.skip('SEG_NODE_DATA has no data/camvid/val/images')
@@ -54,8 +56,8 @@ def test_road_of_camvid(tmp_path, data_dir):
         truth = cv2.imread(str(path.parents[1] / 'labels' / f'{path.stem}.png'), 0)
         message = wire.CompressedImageMessage(
             wire.Header(0, 0, 'cam'), 'jpeg', np.frombuffer(path.read_bytes(), np.uint8))
-        result, = pipeline.process([Frame('cam', message)], [Wanted()], StageClock())
-        known, road, drivable = truth != 11, truth == 3, result.drivable > 0
+        result, = pipeline.process([Frame('cam', message)], [NAMES], StageClock())
+        known, road, drivable = truth != 11, truth == 3, result.images['drivable'] > 0
         both += np.count_nonzero(drivable & road & known)
         either += np.count_nonzero((drivable | road) & known)
     assert both / either >= 0.93

@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from seg_node.card import InputSpec
 from seg_node.geometry import fit, Size
+from seg_node.model.card import InputSpec
 
 
 def spec(**given):

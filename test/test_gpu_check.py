@@ -6,10 +6,10 @@ import json
 import pytest
 import yaml
 
-from seg_node.card import load_card
-from seg_node.devices import open_segmenter, Wish
+from seg_node.devices.choose import open_segmenter, Wish
 from seg_node.errors import BackendError
 from seg_node.geometry import Size
+from seg_node.model.card import load_card
 from seg_node.tools import gpu_check
 
 MODEL = 'bisenetv2_camvid'
@@ -36,7 +36,7 @@ def segmenters(tmp_path):
 
 def half_copy(folder):
     """Return the card of a half-precision copy of the model."""
-    precision = pytest.importorskip('seg_node.precision')
+    precision = pytest.importorskip('seg_node.engines.precision')
     pytest.importorskip('onnx')
     card = load_card(MODEL)
     folder.mkdir()

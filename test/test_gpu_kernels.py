@@ -8,12 +8,13 @@ from hypothesis import given, settings, strategies as st
 import numpy as np
 import pytest
 
-from seg_node import decode, labels
-from seg_node.card import InputSpec
+from seg_node import labels
 from seg_node.geometry import fit, Size
 from seg_node.gpu import launch
-from seg_node.gpu.launch import ResultLayout, Source
-from seg_node.wire import Header, ImageMessage
+from seg_node.gpu.launch import ResultBlock, UploadImage
+from seg_node.image import decode
+from seg_node.image.wire import Header, ImageMessage
+from seg_node.model.card import InputSpec
 
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 
@@ -125,7 +126,7 @@ def test_every_yuv_colour_is_opencvs(kernels, encoding):
     message = ImageMessage(Header(0, 0, ''), height, width, encoding, False, step,
                            data.astype(np.uint8))
     card = spec((height, width), 'float32', 'NHWC', 'bgr', mean=(0, 0, 0), std=(1, 1, 1))
-    got = preprocess(kernels, card, [(message, Source(encoding, height, width, step))],
+    got = preprocess(kernels, card, [(message, UploadImage(encoding, height, width, step))],
                      [fit(card, Size(height, width))])
     np.testing.assert_array_equal(got[0], decode.decode(message))
 
@@ -388,7 +389,7 @@ def test_a_score_that_is_not_finite_spoils_its_frame_alone(kernels, bad, dtype, 
 
 @pytest.mark.parametrize('pixels', [(1, 1), (3, 5), (16, 16), (61, 67), (700, 1001)])
 def test_histogram(kernels, pixels):
-    layout = ResultLayout((Size(*pixels),), histogram=True)
+    layout = ResultBlock((Size(*pixels),), histogram=True)
     result = buffer(layout.size_bytes)
     result[:layout.zero_bytes] = 0
     truth = np.random.default_rng(13).integers(0, 256, pixels, np.uint8)

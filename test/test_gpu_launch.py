@@ -8,13 +8,13 @@ from gpu.cpu_kernels import at, buffer, camera_image, Kernels, Post, preprocess,
 import numpy as np
 import pytest
 
-from seg_node import decode
-from seg_node.card import InputSpec, load_card
 from seg_node.errors import ConfigError
 from seg_node.geometry import fit, Size
 from seg_node.gpu import launch
-from seg_node.gpu.launch import ResultLayout, Scores, Source
-from seg_node.gpu.layout import ALIGNMENT
+from seg_node.gpu.buffers import ALIGNMENT
+from seg_node.gpu.launch import ResultBlock, Scores, UploadImage
+from seg_node.image import decode
+from seg_node.model.card import InputSpec, load_card
 
 PLAIN = {'mean': (0, 0, 0), 'std': (1, 1, 1)}
 
@@ -45,7 +45,7 @@ def test_every_kernel_is_listed():
 # --- layout ---
 
 def test_parts_of_a_result_neither_overlap_nor_leave_the_block():
-    layout = ResultLayout((Size(5, 7), Size(300, 401), Size(1, 1)), True, 2, True)
+    layout = ResultBlock((Size(5, 7), Size(300, 401), Size(1, 1)), True, 2, True)
     owner = np.zeros(layout.size_bytes, np.uint8)
     for n in range(3):
         parts = layout.parts(owner, n)
@@ -82,17 +82,17 @@ def test_source_bytes_are_what_decode_wants():
 # --- limits ---
 
 @pytest.mark.parametrize('make, says', [
-    (lambda: Source('bayer_rggb8', 4, 4, 4), 'bayer_rggb8.*bgr8.*Decode it to bgr8'),
-    (lambda: Source('bgr8', 4, 4, 11), 'step=11.*12 to 2'),
-    (lambda: Source('bgr8', 4, 4, 2 ** 32), 'step=4294967296'),
+    (lambda: UploadImage('bayer_rggb8', 4, 4, 4), 'bayer_rggb8.*bgr8.*Decode it to bgr8'),
+    (lambda: UploadImage('bgr8', 4, 4, 11), 'step=11.*12 to 2'),
+    (lambda: UploadImage('bgr8', 4, 4, 2 ** 32), 'step=4294967296'),
     (lambda: Scores('float64', 'NCHW', 3, Size(4, 4)), 'float64.*float16 and float32'),
     (lambda: Scores('float16', 'NHW', 3, Size(4, 4)), 'NHW.*NCHW and NHWC'),
     (lambda: Scores('float16', 'NCHW', 257, Size(4, 4)), '257 classes.*1 to 256'),
     (lambda: Scores('float16', 'NCHW', 0, Size(4, 4)), '0 classes'),
     (lambda: Scores('float16', 'NCHW', 128, Size(4096, 4096)), 'score grid has 2147483648'),
-    (lambda: ResultLayout(()), '0 masks'),
-    (lambda: ResultLayout((Size(4, 4),), products=3), '3 look-ups.*0 to 2'),
-    (lambda: ResultLayout((Size(65536, 32768),)), 'mask has 2147483648'),
+    (lambda: ResultBlock(()), '0 masks'),
+    (lambda: ResultBlock((Size(4, 4),), products=3), '3 look-ups.*0 to 2'),
+    (lambda: ResultBlock((Size(65536, 32768),)), 'mask has 2147483648'),
 ])
 def test_what_the_kernels_cannot_address_is_refused(make, says):
     with pytest.raises(ConfigError, match=says):
@@ -105,25 +105,25 @@ def test_launches_that_contradict_themselves_are_refused():
     table = launch.tables_for(geometry, Size(4, 6))
     none = {'upload': 0, 'tables': 0, 'output': 0}
     with pytest.raises(ConfigError, match='50x40, its geometry is for 60x40'):
-        launch.preprocess_launch(card, geometry, Source('bgr8', 40, 50, 150), table, **none)
+        launch.preprocess_launch(card, geometry, UploadImage('bgr8', 40, 50, 150), table, **none)
     for size, says in (((26755, 26755), 'network input has'), ((600000, 8), '600000 rows')):
         big = fit(spec(size), Size(40, 60))
         with pytest.raises(ConfigError, match=says):
-            launch.preprocess_launch(card, big, Source('bgr8', 40, 60, 180), table, **none)
-    scores, layout = Scores('float16', 'NCHW', 3, Size(4, 6)), ResultLayout((Size(40, 60),), True)
+            launch.preprocess_launch(card, big, UploadImage('bgr8', 40, 60, 180), table, **none)
+    scores, layout = Scores('float16', 'NCHW', 3, Size(4, 6)), ResultBlock((Size(40, 60),), True)
     common = {'values': 0, 'winners': 0, 'sums': 0, 'tables': 0, 'result': 0}
     with pytest.raises(ConfigError, match='needs the sums buffer'):
         launch.labels_launch(scores, layout, 0, table, **common)
     with pytest.raises(ConfigError, match='1 look-up tables for 0 products'):
         launch.labels_launch(scores, layout, 0, table, luts=[1], **common)
-    many = ResultLayout((Size(4, 4),) * 65536)
+    many = ResultBlock((Size(4, 4),) * 65536)
     with pytest.raises(ConfigError, match='batch of 65536'):
         launch.winners_launch(scores, many, values=0, winners=0, sums=0, result=0)
 
 
 def test_a_frame_of_more_bytes_than_31_bits_hold(kernels):
     """16384 rows of 200 000 bytes: the last ones are read where they are."""
-    source = Source('mono8', 16384, 4, 200_000)
+    source = UploadImage('mono8', 16384, 4, 200_000)
     data = np.zeros(source.size_bytes, np.uint8)  # pages nobody touches take no memory
     assert data.size > 2 ** 31
     for row in range(source.height - 40, source.height):
@@ -149,9 +149,9 @@ def test_labels_of_512x1024_move_less_than_a_megabyte():
     card = spec((512, 1024))
     geometry = fit(card, Size(512, 1024))
     scores = Scores('float16', 'NCHW', 19, Size(64, 128))
-    layout = ResultLayout((Size(512, 1024),))
-    _, winners, labels = launch.costs(card, [(geometry, Source('bgr8', 512, 1024, 3072))], scores,
-                                      layout)
+    layout = ResultBlock((Size(512, 1024),))
+    image = UploadImage('bgr8', 512, 1024, 3072)
+    _, winners, labels = launch.costs(card, [(geometry, image)], scores, layout)
     assert (winners.reads, winners.writes) == (19 * 64 * 128 * 2, 64 * 128 + 2 * 4)
     samples, exact = (512 + 1024) * (4 + 4), (512 + 1024) * 8
     assert (labels.reads, labels.writes) == (samples + exact + 2 * 4, 512 * 1024)
@@ -175,7 +175,7 @@ def test_costs_are_what_a_run_reads_and_writes(kernels, confidence, luts, histog
     rng = np.random.default_rng(0)
     values = rng.integers(-2, 3, (2, 19, 16, 24)).astype(dtype)
     card = spec((128, 192))
-    cameras = [(fit(card, Size(*size)), Source('bgr8', *size, 3 * size[1]))
+    cameras = [(fit(card, Size(*size)), UploadImage('bgr8', *size, 3 * size[1]))
                for size in ((128, 192), (120, 200))]
     geometries = [geometry for geometry, _ in cameras]
     post, counts = written(kernels, values, geometries, confidence=confidence,
@@ -203,7 +203,7 @@ def test_cost_of_preprocessing(kernels, encoding, camera):
     card = spec((96, 160), resize='letterbox')
     message, source = camera_image(encoding, *camera)
     geometry = fit(card, Size(*camera))
-    scores, layout = Scores('float16', 'NCHW', 3, Size(12, 20)), ResultLayout((Size(*camera),))
+    scores, layout = Scores('float16', 'NCHW', 3, Size(12, 20)), ResultBlock((Size(*camera),))
     cost = launch.costs(card, [(geometry, source)], scores, layout)[0]
     seen = []
     batch = preprocess(kernels, card, [(message, source)], [geometry], seen=seen)
@@ -219,8 +219,8 @@ def test_the_readme_says_what_a_frame_moves(title, name, stride):
     """1280x720 bgr8, the shipped cards' input sizes in fp16; labels, confidence and drivable."""
     spec = replace(load_card(name).input, dtype='float16')
     camera = Size(720, 1280)
-    source, geometry = Source('bgr8', 720, 1280, 3840), fit(spec, camera)
-    layout = ResultLayout((camera,), confidence=True, products=1)
+    source, geometry = UploadImage('bgr8', 720, 1280, 3840), fit(spec, camera)
+    layout = ResultBlock((camera,), confidence=True, products=1)
     cells = Size(*(side // stride for side in geometry.network))
     found = launch.costs(spec, [(geometry, source)], Scores('float16', 'NCHW', 11, cells), layout)
     total = sum(cost.reads + cost.writes for cost in found)

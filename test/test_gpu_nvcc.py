@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from seg_node.engines import nvcc
 from seg_node.errors import BackendError
-from seg_node.gpu import launch, nvcc
+from seg_node.gpu import kernels, launch
 
 ORIN = (8, 7)
 
@@ -64,22 +65,22 @@ def test_an_unknown_architecture_is_refused_with_what_there_is(compiler):
 
 def test_a_failure_comes_with_the_compilers_words(compiler, tmp_path, monkeypatch):
     broken = tmp_path / 'kernels.cu'
-    broken.write_text(nvcc.SOURCE.read_text().replace('kThreads = 256', 'kThreads = nonsense'))
-    monkeypatch.setattr(nvcc, 'SOURCE', broken)
+    broken.write_text(kernels.SOURCE.read_text().replace('kThreads = 256', 'kThreads = nonsense'))
+    monkeypatch.setattr(kernels, 'SOURCE', broken)
     with pytest.raises(BackendError, match='nonsense') as refusal:
         nvcc.compile_cubin(nvcc.offered(compiler)[0])
     assert 'could not compile kernels.cu for sm_' in str(refusal.value)
 
 
 def test_the_hash_is_of_source_and_flags(tmp_path, monkeypatch):
-    first = nvcc.source_hash()
-    assert first == nvcc.source_hash() and len(first) == 64
+    first = kernels.source_hash()
+    assert first == kernels.source_hash() and len(first) == 64
     changed = tmp_path / 'kernels.cu'
-    changed.write_bytes(nvcc.SOURCE.read_bytes() + b' ')
-    monkeypatch.setattr(nvcc, 'SOURCE', changed)
-    second = nvcc.source_hash()
-    monkeypatch.setattr(nvcc, '_FLAGS', (*nvcc._FLAGS, '-G'))
-    assert len({first, second, nvcc.source_hash()}) == 3
+    changed.write_bytes(kernels.SOURCE.read_bytes() + b' ')
+    monkeypatch.setattr(kernels, 'SOURCE', changed)
+    second = kernels.source_hash()
+    monkeypatch.setattr(kernels, 'NVCC_FLAGS', (*kernels.NVCC_FLAGS, '-G'))
+    assert len({first, second, kernels.source_hash()}) == 3
 
 
 def fake(folder, text='', status=0):

@@ -11,11 +11,11 @@ from gpu.simulated import scenario
 import numpy as np
 import pytest
 
-from seg_node.card import InputSpec, load_card
 from seg_node.errors import ConfigError
 from seg_node.gpu.engine_cache import VerifiedEngine
 from seg_node.gpu.segmenter import TensorRTSegmenter
-from seg_node.gpu.source import read
+from seg_node.gpu.upload import read
+from seg_node.model.card import InputSpec, load_card
 
 MODELS = Path(__file__).parent / 'models'
 

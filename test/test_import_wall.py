@@ -10,12 +10,13 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / 'seg_node'
-SHELLS = ('ros', 'tools')
+SHELLS = ('ros', 'tools', 'playback')
 MODULES = sorted(PACKAGE.rglob('*.py'))
+STREET = sorted((ROOT / 'street').rglob('*.py'))
 CORE = [path for path in MODULES if path.relative_to(PACKAGE).parts[0] not in SHELLS]
 ROS_NAME = re.compile(r'(rclpy|rosbags|rosidl\w*|rmw\w*|launch|launch_ros|cv_bridge|\w+_msgs|'
                       r'\w+_srvs|rcl_interfaces|builtin_interfaces)(\.|$)')
-SHELL_NAME = re.compile(r'seg_node\.(ros|tools)(\.|$)')
+SHELL_NAME = re.compile(r'seg_node\.(ros|tools|playback)(\.|$)')
 
 # Refuses ROS while it imports what it is given, wherever in the import chain it would come in.
 PROBE = f"""
@@ -86,7 +87,7 @@ def test_core_module_names_no_ros(path):
 
 @pytest.mark.parametrize('path', sorted(PACKAGE.glob('ros/**/*.py')), ids=module_name)
 def test_node_does_not_need_the_tools(path):
-    assert not violations(path, re.compile(r'(seg_node\.tools|rosbags|tqdm)(\.|$)'))
+    assert not violations(path, re.compile(r'(seg_node\.(tools|playback)|rosbags|tqdm)(\.|$)'))
 
 
 @pytest.mark.parametrize('source, name', [
@@ -105,8 +106,8 @@ def test_the_walk_sees_a_breach(source, name):
 
 def test_the_walk_counts_levels():
     node = ast.parse('from ..ros import node').body[0]
-    assert absolute(node, PACKAGE / 'backends' / 'onnx.py')[0] == 'seg_node.ros'
-    assert absolute(node, PACKAGE / 'backends' / '__init__.py')[0] == 'seg_node.ros'
+    assert absolute(node, PACKAGE / 'devices' / 'onnx_runtime.py')[0] == 'seg_node.ros'
+    assert absolute(node, PACKAGE / 'devices' / '__init__.py')[0] == 'seg_node.ros'
 
 
 GPU_PROBE = """
@@ -136,3 +137,68 @@ def test_a_gpu_library_is_named_in_one_module_only(library, home):
     where = {path.relative_to(PACKAGE).as_posix() for path in MODULES
              if violations(path, pattern)}
     assert where <= {f'gpu/{home}'}
+
+
+#: What each room may import of the others, beside the spine (the files of seg_node/ itself).
+ROOMS = {
+    'image': set(), 'model': set(), 'ground': {'model'},
+    'devices': {'image', 'model', 'gpu'}, 'gpu': {'image', 'model', 'devices'},
+    'engines': {'image', 'model', 'devices', 'gpu'}, 'scoring': {'image', 'model'},
+    'playback': {'image', 'model', 'ground', 'scoring', 'ros'},
+    'ros': {'image', 'model', 'devices', 'gpu', 'ground'},
+}
+#: What the car never needs: the factory of engines, data sets, recordings, the renderer.
+NOT_ON_THE_ROAD = ('engines', 'scoring', 'playback', 'tools', 'street')
+
+
+def imported_by(path):
+    """Return the modules of this repository that a file imports, at any depth of its code."""
+    names = {module_name(module): module for module in [*MODULES, *STREET]}
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            found |= {names[name] for name in absolute(node, path) if name in names}
+    return found
+
+
+def room(path):
+    """Return the room that a module lies in, '' for the spine."""
+    parts = path.relative_to(ROOT).parts
+    return 'street' if parts[0] == 'street' else parts[1] if len(parts) > 2 else ''
+
+
+def closure(start):
+    """Return all modules that a file's imports lead to."""
+    seen, front = set(), {start}
+    while front:
+        path = front.pop()
+        seen.add(path)
+        front |= imported_by(path) - seen
+    return seen
+
+
+def test_the_node_reaches_only_what_the_car_needs():
+    reached = closure(PACKAGE / 'ros' / 'main.py')
+    assert {'ros', 'devices', 'gpu', 'image', 'model', ''} <= {room(path) for path in reached}
+    astray = {module_name(path) for path in reached if room(path) in NOT_ON_THE_ROAD}
+    assert not astray
+
+
+@pytest.mark.parametrize('name', ROOMS)
+def test_a_room_imports_only_what_stands_below_it(name):
+    found = {room(other) for path in PACKAGE.glob(f'{name}/*.py') for other in imported_by(path)}
+    assert found - {'', name} <= ROOMS[name]
+
+
+def test_what_is_installed_does_not_need_the_renderer():
+    assert not [module_name(path) for path in MODULES
+                for other in imported_by(path) if room(other) == 'street']
+
+
+def test_no_file_imports_itself_by_a_detour():
+    graph = {path: imported_by(path) - {path} for path in [*MODULES, *STREET]
+             if path.name != '__init__.py'}
+    while leaves := [path for path, needs in graph.items() if not needs & graph.keys()]:
+        for path in leaves:
+            del graph[path]
+    assert not sorted(map(module_name, graph))

@@ -7,8 +7,8 @@ from types import ModuleType
 
 from std_msgs.msg import Header, String
 
+from seg_node.model.taxonomy import load_taxonomy
 from seg_node.ros.label_info import label_info
-from seg_node.taxonomy import load_taxonomy
 
 TABLE = load_taxonomy('camvid11')
 

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from seg_node import labels, reference
-from seg_node.card import InputSpec
 from seg_node.errors import FrameError
 from seg_node.geometry import fit, Size
+from seg_node.model.card import InputSpec
 
 
 def spec(size, resize='stretch'):

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from seg_node.metrics import BinaryIoU, CalibrationError, ConfusionMatrix
-from seg_node.taxonomy import load_taxonomy
+from seg_node.model.taxonomy import load_taxonomy
+from seg_node.scoring.metrics import BinaryIoU, ConfusionMatrix, ExpectedCalibrationError
 
 TABLE = load_taxonomy('camvid11')
 RNG = np.random.default_rng(0)
@@ -51,7 +51,7 @@ def test_nothing_counted_is_no_number():
     confusion = ConfusionMatrix(TABLE)
     confusion.add(np.uint8([[255, 11]]), np.uint8([[0, 0]]))
     assert np.isnan(confusion.miou()) and np.isnan(confusion.pixel_accuracy())
-    assert np.isnan(CalibrationError().value())
+    assert np.isnan(ExpectedCalibrationError().value())
 
 
 def test_sizes_must_agree():
@@ -67,7 +67,7 @@ def test_binary_iou():
 
 
 def test_calibration_error_by_its_definition():
-    calibration = CalibrationError()
+    calibration = ExpectedCalibrationError()
     confidence = np.arange(256, dtype=np.uint8).repeat(40).reshape(64, 160)
     right, known = RNG.random((64, 160)) < confidence / 300, RNG.random((64, 160)) < .9
     for row in range(64):  # frame by frame
@@ -83,6 +83,6 @@ def test_calibration_error_by_its_definition():
 
 def test_calibration_error_of_the_extremes():
     for confidence, right, error in ((255, True, 0), (255, False, 1), (0, False, 0), (0, True, 1)):
-        calibration = CalibrationError()
+        calibration = ExpectedCalibrationError()
         calibration.add(np.uint8([[confidence]]), np.array([[right]]), np.array([[True]]))
         assert calibration.value() == error

@@ -21,7 +21,7 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage, Image
 import yaml
 
-from seg_node import wire
+from seg_node.image import wire
 
 PALETTE = MODELS / 'palette_cityscapes19'
 BLANK = np.zeros((120, 160, 3), np.uint8)

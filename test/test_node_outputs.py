@@ -19,8 +19,8 @@ import pytest
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import String
 
-from seg_node import wire
-from seg_node.taxonomy import load_taxonomy, remap_lut
+from seg_node.image import wire
+from seg_node.model.taxonomy import load_taxonomy, remap_lut
 
 TABLE = load_taxonomy('cityscapes19')
 PALETTE = TABLE.palette_bgr()

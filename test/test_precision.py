@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from seg_node.card import load_card
+from seg_node.model.card import load_card
 
 onnx = pytest.importorskip('onnx')
 precision = pytest.importorskip('training.precision')

@@ -3,8 +3,8 @@
 import numpy as np
 
 from seg_node import products
-from seg_node.card import InputSpec
 from seg_node.geometry import fit, Size
+from seg_node.model.card import InputSpec
 
 SPEC = InputSpec('image', 'NCHW', 'rgb', 'float32', (0, 0, 0), (1, 1, 1), size=(32, 48))
 RNG = np.random.default_rng(0)

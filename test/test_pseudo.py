@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from seg_node.taxonomy import load_taxonomy, UNLABELLED
+from seg_node.model.taxonomy import load_taxonomy, UNLABELLED
 
 pseudo = pytest.importorskip('training.pseudo')
 

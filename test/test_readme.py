@@ -3,6 +3,7 @@
 from pathlib import Path
 import re
 
+from seg_node.products import NAMES
 from seg_node.ros import parameters
 
 README = Path(__file__).parents[1] / 'README.md'
@@ -16,7 +17,6 @@ def test_parameter_table_is_the_code_s():
 
 
 def test_every_output_is_listed():
-    from seg_node.ros import cameras
     text = README.read_text()
-    for name in (*cameras._IMAGES, 'camera_info', 'label_info', 'label_info_json'):
+    for name in (*NAMES, 'camera_info', 'label_info', 'label_info_json'):
         assert f'~/front/{name}`' in text or f'`{name}`' in text, name

@@ -38,15 +38,15 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import String
 
 from seg_node.errors import ConfigError
-from seg_node.tools.bag_writer import BagWriter
-from seg_node.tools.messages import stamp_ns
-from seg_node.tools.open_source import open_source
-from seg_node.tools.player import replay
+from seg_node.image.wire import build_image, parse_image
+from seg_node.playback.bag_writer import BagWriter
+from seg_node.playback.messages import stamp_ns
+from seg_node.playback.open_source import open_source
+from seg_node.playback.player import replay
+from seg_node.playback.replay_options import ReplayOptions
+from seg_node.playback.schedule import Schedule
+from seg_node.playback.sources import FrameOptions, Record, Span
 from seg_node.tools.replay import main, split_ros_args
-from seg_node.tools.replay_options import ReplayOptions
-from seg_node.tools.schedule import Schedule
-from seg_node.tools.sources import FrameOptions, Record, Span
-from seg_node.wire import build_image, parse_image
 
 MASK = '/seg_node/camera/mask'
 PLAYED_IMAGE = '/camera/image_raw'

@@ -5,14 +5,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from seg_node import backends, reference
-from seg_node.card import InputSpec, load_card, OutputSpec
+from seg_node import reference
+from seg_node.devices import backend as backends
+from seg_node.devices.host import HostSegmenter, read_head
 from seg_node.errors import FrameError
-from seg_node.frame import Frame, StageClock
+from seg_node.frame import Demand, Frame, StageClock
 from seg_node.geometry import fit, Size
-from seg_node.segmenter import CpuSegmenter, read_head
-from seg_node.taxonomy import ClassTable, load_taxonomy
-from seg_node.wire import Header, ImageMessage
+from seg_node.image.wire import Header, ImageMessage
+from seg_node.model.card import InputSpec, load_card, OutputSpec
+from seg_node.model.taxonomy import ClassTable, load_taxonomy
 
 MODELS = Path(__file__).parent / 'models'
 
@@ -108,7 +109,7 @@ def test_a_mixed_batch_keeps_its_order_and_survives_a_bad_frame():
     card = load_card(MODELS / 'palette_cityscapes19')
     backend = backends.load('onnxruntime', card, providers=['CPUExecutionProvider'], threads=1)
     assert backend.max_batch is None  # so cameras of one size do go through it together
-    segmenter = CpuSegmenter(card, backend)
+    segmenter = HostSegmenter(card, backend)
     palette = card.main_output.classes.palette_bgr()
     rng = np.random.default_rng(0)
     truths, frames = [], []
@@ -120,7 +121,7 @@ def test_a_mixed_batch_keeps_its_order_and_survives_a_bad_frame():
         truths.append(labels)
         frames.append(Frame(str(len(frames)), ImageMessage(
             Header(0, 0, ''), height, width, 'bgr8', False, width * 3, data)))
-    results = segmenter.segment(frames, None, True, StageClock())
+    results = segmenter.segment(frames, Demand(), StageClock())
     for index, (truth, result) in enumerate(zip(truths, results, strict=True)):
         if index == 2:
             assert isinstance(result, FrameError) and result.reason == 'truncated'

@@ -27,10 +27,10 @@ from rosbags.rosbag2 import CompressionMode, StoragePlugin
 from rosbags.typesys import get_types_from_msg, get_typestore, Stores
 
 from seg_node.errors import ConfigError
-from seg_node.tools.frames import natural_key
-from seg_node.tools.open_source import open_source
-from seg_node.tools.sources import FrameOptions, Record, Span
-from seg_node.wire import Header, parse_compressed_image, parse_image
+from seg_node.image.wire import Header, parse_compressed_image, parse_image
+from seg_node.playback.frames import natural_key
+from seg_node.playback.open_source import open_source
+from seg_node.playback.sources import FrameOptions, Record, Span
 
 
 def everything(source, *args):

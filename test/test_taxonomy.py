@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from seg_node.errors import ConfigError
+from seg_node.model.taxonomy import class_table, load_taxonomy, remap_lut, UNLABELLED
 from seg_node.paths import shared
-from seg_node.taxonomy import class_table, load_taxonomy, remap_lut, UNLABELLED
 
 SIZES = {'camvid11': 11, 'cityscapes19': 19, 'voc21': 21, 'ade20k150': 150, 'autoware16': 16}
 REMAPS = sorted(file.stem for file in shared('models', 'classes', 'remaps').glob('*.yaml'))

@@ -7,7 +7,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from seg_node.card import load_card
+from seg_node.model.card import load_card
 
 torch = pytest.importorskip('torch', reason='needs requirements/train.txt')
 onnx = pytest.importorskip('onnx')

@@ -13,7 +13,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 BINDINGS = json.loads((ROOT / 'test/gpu/trt_contract.json').read_text())
-SOURCES = sorted((ROOT / 'seg_node/gpu').glob('*.py'))
+SOURCES = sorted([*(ROOT / 'seg_node/gpu').glob('*.py'),
+                  *(ROOT / 'seg_node/engines').glob('*.py')])
 
 # What the methods of TensorRT return.
 RETURNS = {

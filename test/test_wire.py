@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from seg_node.errors import FrameError
-from seg_node.wire import (
+from seg_node.image.wire import (
     build_compressed_image,
     build_image,
     CompressedImageMessage,

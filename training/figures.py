@@ -16,13 +16,13 @@ from typing import Any
 import cv2
 import numpy as np
 
-from seg_node import backends
-from seg_node.card import load_card
-from seg_node.datasets import Dataset, open_dataset
-from seg_node.frame import StageClock, Wanted
+from seg_node.devices import backend as backends
+from seg_node.devices.host import HostSegmenter
+from seg_node.frame import StageClock
 from seg_node.geometry import fit, Size
+from seg_node.model.card import load_card
 from seg_node.pipeline import Pipeline
-from seg_node.segmenter import CpuSegmenter
+from seg_node.scoring.datasets import Dataset, open_dataset
 from seg_node.tools import evaluate
 
 from .card_file import replaced
@@ -73,12 +73,12 @@ def picture(model: Path, dataset: Dataset, path: Path, columns: int = 2) -> None
     card = load_card(model)
     classes = card.main_output.classes
     backend = backends.load('onnxruntime', card, providers=['CPUExecutionProvider'], threads=0)
-    pipeline = Pipeline(CpuSegmenter(card, backend), classes)
+    pipeline = Pipeline(HostSegmenter(card, backend), classes)
     stacks = []
     for pair in dataset.pairs[1::len(dataset.pairs) // columns][:columns]:
         frame = dataset.frame(pair)
-        product, = pipeline.process([frame], [Wanted(color_mask=True)], StageClock())
-        stacks.append(np.vstack([frame.bgr, product.color_mask]))
+        product, = pipeline.process([frame], [('color_mask',)], StageClock())
+        stacks.append(np.vstack([frame.bgr, product.images['color_mask']]))
     pipeline.segmenter.close()
     sheet = cv2.resize(np.hstack(stacks), None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
     cv2.imwrite(str(path), sheet, (cv2.IMWRITE_JPEG_QUALITY, 88))

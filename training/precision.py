@@ -13,12 +13,12 @@ import re
 import numpy as np
 from tqdm import tqdm
 
-from seg_node import backends
-from seg_node.card import load_card, ModelCard
+from seg_node.devices import backend as backends
+from seg_node.devices.host import read_head
+from seg_node.engines.precision import halve, KEEP_FIRST, network_inputs, quantise
 from seg_node.errors import ConfigError
 from seg_node.geometry import fit
-from seg_node.precision import halve, KEEP_FIRST, network_inputs, quantise
-from seg_node.segmenter import read_head
+from seg_node.model.card import load_card, ModelCard
 
 from .card_file import replaced, update_card
 

@@ -15,13 +15,13 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from seg_node import backends
-from seg_node.backends import Backend
-from seg_node.card import load_card, ModelCard
+from seg_node.devices import backend as backends
+from seg_node.devices.backend import Backend
 from seg_node.geometry import fit, Size
 from seg_node.labels import softmax
+from seg_node.model.card import load_card, ModelCard
+from seg_node.model.taxonomy import UNLABELLED
 from seg_node.preprocess import Preprocessor
-from seg_node.taxonomy import UNLABELLED
 
 
 def probabilities(card: ModelCard, backend: Backend, image: np.ndarray, rows: int) -> np.ndarray:

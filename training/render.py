@@ -6,7 +6,7 @@ from pathlib import Path
 import cv2
 from tqdm import tqdm
 
-from seg_node.synthetic import DISTRICTS, SyntheticDrive
+from street import DISTRICTS, SyntheticDrive
 
 
 def render(folder: Path, seeds: range, frames: int, size: tuple[int, int],

@@ -3,8 +3,8 @@
 import torch
 from torch import nn, Tensor
 
-from seg_node import backends
-from seg_node.card import load_card
+from seg_node.devices import backend as backends
+from seg_node.model.card import load_card
 
 
 class Teacher:

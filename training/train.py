@@ -14,7 +14,7 @@ import torch
 from torch import nn, Tensor
 from tqdm import tqdm
 
-from seg_node.taxonomy import load_taxonomy
+from seg_node.model.taxonomy import load_taxonomy
 
 from . import run_state
 from .augment import Augmentation

@@ -5,8 +5,8 @@ from torch import nn
 from torch.nn import functional
 from tqdm import tqdm
 
-from seg_node.metrics import ConfusionMatrix
-from seg_node.taxonomy import ClassTable
+from seg_node.model.taxonomy import ClassTable
+from seg_node.scoring.metrics import ConfusionMatrix
 
 from .data import letterboxed, Pairs
 

@@ -8,7 +8,7 @@ its own; they run one after another and share their scratch memory.
 from typing import Any, Protocol, TypeAlias
 
 from ..errors import BackendError, ConfigError
-from ..tensors import TensorInfo
+from ..model.tensors import TensorInfo
 from .driver import Gpu
 from .engine_cache import VerifiedEngine
 from .trt import deserialise, ICudaEngine, Library, load, numpy_name, reasons

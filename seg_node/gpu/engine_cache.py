@@ -19,10 +19,11 @@ import shutil
 import stat
 from typing import Protocol
 
-from ..card import ModelCard
 from ..errors import ConfigError
 from ..geometry import fit, Size
-from .engine_manifest import EngineKey, FileRecord, Manifest, Request
+from ..model.card import ModelCard
+from .engine_manifest import builder_flags, EngineKey, FileRecord, Manifest, Request
+from .kernels import source_hash
 from .trt import Library, load
 
 PLAN, CUBIN, LAYERS, MANIFEST = 'engine.plan', 'kernels.cubin', 'layers.json', 'manifest.json'
@@ -95,10 +96,8 @@ def open_verified(card: ModelCard, *, precision: str, device: Device | None, max
     """
     library = library or load()
     if kernels is None:
-        from . import nvcc
-        kernels = nvcc.source_hash()
+        kernels = source_hash()
     if flags is None:
-        from .engine_build import builder_flags
         flags = builder_flags(precision)
     capability = None if device is None else '{}.{}'.format(*device.compute_capability)
     request = Request(card.sha256, library.name, library.version, precision,

@@ -10,10 +10,14 @@ from ..errors import ConfigError
 from ..geometry import Size
 
 FORMAT = 1
+PRECISIONS = ('fp16', 'fp32', 'int8')
+#: The least share of labels that an engine must have equal to ONNX Runtime's to be used: rounding
+#: moves borders between classes, a wrong engine all of it.
+LEAST_AGREEMENT = {'fp32': 0.999, 'fp16': 0.995, 'int8': 0.97}
 
 
 @dataclass(frozen=True)
-class Profile:
+class OptimizationProfile:
     """
     The network inputs an engine takes.
 
@@ -48,6 +52,13 @@ class Profile:
                 f'{", ".join(map(str, self.sizes))}')
 
 
+def builder_flags(precision: str) -> tuple[str, ...]:
+    """Return the builder's settings that decide what an engine computes, for its key."""
+    # TF32 keeps 10 bits of a float32: an engine that is called fp32 would not be one.
+    return ('strongly typed', 'detailed profiling',
+            'TF32 off' if precision == 'fp32' else 'TF32 on')
+
+
 @dataclass(frozen=True)
 class EngineKey:
     """
@@ -66,7 +77,7 @@ class EngineKey:
     gpu: str | None
     compute_capability: str
     precision: str
-    profile: Profile
+    profile: OptimizationProfile
     flags: tuple[str, ...]
     workspace_mib: int
     kernels: str
@@ -198,7 +209,7 @@ def _key(raw: dict[str, Any]) -> EngineKey:
     texts = {name: str(raw[name]) for name in ('model', 'library', 'version',
                                                'compute_capability', 'precision', 'kernels')}
     return EngineKey(gpu=None if raw['gpu'] is None else str(raw['gpu']),
-                     profile=Profile((low, best, most), sizes),
+                     profile=OptimizationProfile((low, best, most), sizes),
                      flags=tuple(str(flag) for flag in raw['flags']),
                      workspace_mib=int(raw['workspace_mib']), **texts)
 

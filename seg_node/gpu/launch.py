@@ -14,8 +14,8 @@ import numpy as np
 
 from ..errors import ConfigError
 from ..geometry import Geometry, Size
-from ..tensors import InputSpec
-from .layout import (
+from ..model.tensors import InputSpec
+from .buffers import (
     aligned,
     check_count,
     COUNTERS,
@@ -23,18 +23,18 @@ from .layout import (
     input_bytes,
     MAX_PRODUCTS,
     Parts,
-    ResultLayout,
+    ResultBlock,
     ScoreRange,
     Scores,
-    Source,
     SUFFIXES,
     Tables,
     tables_for,
+    UploadImage,
 )
 
 __all__ = ['aligned', 'Cost', 'costs', 'ENCODINGS', 'histogram_launch', 'input_bytes', 'KERNELS',
            'labels_launch', 'Launch', 'MAX_PRODUCTS', 'Parts', 'preprocess_launch',
-           'ResultLayout', 'ScoreRange', 'Scores', 'Source', 'Tables', 'tables_for',
+           'ResultBlock', 'ScoreRange', 'Scores', 'UploadImage', 'Tables', 'tables_for',
            'winners_launch']
 
 #: All kernels of the module.
@@ -87,7 +87,7 @@ class Cost:
     cached: int = 0
 
 
-def preprocess_launch(spec: InputSpec, geometry: Geometry, source: Source, table: Tables, *,
+def preprocess_launch(spec: InputSpec, geometry: Geometry, source: UploadImage, table: Tables, *,
                       upload: int, tables: int, output: int, remap: int = 0) -> Launch:
     """
     Return the launch that makes one image's part of the network's input, border included.
@@ -120,7 +120,7 @@ def preprocess_launch(spec: InputSpec, geometry: Geometry, source: Source, table
                   parameters)
 
 
-def winners_launch(scores: Scores, layout: ResultLayout, *, values: int, winners: int,
+def winners_launch(scores: Scores, layout: ResultBlock, *, values: int, winners: int,
                    sums: int, result: int) -> Launch:
     """
     Return the launch that finds the winner at each grid point of the whole batch.
@@ -140,7 +140,7 @@ def winners_launch(scores: Scores, layout: ResultLayout, *, values: int, winners
                   (THREADS, 1, 1), parameters)
 
 
-def labels_launch(scores: Scores, layout: ResultLayout, index: int, table: Tables, *, values: int,
+def labels_launch(scores: Scores, layout: ResultBlock, index: int, table: Tables, *, values: int,
                   winners: int, sums: int, tables: int, result: int,
                   luts: Sequence[int] = ()) -> Launch:
     """
@@ -172,7 +172,7 @@ def labels_launch(scores: Scores, layout: ResultLayout, index: int, table: Table
     return Launch(f'labels_{scores.suffix}', _tiles(output), (THREADS, 1, 1), parameters)
 
 
-def histogram_launch(layout: ResultLayout, index: int, *, result: int) -> Launch:
+def histogram_launch(layout: ResultBlock, index: int, *, result: int) -> Launch:
     """Return the launch that counts the pixels of each class of one camera's labels."""
     output = layout.outputs[index]
     pixels = output.height * output.width
@@ -200,8 +200,8 @@ def _colours(spec: InputSpec) -> tuple[list[float], list[float], list[float], li
     return gain, bias, border, channel
 
 
-def costs(spec: InputSpec, cameras: Sequence[tuple[Geometry, Source]], scores: Scores,
-          layout: ResultLayout, cache_bytes: int = 4 << 20) -> list[Cost]:
+def costs(spec: InputSpec, cameras: Sequence[tuple[Geometry, UploadImage]], scores: Scores,
+          layout: ResultBlock, cache_bytes: int = 4 << 20) -> list[Cost]:
     """
     Return what each launch for a batch costs, in their order; the network's own is not in it.
 
@@ -231,7 +231,7 @@ def costs(spec: InputSpec, cameras: Sequence[tuple[Geometry, Source]], scores: S
     return result
 
 
-def _preprocess_cost(spec: InputSpec, geometry: Geometry, source: Source) -> Cost:
+def _preprocess_cost(spec: InputSpec, geometry: Geometry, source: UploadImage) -> Cost:
     """Count the rows that are sampled, whole: the columns between are in the same sectors."""
     table = tables_for(geometry, geometry.network)
     content = geometry.content

@@ -5,19 +5,21 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..card import ModelCard
+from ..devices.heads import check_probabilities
+from ..devices.segmenter import Result
 from ..errors import BackendError, ConfigError, FrameError
-from ..frame import Frame, Segmentation, StageClock
+from ..frame import Demand, Frame, Segmentation, StageClock
 from ..geometry import camera_for, fit, Geometry, Size
-from ..segmenter import check_probabilities, Result
-from ..tensors import InputSpec, mismatches
+from ..model.card import ModelCard
+from ..model.policy import DrivablePolicy
+from ..model.tensors import InputSpec, mismatches
+from .batches import alone, Batches, Job, PreparedBatch
 from .driver import Gpu, Pinned
 from .engine import Engine, TrtEngine
 from .engine_cache import VerifiedEngine
 from .graph import CudaError
-from .launch import aligned, ResultLayout, Source
-from .plan import alone, Job, Plan, Planner
-from .source import read
+from .launch import aligned, ResultBlock, UploadImage
+from .upload import read
 
 # A camera size to try a model with, if the engine takes it.
 _SAMPLE = Size(360, 640)
@@ -29,7 +31,7 @@ class _Image:
     """A frame on its way: its place in the call, and what is uploaded of it."""
 
     index: int
-    source: Source
+    source: UploadImage
     pixels: np.ndarray
     geometry: Geometry
 
@@ -47,14 +49,14 @@ class TensorRTSegmenter:
     :param card: what the engine was built from.
     :param verified: of ``engine_cache.open_verified``.
     :param gpu: number of the GPU, as nvidia-smi counts them.
-    :param drivable: whether ``Segmentation.drivable`` is wanted, by the flags of the class table.
+    :param policy: what is drivable; None = as the card says.
     :param load_engine: makes the engine; TensorRT unless told otherwise.
     :raises ConfigError: a model that the kernels cannot serve, or an engine without kernels.
     :raises BackendError: the GPU or TensorRT cannot be used.
     """
 
     def __init__(self, card: ModelCard, verified: VerifiedEngine, gpu: int = 0, *,
-                 drivable: bool = True,
+                 policy: DrivablePolicy | None = None,
                  load_engine: Callable[[VerifiedEngine, Gpu], Engine] = TrtEngine) -> None:
         _check_heads(card)
         if verified.cubin is None:
@@ -67,18 +69,18 @@ class TensorRTSegmenter:
         self._buffers: list[Pinned] = []
         self._slot = 0
         self._engine: Engine | None = None
-        self._planner: Planner | None = None
+        self._planner: Batches | None = None
         self._gpu = Gpu(gpu)
         try:
             with self._gpu.active():
-                self._load(verified, verified.cubin, load_engine, drivable)
+                self._load(verified, verified.cubin, load_engine,
+                           policy or DrivablePolicy(card))
         except BaseException:
             self.close()
             raise
         self.device = f'cuda:{gpu} {self._gpu.name}'
 
-    def segment(self, frames: Sequence[Frame], output: Size | None, confidence: bool,
-                clock: StageClock) -> list[Result]:
+    def segment(self, frames: Sequence[Frame], demand: Demand, clock: StageClock) -> list[Result]:
         """Segment the frames in batches of one network size; see ``Segmenter.segment``."""
         if self._broken:
             raise BackendError(f'the GPU segmenter is of no use any more: {self._broken}')
@@ -88,11 +90,11 @@ class TensorRTSegmenter:
         for index, frame in enumerate(frames):
             try:
                 with clock.stage('decode'):
-                    images.append(self._image(index, frame, output))
+                    images.append(self._image(index, frame, demand.output))
             except FrameError as error:
                 results[index] = error.with_traceback(None)  # it holds this very list
         if images:
-            for image, result in self._guarded(images, confidence, clock):
+            for image, result in self._guarded(images, demand.confidence, clock):
                 results[image.index] = result
         return [result for result in results if result is not None]
 
@@ -124,7 +126,8 @@ class TensorRTSegmenter:
             self._engine = None
 
     def _load(self, verified: VerifiedEngine, cubin: bytes,
-              load_engine: Callable[[VerifiedEngine, Gpu], Engine], drivable: bool) -> None:
+              load_engine: Callable[[VerifiedEngine, Gpu], Engine],
+              policy: DrivablePolicy) -> None:
         self._engine = engine = load_engine(verified, self._gpu)
         self._spec = _checked_input(self._card, engine)
         low, best, high = engine.profile(self._spec.name)
@@ -140,9 +143,8 @@ class TensorRTSegmenter:
         self._kernels = self._gpu.load(cubin)
         self._marks = [self._gpu.event() for _ in range(4)]
         output = self._card.main_output
-        self._planner = Planner(self._gpu, engine, self._spec, output, self.preferred_batch,
-                                output.classes.drivable_lut() if drivable else None)
-        self._products = int(drivable)
+        self._planner = Batches(self._gpu, engine, self._spec, output, self.preferred_batch,
+                                policy.lut)
         self._describe()
 
     def _describe(self) -> None:
@@ -185,8 +187,8 @@ class TensorRTSegmenter:
     def _run_all(self, images: list[_Image], confidence: bool,
                  clock: StageClock) -> list[tuple[_Image, Result]]:
         """Run all batches of one call; the next slot holds their results."""
-        batches = [(batch, ResultLayout(tuple(image.geometry.output for image in batch),
-                                        confidence, self._products))
+        batches = [(batch, ResultBlock(tuple(image.geometry.output for image in batch),
+                                        confidence, products=1))
                    for batch in self._batches(images)]
         self._make_room(batches)
         self._slot ^= 1
@@ -210,7 +212,7 @@ class TensorRTSegmenter:
             batches += [group[start:start + step] for start in range(0, len(group), step)]
         return batches
 
-    def _make_room(self, batches: list[tuple[list[_Image], ResultLayout]]) -> None:
+    def _make_room(self, batches: list[tuple[list[_Image], ResultBlock]]) -> None:
         """Make the page-locked buffers large enough: one for images, two for results."""
         assert self._planner is not None
         images = [image for batch, _ in batches for image in batch]
@@ -234,7 +236,7 @@ class TensorRTSegmenter:
         for size, what in zip(sizes, ('images', 'results', 'results'), strict=True):
             self._buffers.append(self._gpu.pin(size, what))
 
-    def _run(self, batch: list[_Image], layout: ResultLayout, start: int,
+    def _run(self, batch: list[_Image], layout: ResultBlock, start: int,
              clock: StageClock) -> list[Result]:
         assert self._planner is not None
         upload, down = self._buffers[0], self._buffers[1 + self._slot]
@@ -268,7 +270,7 @@ class TensorRTSegmenter:
         return [self._read(layout, block, index, image.geometry)
                 for index, image in enumerate(batch)]
 
-    def _enqueue(self, plan: Plan, captured: bool = False) -> None:
+    def _enqueue(self, plan: PreparedBatch, captured: bool = False) -> None:
         """Put everything between the copies into the stream."""
         assert self._engine is not None
         _, ready, scored, _ = self._marks
@@ -284,7 +286,7 @@ class TensorRTSegmenter:
         for launch in plan.after:
             self._kernels.launch(launch)
 
-    def _capture(self, plan: Plan) -> None:
+    def _capture(self, plan: PreparedBatch) -> None:
         """Record a plan that has run once; where that fails, say so and go on without graphs."""
         if plan.graph is not None or not plan.warm or self._without_graphs:
             return
@@ -301,7 +303,7 @@ class TensorRTSegmenter:
                                         self._marks[1:], strict=False):
                 clock.ms[name] = clock.ms.get(name, 0.0) + end.ms_since(begin)
 
-    def _read(self, layout: ResultLayout, block: np.ndarray, index: int,
+    def _read(self, layout: ResultBlock, block: np.ndarray, index: int,
               geometry: Geometry) -> Result:
         """Read one frame's part of a result."""
         parts, spec = layout.parts(block, index), self._card.main_output

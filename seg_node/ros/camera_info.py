@@ -5,7 +5,7 @@ from copy import deepcopy
 from sensor_msgs.msg import CameraInfo
 
 from ..geometry import Size
-from ..wire import Header
+from ..image.wire import Header
 
 
 def scaled(source: CameraInfo, header: Header, size: Size) -> CameraInfo:

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 import time
 
-import numpy as np
 from rclpy.lifecycle import LifecycleNode, LifecyclePublisher
 from rclpy.qos import (
     DurabilityPolicy,
@@ -15,13 +14,13 @@ from rclpy.qos import (
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from .. import wire
 from ..errors import FrameError
-from ..frame import Frame, Wanted
+from ..frame import Frame, Products
 from ..geometry import Geometry
 from ..health import CameraHealth
-from ..pipeline import Products
-from ..taxonomy import ClassTable
+from ..image import wire
+from ..model.taxonomy import ClassTable
+from ..products import OUTPUTS
 from .camera_info import scaled
 from .label_info import label_info
 from .parameters import CameraSettings
@@ -29,8 +28,6 @@ from .parameters import CameraSettings
 _OUTPUT_QOS = QoSProfile(depth=2, reliability=ReliabilityPolicy.RELIABLE)
 _LATCHED_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE,
                           durability=DurabilityPolicy.TRANSIENT_LOCAL)
-_IMAGES = {'mask': 'mono8', 'confidence': 'mono8', 'drivable': 'mono8', 'dynamic_mask': 'mono8',
-           'overlay': 'bgr8', 'color_mask': 'bgr8'}
 
 
 class Camera:
@@ -53,8 +50,8 @@ class Camera:
         self._camera_info: CameraInfo | None = None
         prefix = f'~/{settings.name}/'
         self._images: dict[str, LifecyclePublisher] = {
-            name: node.create_lifecycle_publisher(Image, prefix + name, _OUTPUT_QOS)
-            for name in _IMAGES}
+            output.name: node.create_lifecycle_publisher(Image, prefix + output.name, _OUTPUT_QOS)
+            for output in OUTPUTS}
         self._info_publisher = node.create_lifecycle_publisher(
             CameraInfo, prefix + 'camera_info', _OUTPUT_QOS)
         topic, self._label_info = label_info(classes)
@@ -97,20 +94,20 @@ class Camera:
         for publisher in (*self._images.values(), self._info_publisher, self._label_publisher):
             self._node.destroy_lifecycle_publisher(publisher)
 
-    def wanted(self) -> Wanted:
-        """Say which of the costly outputs have a subscriber now."""
-        return Wanted(**{name: self._images[name].get_subscription_count() > 0
-                         for name in _IMAGES if name != 'mask'})
+    def wanted(self) -> frozenset[str]:
+        """Return the names of the outputs that have a subscriber now."""
+        return frozenset(name for name, publisher in self._images.items()
+                         if publisher.get_subscription_count() > 0)
 
     def publish(self, products: Products) -> None:
-        """Publish all outputs that have a subscriber, with the camera's stamp and frame_id."""
+        """Publish the outputs that were wanted, with the camera's stamp and frame_id."""
         header = products.frame.header
-        for name, encoding in _IMAGES.items():
-            image: np.ndarray | None = getattr(products, name)
-            publisher = self._images[name]
-            if image is not None and publisher.get_subscription_count() > 0:
+        for output in OUTPUTS:
+            image = products.images.get(output.name)
+            if image is not None:
                 height, width = image.shape[:2]
-                publisher.publish(wire.build_image(header, height, width, encoding, image))
+                self._images[output.name].publish(
+                    wire.build_image(header, height, width, output.encoding, image))
         if self._info_publisher.get_subscription_count() > 0:
             self._publish_camera_info(header, products.geometry)
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from std_msgs.msg import String
 
-from ..taxonomy import ClassTable, UNLABELLED
+from ..model.taxonomy import ClassTable, UNLABELLED
 
 
 def label_info(classes: ClassTable) -> tuple[str, Any]:

@@ -10,14 +10,15 @@ from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 
-from ..card import load_card
-from ..devices import open_segmenter
+from ..devices.choose import open_segmenter
 from ..errors import FrameError, SegNodeError
-from ..frame import Frame, StageClock
+from ..frame import Frame, Products, StageClock
 from ..health import Level, Limits, Report
 from ..mailbox import Mailbox
-from ..pipeline import Pipeline, Products
-from ..taxonomy import load_taxonomy
+from ..model.card import load_card
+from ..model.policy import DrivablePolicy
+from ..model.taxonomy import load_taxonomy
+from ..pipeline import Pipeline
 from ..warm_up import warm_up
 from ..worker import Worker
 from . import parameters
@@ -122,11 +123,12 @@ class SegNode(LifecycleNode):
     def _load(self, settings: parameters.Settings) -> Pipeline:
         card = load_card(settings.model)
         start = time.monotonic()
-        chosen = open_segmenter(card, settings.wish)
+        policy = DrivablePolicy(card, settings.drivable_classes)
+        chosen = open_segmenter(card, settings.wish, policy)
         published = load_taxonomy(settings.taxonomy) if settings.taxonomy else None
         pipeline = Pipeline(chosen.segmenter, card.main_output.classes, published,
-                            settings.drivable_classes, settings.output)
-        pipeline.overlay_alpha = self.get_parameter('overlay_alpha').value
+                            settings.output)
+        pipeline.tables.overlay_alpha = self.get_parameter('overlay_alpha').value
         warm_up(pipeline)
         self.get_logger().info(f'model {card.name} on {chosen.segmenter.description}, ready in '
                                f'{time.monotonic() - start:.1f} s; {self._transport}')
@@ -199,7 +201,7 @@ class SegNode(LifecycleNode):
             self._problems = [problem for problem in self._problems
                               if not problem.startswith(f'parameter {change.name} ')]
             if change.name == 'overlay_alpha' and self._pipeline is not None:
-                self._pipeline.overlay_alpha = change.value
+                self._pipeline.tables.overlay_alpha = change.value
         return SetParametersResult(successful=True)
 
     def _report(self) -> None:

@@ -14,9 +14,10 @@ from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescri
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 from rclpy.node import Node
 
-from .. import devices
+from ..devices import choose as devices
 from ..errors import ConfigError
 from ..geometry import Size
+from ..gpu.engine_manifest import PRECISIONS
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ NODE = (
     Parameter('backend', 'auto', 'What runs the network. auto: TensorRT if its engine is there, '
               'else ONNX Runtime on the GPU, else on the CPU; the log and the diagnostics say '
               'why. One asked for by name runs or configure fails.', choices=devices.NAMES),
-    Parameter('precision', 'fp16', 'Of the TensorRT engine.', choices=devices.PRECISIONS),
+    Parameter('precision', 'fp16', 'Of the TensorRT engine.', choices=PRECISIONS),
     Parameter('gpu_id', 0, 'Number of the GPU, as nvidia-smi counts them.', 0, 63),
     Parameter('providers', ['CPUExecutionProvider'], 'With backend onnxruntime: its execution '
               'providers, in order of preference. The first one must really run, or configure '

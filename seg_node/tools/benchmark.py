@@ -17,18 +17,21 @@ import time
 import cv2
 import numpy as np
 
-from .. import backends, reference, wire
-from ..card import load_card, ModelCard
+from street import SyntheticDrive
+
+from .. import reference
+from ..devices import backend as backends
+from ..devices.host import HostSegmenter
 from ..errors import SegNodeError
-from ..frame import Frame, StageClock, Wanted
+from ..frame import Frame, Products, StageClock
 from ..geometry import fit, Geometry, Size
-from ..pipeline import Pipeline, Products
+from ..image import wire
+from ..model.card import load_card, ModelCard
+from ..pipeline import Pipeline
 from ..preprocess import Preprocessor
-from ..segmenter import CpuSegmenter
-from ..synthetic import SyntheticDrive
 from .console import progress
 
-WANTED = Wanted(confidence=True, drivable=True)
+WANTED = ('mask', 'confidence', 'drivable')
 
 
 class TimedBackend:
@@ -113,7 +116,7 @@ def measure(card: ModelCard, image: np.ndarray, *, n: int, threads: int) -> dict
     backend = TimedBackend(backends.load(
         'onnxruntime', card, providers=['CPUExecutionProvider'], threads=threads))
     main = card.main_output
-    pipeline = Pipeline(CpuSegmenter(card, backend), main.classes)
+    pipeline = Pipeline(HostSegmenter(card, backend), main.classes)
     size = Size(*image.shape[:2])
     geometry = fit(card.input, size)
     tensor = Preprocessor(card.input).tensor([image], [geometry]).copy()
@@ -139,7 +142,7 @@ def _frame(pipeline: Pipeline, cdr: bytes) -> dict[str, float]:
     clock = StageClock()
     products = _process(pipeline, cdr, clock)
     with clock.stage('messages'):
-        for image in (products.mask, products.confidence, products.drivable):
+        for image in products.images.values():
             if image is not None:
                 height, width = image.shape
                 wire.build_image(products.frame.header, height, width, 'mono8', image)
@@ -202,7 +205,7 @@ def _agreement(card: ModelCard, backend: backends.Backend, pipeline: Pipeline, c
     scores = backend.run(tensor)[card.outputs.index(main)][0]
     rows = products.geometry.rows(scores.shape[1], main.align_corners)
     columns = products.geometry.columns(scores.shape[2], main.align_corners)
-    return float((products.mask == reference.labels(scores, rows, columns)).mean())
+    return float((products.images['mask'] == reference.labels(scores, rows, columns)).mean())
 
 
 def _cores() -> str:

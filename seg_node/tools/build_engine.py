@@ -16,15 +16,14 @@ import sys
 import time
 from typing import Any
 
-from ..card import InputSpec, load_card, ModelCard
+from ..engines.build import build, BuildOptions, parse_target, WORKSPACE_MIB
+from ..engines.verify import by_segmenter, verify
 from ..errors import BackendError, ConfigError, SegNodeError
 from ..geometry import camera_for, fit, Size
 from ..gpu import trt
-from ..gpu.engine_build import build, Order, parse_target, WORKSPACE_MIB
 from ..gpu.engine_cache import EngineCache, VerifiedEngine
-from ..gpu.engine_manifest import Profile
-from ..gpu.engine_verify import by_segmenter, verify
-from ..precision import PRECISIONS
+from ..gpu.engine_manifest import OptimizationProfile, PRECISIONS
+from ..model.card import InputSpec, load_card, ModelCard
 
 _IMAGES = ('.jpg', '.jpeg', '.png', '.bmp', '.ppm')
 
@@ -50,7 +49,7 @@ class Bars:
 
 
 def profile_of(spec: InputSpec, batch: tuple[int, int, int], sizes: Sequence[Size],
-               cameras: Sequence[Size]) -> Profile:
+               cameras: Sequence[Size]) -> OptimizationProfile:
     """
     Return the profile for a card's network and what the user said of sizes.
 
@@ -68,7 +67,7 @@ def profile_of(spec: InputSpec, batch: tuple[int, int, int], sizes: Sequence[Siz
     if not found:
         raise ConfigError(f'the size of this network follows the camera (short_side '
                           f'{spec.short_side}): say the size of each with --camera WIDTHxHEIGHT')
-    return Profile(batch, tuple(dict.fromkeys(found)))
+    return OptimizationProfile(batch, tuple(dict.fromkeys(found)))
 
 
 def calibration_images(folder: Path | None, limit: int) -> tuple[Path, ...]:
@@ -95,7 +94,7 @@ def run(options: argparse.Namespace, command: str) -> dict[str, Any]:
     :raises SegNodeError: see ``engine_build.build`` and ``engine_verify.verify``.
     """
     card = load_card(options.model)
-    order = Order(options.precision,
+    order = BuildOptions(options.precision,
                   profile_of(card.input, options.batch, options.size or [], options.camera or []),
                   parse_target(options.target) if options.target else None,
                   options.workspace_mib, calibration_images(options.images, options.limit),

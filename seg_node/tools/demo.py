@@ -17,20 +17,21 @@ import time
 
 import numpy as np
 
-from ..card import load_card
+from street import DISTRICTS
+from street.drive_bag import TRUTH_TOPIC, write_drive
+
 from ..errors import ConfigError, SegNodeError
-from ..metrics import BinaryIoU, ConfusionMatrix
-from ..synthetic import DISTRICTS
-from ..taxonomy import ClassTable, load_taxonomy, remap_lut
+from ..model.card import load_card
+from ..model.taxonomy import ClassTable, load_taxonomy, remap_lut
+from ..playback.matched import matched, MatchedFrame
+from ..playback.node_process import NodeProcess
+from ..playback.open_source import open_source
+from ..playback.replay_options import ReplayOptions, ReplayResult
+from ..playback.report import as_table, latencies_ms, make_report
+from ..playback.sources import CAMERA_INFO, COMPRESSED_IMAGE, Source
+from ..scoring.metrics import BinaryIoU, ConfusionMatrix
+from ..scoring.pictures import contact_sheet, OverlayVideo, Painter
 from .console import progress
-from .drive_bag import TRUTH_TOPIC, write_drive
-from .matched import matched, MatchedFrame
-from .node_process import NodeProcess
-from .open_source import open_source
-from .pictures import contact_sheet, OverlayVideo, Painter
-from .replay_options import ReplayOptions, ReplayResult
-from .report import as_table, latencies_ms, make_report
-from .sources import CAMERA_INFO, COMPRESSED_IMAGE, Source
 
 TILES = 12
 START_S = 90.0  # the very first start compiles the kernels
@@ -139,7 +140,7 @@ def _play(source: Source, parameters: dict[str, object], out: Path,
     apply_transport_environment()
     from tqdm import tqdm
 
-    from .player import replay
+    from ..playback.player import replay
     print('Starting the node and playing the drive ...', flush=True)
     total = sum(topic.count or 0 for topic in source.topics
                 if topic.is_image and topic.name != TRUTH_TOPIC)

@@ -18,22 +18,23 @@ from typing import Any
 import cv2
 import numpy as np
 
-from ..card import load_card, ModelCard
-from ..datasets import Dataset, LAYOUTS, open_dataset, Pair
-from ..devices import NAMES, ONNX_RUNTIME, open_segmenter, PRECISIONS, Wish
+from ..devices.choose import NAMES, ONNX_RUNTIME, open_segmenter, Wish
 from ..errors import ConfigError, FrameError, SegNodeError
-from ..frame import Frame, StageClock, Wanted
-from ..metrics import BinaryIoU, CalibrationError, ConfusionMatrix
-from ..pipeline import Pipeline, Products
-from ..scoring import DRIVABLE_ONLY, make_scoring, Scoring
-from ..taxonomy import ClassTable, load_taxonomy, UNLABELLED
+from ..frame import Frame, Products, StageClock
+from ..gpu.engine_manifest import PRECISIONS
+from ..model.card import load_card, ModelCard
+from ..model.taxonomy import ClassTable, load_taxonomy, UNLABELLED
+from ..pipeline import Pipeline
+from ..scoring.class_match import ClassMatch, DRIVABLE_ONLY, match_classes
+from ..scoring.datasets import Dataset, LAYOUTS, open_dataset, Pair
+from ..scoring.metrics import BinaryIoU, ConfusionMatrix, ExpectedCalibrationError
+from ..scoring.worst_frames import draw_sheet, ScoredFrame, WorstFrames
 from ..warm_up import warm_up
 from .console import progress
-from .worst_frames import draw_sheet, ScoredFrame, WorstFrames
 
 TAXONOMIES = {'camvid': 'camvid11', 'cityscapes': 'cityscapes19', 'voc': 'voc21',
               'ade20k': 'ade20k150', 'autoware': 'autoware16'}
-WANTED = Wanted(confidence=True, drivable=True)
+WANTED = ('mask', 'confidence', 'drivable')
 
 
 @dataclass
@@ -42,13 +43,13 @@ class Tally:
 
     confusion: ConfusionMatrix
     drivable: BinaryIoU
-    calibration: CalibrationError
+    calibration: ExpectedCalibrationError
     times_ms: list[float]
     void_pixels: int
     worst: WorstFrames
 
 
-def run(pipeline: Pipeline, dataset: Dataset, scoring: Scoring, worst: int = 0) -> Tally:
+def run(pipeline: Pipeline, dataset: Dataset, scoring: ClassMatch, worst: int = 0) -> Tally:
     """
     Segment every image of a data set and count how its mask compares with the label.
 
@@ -57,23 +58,22 @@ def run(pipeline: Pipeline, dataset: Dataset, scoring: Scoring, worst: int = 0) 
     :raises BackendError: when the device fails.
     """
     tally = Tally(ConfusionMatrix(scoring.classes, scoring.measurable), BinaryIoU(),
-                  CalibrationError(), [], 0, WorstFrames(worst))
+                  ExpectedCalibrationError(), [], 0, WorstFrames(worst))
     flags = dataset.table.drivable_lut()
     warm_up(pipeline)
     for pair in progress(dataset.pairs, 'evaluate'):
         frame, labels = dataset.frame(pair), dataset.truth(pair)
         products, ms = _segment(pipeline, pair, frame, labels)
         tally.times_ms.append(ms)
-        truth, mask = scoring.of_labels[labels], scoring.of_model[products.mask]
+        truth, mask = scoring.of_labels[labels], scoring.of_model[products.images['mask']]
         known = truth != UNLABELLED
         tally.void_pixels += int(np.count_nonzero(~known))
         here = ConfusionMatrix(scoring.classes, scoring.measurable)
         here.add(truth, mask)
         tally.confusion.counts += here.counts
-        assert products.drivable is not None
-        tally.drivable.add(flags[labels], products.drivable, labels != UNLABELLED)
-        if products.confidence is not None:
-            tally.calibration.add(products.confidence, truth == mask, known)
+        tally.drivable.add(flags[labels], products.images['drivable'], labels != UNLABELLED)
+        if 'confidence' in products.images:
+            tally.calibration.add(products.images['confidence'], truth == mask, known)
         if worst and here.iou():
             tally.worst.add(ScoredFrame(pair.name, here.miou(), frame.bgr, truth, mask))
     if not tally.confusion.pixels:
@@ -91,15 +91,16 @@ def _segment(pipeline: Pipeline, pair: Pair, frame: Frame,
     ms = (time.perf_counter_ns() - start) / 1e6
     if isinstance(result, FrameError):
         raise ConfigError(f'{pair.image} is refused: {result}. Mend it, or take the pair out.')
-    if result.mask.shape != labels.shape:
-        sizes = [f'{width}x{height}' for height, width in (result.mask.shape, labels.shape)]
+    shape = result.images['mask'].shape
+    if shape != labels.shape:
+        sizes = [f'{width}x{height}' for height, width in (shape, labels.shape)]
         raise ConfigError(f'{pair.image} is {sizes[0]}, but its label {pair.label} is {sizes[1]}. '
                           'They must have one size: scale the image (the label by nearest), or '
                           'pair the right files.')
     return result, ms
 
 
-def make_report(tally: Tally, scoring: Scoring, dataset: Dataset) -> dict[str, Any]:
+def make_report(tally: Tally, scoring: ClassMatch, dataset: Dataset) -> dict[str, Any]:
     """Return the figures as ``--json`` writes them; a figure that has no meaning here is None."""
     confusion, drivable, names = tally.confusion, tally.drivable, scoring.classes.names
     iou = confusion.iou()
@@ -124,7 +125,7 @@ def make_report(tally: Tally, scoring: Scoring, dataset: Dataset) -> dict[str, A
 
 
 def _described(report: dict[str, Any], options: argparse.Namespace, card: ModelCard,
-               pipeline: Pipeline, dataset: Dataset, scoring: Scoring) -> dict[str, Any]:
+               pipeline: Pipeline, dataset: Dataset, scoring: ClassMatch) -> dict[str, Any]:
     """Return the report with what was measured; names only, so that it is the same anywhere."""
     return report | {
         'model': card.name, 'sha256': card.sha256, 'model_taxonomy': pipeline.classes.name,
@@ -158,7 +159,7 @@ def _evaluate(options: argparse.Namespace) -> tuple[dict[str, Any], np.ndarray |
     card = load_card(options.model)
     own = card.main_output.classes
     dataset = _dataset(options, own)
-    scoring = make_scoring(own, dataset.table, dataset.ids, options.classes, options.remap)
+    scoring = match_classes(own, dataset.table, dataset.ids, options.classes, options.remap)
     wish = Wish(options.backend, tuple(options.providers), options.threads,
                 options.gpu, options.precision)
     pipeline = Pipeline(open_segmenter(card, wish).segmenter, own)

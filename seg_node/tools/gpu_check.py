@@ -18,19 +18,20 @@ from typing import Any
 
 import numpy as np
 
-from ..card import load_card, ModelCard
-from ..devices import ONNX_RUNTIME, open_segmenter, PRECISIONS, TENSORRT, Wish
+from street import SyntheticDrive
+
+from ..devices.choose import ONNX_RUNTIME, open_segmenter, TENSORRT, Wish
+from ..devices.segmenter import Segmenter
 from ..errors import BackendError, SegNodeError
-from ..frame import Frame, StageClock
+from ..frame import Demand, Frame, StageClock
 from ..geometry import Size
-from ..segmenter import Segmenter
-from ..synthetic import SyntheticDrive
-from ..wire import Header, ImageMessage
+from ..gpu.engine_manifest import LEAST_AGREEMENT, PRECISIONS
+from ..image.wire import Header, ImageMessage
+from ..model.card import load_card, ModelCard
 from . import build_engine
 from .console import progress
 
 #: least share of equal labels
-LEAST = {'fp32': 0.999, 'fp16': 0.995, 'int8': 0.97}
 _WARM_UP = 10
 
 
@@ -72,7 +73,7 @@ def agreement(candidate: Segmenter, reference: Segmenter, frames: Sequence[Frame
     for frame in progress(frames, 'compare'):
         masks = []
         for segmenter in (candidate, reference):
-            result = segmenter.segment([frame], None, True, StageClock())[0]
+            result = segmenter.segment([frame], Demand(), StageClock())[0]
             if isinstance(result, Exception):
                 raise BackendError(f'{segmenter.description} refuses a test frame: {result}')
             masks.append(result.labels)
@@ -88,7 +89,7 @@ def latency(segmenter: Segmenter, frames: Sequence[Frame], repeats: int) -> dict
         clock, frame = StageClock(), frames[number % len(frames)]
         frame.__dict__.pop('bgr', None)  # decoded anew, as from a camera
         start = time.perf_counter_ns()
-        segmenter.segment([frame], None, True, clock)
+        segmenter.segment([frame], Demand(), clock)
         whole = (time.perf_counter_ns() - start) / 1e6
         if number >= _WARM_UP:
             for name, ms in {'frame': whole, **clock.ms}.items():
@@ -105,7 +106,8 @@ def check(card: ModelCard, candidate: Segmenter, reference: Segmenter, frames: S
         'model': card.name, 'sha256': card.sha256, 'precision': precision,
         'machine': platform.platform(), 'candidate': candidate.description,
         'reference': reference.description, 'frames': len(frames),
-        'labels_equal': share, 'least': LEAST[precision], 'passed': share >= LEAST[precision],
+        'labels_equal': share, 'least': LEAST_AGREEMENT[precision],
+        'passed': share >= LEAST_AGREEMENT[precision],
         'repeats': repeats, 'latency_ms': {name: vars(value) for name, value in times.items()},
         'frame_to_network': round(times['frame'].p50 / times['network'].p50, 3)}
 

@@ -7,8 +7,8 @@ import sys
 from typing import Any
 
 from ..errors import SegNodeError
-from .open_source import open_source
-from .sources import FrameOptions, Source, Span
+from ..playback.open_source import open_source
+from ..playback.sources import FrameOptions, Source, Span
 
 _EPILOG = """examples:
   replay drive.mcap --remap /front/image_raw:=/camera/image_raw
@@ -52,7 +52,7 @@ def _run(options: Namespace, ros_args: Sequence[str], received: list[int]) -> in
     apply_transport_environment()
     from tqdm import tqdm
 
-    from .player import replay
+    from ..playback.player import replay
     given = {name: getattr(options, name) for name in _FRAME_OPTIONS
              if getattr(options, name) is not None}
     with open_source(options.source, FrameOptions(**given) if given else None) as source:
@@ -65,7 +65,7 @@ def _run(options: Namespace, ros_args: Sequence[str], received: list[int]) -> in
 
 
 def _replay_options(options: Namespace) -> Any:
-    from .replay_options import ReplayOptions
+    from ..playback.replay_options import ReplayOptions
     return ReplayOptions(
         rate=options.rate, loops=options.loop, clock=not options.no_clock,
         span=_span(options), topics=options.topics,

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from seg_node.geometry import Size
-from seg_node.gpu import launch, layout
-from seg_node.gpu.launch import ResultLayout, Scores, Source
-from seg_node.wire import Header, ImageMessage
+from seg_node.gpu import buffers as layout, launch
+from seg_node.gpu.launch import ResultBlock, Scores, UploadImage
+from seg_node.image.wire import Header, ImageMessage
 
 HERE = Path(__file__).resolve().parent
 SOURCE = Path(launch.__file__).parent / 'kernels.cu'
@@ -106,7 +106,7 @@ def at(array):
 
 
 def camera_image(encoding, height, width, padding=0, seed=0):
-    """Return a message of noise over a gradient, its rows padded, and its Source."""
+    """Return a message of noise over a gradient, its rows padded, and its UploadImage."""
     rng = np.random.default_rng(seed)
     step = width * {'bgr8': 3, 'rgb8': 3, 'bgra8': 4, 'rgba8': 4, 'mono8': 1, 'nv12': 1,
                     'nv21': 1}.get(encoding, 2) + padding
@@ -114,7 +114,7 @@ def camera_image(encoding, height, width, padding=0, seed=0):
     data = rng.integers(0, 256, (rows, step)) // 2 + np.linspace(0, 127, rows)[:, None]
     data = data.astype(np.uint8).reshape(-1)[:rows * step - padding]
     return (ImageMessage(Header(0, 0, 'camera'), height, width, encoding, False, step, data),
-            Source(encoding, height, width, step))
+            UploadImage(encoding, height, width, step))
 
 
 def preprocess(kernels, card, frames, geometries, remap=None, seen=None):
@@ -160,7 +160,7 @@ class Post:
                  luts=(), confidence=True, histogram=True, fill=FILL):
         images, classes, height, width = values.shape
         self.scores = Scores(values.dtype.name, layout, classes, Size(height, width), softmax)
-        self.layout = ResultLayout(tuple(g.output for g in geometries), confidence, len(luts),
+        self.layout = ResultBlock(tuple(g.output for g in geometries), confidence, len(luts),
                                    histogram)
         self.tables = [launch.tables_for(geometry, self.scores.size, corners)
                        for geometry in geometries]

@@ -8,7 +8,7 @@ from gpu.simulator import refused, Simulator
 import numpy as np
 
 from seg_node.errors import BackendError
-from seg_node.frame import StageClock
+from seg_node.frame import Demand, StageClock
 from seg_node.gpu import driver
 
 ALLOCATIONS = ('cuMemAlloc_v2', 'cuMemHostAlloc')
@@ -24,10 +24,10 @@ def life(model, shots, truths):
         return 'refused', str(error), ''
     try:
         for shot, truth in zip(shots, truths, strict=True):
-            check(segmenter.segment(shot, None, True, StageClock()), truth)
+            check(segmenter.segment(shot, Demand(), StageClock()), truth)
         return 'right', '', segmenter.description
     except BackendError as error:
-        refused(lambda: segmenter.segment(shots[0], None, True, StageClock()), 'of no use',
+        refused(lambda: segmenter.segment(shots[0], Demand(), StageClock()), 'of no use',
                 str(error))
         return 'refused', str(error), segmenter.description
     finally:
@@ -43,7 +43,7 @@ def failures(lost):
     shots = [[frame(rng, model.input, size, encoding) for size, encoding in
               zip(SIZES, ('bgr8', 'nv12'), strict=True)] for _ in range(3)]
     shots.append(shots[0][:1])
-    truths = [truth.segment(shot, None, True, StageClock()) for shot in shots]
+    truths = [truth.segment(shot, Demand(), StageClock()) for shot in shots]
 
     def run():
         before = sim.counts()
@@ -82,7 +82,7 @@ def allocation_is_tried_twice():
     """PyCUDA collects garbage and tries again when memory runs out: one failure is not seen."""
     model, rng, sim = card(), np.random.default_rng(8), Simulator()
     shots = [[frame(rng, model.input, SIZES[0], 'bgr8')]]
-    truths = [cpu_segmenter(model).segment(shots[0], None, True, StageClock())]
+    truths = [cpu_segmenter(model).segment(shots[0], Demand(), StageClock())]
     sim.fail('cuMemAlloc_v2', 3, code=2)
     return life(model, shots, truths)
 

@@ -13,16 +13,16 @@ import struct
 import cv2
 import numpy as np
 
-from seg_node.card import InputSpec, ModelCard, OutputSpec
+from seg_node.devices.host import HostSegmenter
 from seg_node.frame import Frame
 from seg_node.geometry import fit, Size
 from seg_node.gpu.engine_cache import VerifiedEngine
 from seg_node.gpu.launch import Launch
 from seg_node.gpu.segmenter import TensorRTSegmenter
-from seg_node.segmenter import CpuSegmenter
-from seg_node.taxonomy import load_taxonomy
-from seg_node.tensors import TensorInfo
-from seg_node.wire import CompressedImageMessage, Header, ImageMessage
+from seg_node.image.wire import CompressedImageMessage, Header, ImageMessage
+from seg_node.model.card import InputSpec, ModelCard, OutputSpec
+from seg_node.model.taxonomy import load_taxonomy
+from seg_node.model.tensors import TensorInfo
 
 CLASSES = load_taxonomy('camvid11')
 STRIDE = 4
@@ -129,7 +129,7 @@ class Execution:
 
 
 class Backend:
-    """The stand-in for the CPU path; see ``seg_node.backends.Backend``."""
+    """The stand-in for the CPU path; see ``seg_node.devices.backend.Backend``."""
 
     description, device, max_batch = 'stand-in', 'cpu', None
 
@@ -155,7 +155,7 @@ def gpu_segmenter(model, engine=Engine, cubin=None, **given):
 
 def cpu_segmenter(model):
     """Return the truth."""
-    return CpuSegmenter(model, Backend(model.main_output.kind))
+    return HostSegmenter(model, Backend(model.main_output.kind))
 
 
 def frame(rng, spec, size, encoding, camera=''):

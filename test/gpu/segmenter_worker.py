@@ -17,13 +17,13 @@ from gpu.simulator import refused, Simulator
 import numpy as np
 
 from seg_node.errors import BackendError, ConfigError, FrameError
-from seg_node.frame import StageClock
+from seg_node.frame import Demand, StageClock
 from seg_node.geometry import fit, Size
 from seg_node.gpu.engine import TrtEngine
 from seg_node.gpu.engine_cache import VerifiedEngine
-from seg_node.gpu.launch import aligned, costs, ResultLayout, Scores
+from seg_node.gpu.launch import aligned, costs, ResultBlock, Scores
 from seg_node.gpu.segmenter import TensorRTSegmenter
-from seg_node.gpu.source import read
+from seg_node.gpu.upload import read
 from seg_node.tools import gpu_check
 
 
@@ -40,7 +40,7 @@ def designed(model, shots, expected):
     geometries = [fit(model.input, Size(image.height, image.width)) for image in images]
     height, width = (side // rig.STRIDE for side in geometries[0].network)
     scores = Scores('float32', 'NCHW', len(rig.CLASSES), Size(height, width))
-    layout = ResultLayout(tuple(geometry.output for geometry in geometries), True, 1)
+    layout = ResultBlock(tuple(geometry.output for geometry in geometries), True, 1)
     for cost in costs(model.input, list(zip(geometries, images, strict=True)), scores, layout):
         expected[f'kernel {cost.kernel}'] += 1
     expected['bytes up'] += sum(aligned(image.size_bytes) for image in images)
@@ -57,15 +57,15 @@ def many():
     # the other buffer every round.
     for _ in range(4):
         for ready in sets:
-            segmenter.segment([shoot(n) for n in ready], None, True, StageClock())
+            segmenter.segment([shoot(n) for n in ready], Demand(), StageClock())
     sim.reset()
     frames = batches = 0
     clock, expected = StageClock(), Counter()
     while frames < 200:
         ready = rng.permutation(sets[rng.integers(len(sets))])
         shots = [shoot(n) for n in ready]
-        check(segmenter.segment(shots, None, True, clock),
-              truth.segment(shots, None, True, StageClock()))
+        check(segmenter.segment(shots, Demand(), clock),
+              truth.segment(shots, Demand(), StageClock()))
         designed(model, shots, expected)
         frames, batches = frames + len(shots), batches + 1
     counts = sim.counts()
@@ -87,8 +87,8 @@ def encodings():
         for output, confidence in ((None, True), (Size(20, 31), False)):
             for start in range(0, len(shots), 7):
                 part = shots[start:start + 7]
-                check(segmenter.segment(part, output, confidence, StageClock()),
-                      truth.segment(part, output, confidence, StageClock()))
+                check(segmenter.segment(part, Demand(output, confidence), StageClock()),
+                      truth.segment(part, Demand(output, confidence), StageClock()))
         notes[f'{kind} {given}'] = segmenter.description
         segmenter.close()
     return notes
@@ -105,11 +105,11 @@ def sizes():
     segmenter, truth = gpu_segmenter(model), cpu_segmenter(model)
     for _ in range(3):
         sim.reset()
-        check(segmenter.segment(shots, None, True, StageClock()),
-              truth.segment(shots, None, True, StageClock()))
+        check(segmenter.segment(shots, Demand(), StageClock()),
+              truth.segment(shots, Demand(), StageClock()))
     runs = sim.counts()['kernel stand_in']
     large = frame(rng, model.input, Size(60, 400), 'bgr8')
-    [error] = segmenter.segment([large], None, True, StageClock())
+    [error] = segmenter.segment([large], Demand(), StageClock())
     samples = [segmenter.sample]
     segmenter.close()
     square = gpu_segmenter(model, type('Square', (Engine,), {'sides': ((32, 32), (32, 40))}))
@@ -126,8 +126,8 @@ def grows():
     for size in (Size(48, 96), Size(48, 96), Size(16, 48), Size(48, 96), Size(48, 96)):
         sim.reset()
         shot = [frame(rng, model.input, size, 'bgr8')]
-        check(segmenter.segment(shot, None, True, StageClock()),
-              truth.segment(shot, None, True, StageClock()))
+        check(segmenter.segment(shot, Demand(), StageClock()),
+              truth.segment(shot, Demand(), StageClock()))
         if size.height == 16:
             counts = sim.counts()
     segmenter.close()
@@ -151,8 +151,8 @@ def malformed():
             message.height = 0
         else:
             message.encoding, message.width = 'nv12', 79
-    found = segmenter.segment(shots, None, True, StageClock())
-    check(found, truth.segment(shots, None, True, StageClock()))
+    found = segmenter.segment(shots, Demand(), StageClock())
+    check(found, truth.segment(shots, Demand(), StageClock()))
     segmenter.close()
     return Counter(one.reason for one in found if isinstance(one, FrameError))
 
@@ -170,8 +170,8 @@ def numbers():
         grey = frame(rng, model.input, SIZES[0], 'mono8')
         colour = frame(rng, model.input, SIZES[0], 'bgr8')
         for _ in range(3):
-            good, bad = segmenter.segment([grey, colour], None, True, StageClock())
-            check([good], truth.segment([grey], None, True, StageClock()))
+            good, bad = segmenter.segment([grey, colour], Demand(), StageClock())
+            check([good], truth.segment([grey], Demand(), StageClock()))
         reasons.append([bad.reason, str(bad)])
         segmenter.close()
     return reasons
@@ -184,7 +184,7 @@ def views():
     shots = [[frame(rng, model.input, SIZES[0], 'bgr8')] for _ in range(4)]
     found, copies = [], []
     for shot in shots:
-        found += segmenter.segment(shot, None, True, StageClock())
+        found += segmenter.segment(shot, Demand(), StageClock())
         copies.append(found[-1].labels.copy())
         for old, copy in zip(found[-2:], copies[-2:], strict=True):
             np.testing.assert_array_equal(old.labels, copy)
@@ -200,18 +200,18 @@ def stale():
     segmenter, truth = gpu_segmenter(model), cpu_segmenter(model)
     shots = [[frame(rng, model.input, SIZES[0], 'bgr8')] for _ in range(6)]
     for shot in shots[:4]:
-        check(segmenter.segment(shot, None, True, StageClock()),
-              truth.segment(shot, None, True, StageClock()))
+        check(segmenter.segment(shot, Demand(), StageClock()),
+              truth.segment(shot, Demand(), StageClock()))
     gc.collect()  # memory that is freed waits for the GPU, too
     gc.disable()
     wait, count = segmenter._gpu.wait, segmenter._count
     segmenter._gpu.wait = lambda event: None
     segmenter._count = lambda clock: None
-    found = segmenter.segment(shots[4], None, True, StageClock())
-    before = truth.segment(shots[2], None, True, StageClock())  # two calls ago, the same buffer
+    found = segmenter.segment(shots[4], Demand(), StageClock())
+    before = truth.segment(shots[2], Demand(), StageClock())  # two calls ago, the same buffer
     check(found, before)
     segmenter._count = count
-    text = refused(lambda: segmenter.segment(shots[5], None, True, StageClock()))
+    text = refused(lambda: segmenter.segment(shots[5], Demand(), StageClock()))
     gc.enable()
     segmenter._gpu.wait = wait
     segmenter.close()
@@ -222,14 +222,14 @@ def threads():
     """One thread at a time, and only by taking over; threads may end as they like."""
     model, rng = card(), np.random.default_rng(9)
     shots = [[frame(rng, model.input, SIZES[0], 'bgr8')]]
-    truth = cpu_segmenter(model).segment(shots[0], None, True, StageClock())
+    truth = cpu_segmenter(model).segment(shots[0], Demand(), StageClock())
     segmenter, said = gpu_segmenter(model), []
 
     def use(take_over):
         try:
             if take_over:
                 segmenter.take_over()
-            check(segmenter.segment(shots[0], None, True, StageClock()), truth)
+            check(segmenter.segment(shots[0], Demand(), StageClock()), truth)
             said.append('right')
         except BackendError as error:
             said.append(str(error))
@@ -274,8 +274,8 @@ def capture():
         sim.reset()
         for _ in range(4):
             shot = [frame(rng, model.input, SIZES[0], 'bgr8')]
-            check(segmenter.segment(shot, None, True, StageClock()),
-                  truth.segment(shot, None, True, StageClock()))
+            check(segmenter.segment(shot, Demand(), StageClock()),
+                  truth.segment(shot, Demand(), StageClock()))
         notes[name] = [before, segmenter.description, sim.counts().get('cuGraphLaunch', 0)]
         segmenter.close()
     return notes
@@ -287,10 +287,10 @@ def enqueue_fails():
     model, rng = card(), np.random.default_rng(11)
     segmenter = gpu_segmenter(model, engine)
     shot = [frame(rng, model.input, SIZES[0], 'bgr8')]
-    texts = [refused(lambda: segmenter.segment(shot, None, True, StageClock()))
+    texts = [refused(lambda: segmenter.segment(shot, Demand(), StageClock()))
              for _ in range(2)]
     segmenter.close()
-    texts.append(refused(lambda: segmenter.segment(shot, None, True, StageClock())))
+    texts.append(refused(lambda: segmenter.segment(shot, Demand(), StageClock())))
     return texts
 
 
@@ -308,8 +308,8 @@ def many_kinds():
     for height in [*range(58, 18, -1), 58, 19, 40]:
         shot = [frame(rng, model.input, Size(height, 2 * height), 'bgr8')]
         for _ in range(2):
-            check(segmenter.segment(shot, None, False, StageClock()),
-                  truth.segment(shot, None, False, StageClock()))
+            check(segmenter.segment(shot, Demand(confidence=False), StageClock()),
+                  truth.segment(shot, Demand(confidence=False), StageClock()))
         live.append(sim.counts()['live graphs'])
     segmenter.close()
     return {'graphs': max(live), 'overruns': sim.counts().get('overrun', 0)}
@@ -329,7 +329,7 @@ def tensorrt():
     """TrtEngine on a library that does as it is told."""
     gpus, model, rng = [], card(), np.random.default_rng(13)
     shots = [frame(rng, model.input, size, 'bgr8') for size in SIZES]
-    truth = cpu_segmenter(model).segment(shots, None, True, StageClock())
+    truth = cpu_segmenter(model).segment(shots, Demand(), StageClock())
     manifest = SimpleNamespace(key=SimpleNamespace(library='tensorrt', precision='fp32'),
                                build={'layers': {'fp32': 7, 'int32': 1}})
 
@@ -342,7 +342,7 @@ def tensorrt():
                                  load_engine=load_engine)
     segmenter = make()
     for _ in range(3):
-        check(segmenter.segment(shots, None, True, StageClock()), truth)
+        check(segmenter.segment(shots, Demand(), StageClock()), truth)
     report = {'description': segmenter.description, 'batch': segmenter.preferred_batch,
               'device': segmenter.device}
     segmenter.close()
@@ -350,7 +350,7 @@ def tensorrt():
         def use(trick=trick):
             segmenter = make(**{trick: False})
             try:
-                segmenter.segment(shots, None, True, StageClock())
+                segmenter.segment(shots, Demand(), StageClock())
             finally:
                 segmenter.close()
         report[trick] = refused(use)

@@ -41,7 +41,7 @@ import onnx
 from onnx import helper, numpy_helper, TensorProto
 import yaml
 
-from seg_node.taxonomy import load_taxonomy
+from seg_node.model.taxonomy import load_taxonomy
 
 TABLE = load_taxonomy('cityscapes19')
 IMAGENET = {'scale': 1, 'mean': [123.675, 116.28, 103.53], 'std': [58.395, 57.12, 57.375]}

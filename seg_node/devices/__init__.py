@@ -1,0 +1,1 @@
+"""What runs the network: the seam, the host's segmenter, and the choice of one."""

@@ -1,0 +1,88 @@
+"""The segmenter for networks that give their outputs to the host, whatever device they run on."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..errors import FrameError
+from ..frame import Demand, Frame, Segmentation, StageClock
+from ..geometry import fit, Geometry, Size
+from ..model.card import ModelCard
+from ..model.policy import DrivablePolicy
+from ..preprocess import Preprocessor
+from ..products import look_up
+from .backend import Backend
+from .heads import read_head
+from .segmenter import Result
+
+
+class HostSegmenter:
+    """Decodes, runs the backend and labels on the CPU; see ``Segmenter``."""
+
+    sample = Size(360, 640)
+
+    def __init__(self, card: ModelCard, backend: Backend,
+                 policy: DrivablePolicy | None = None) -> None:
+        self._card = card
+        self._policy = policy or DrivablePolicy(card)
+        self._backend = backend
+        self._preprocessor = Preprocessor(card.input)
+        self.description = backend.description
+        self.device = backend.device
+        self._max_batch = backend.max_batch
+        # A batch on the CPU costs more core time a frame than one by one, and makes all wait.
+        self.preferred_batch = 1 if backend.device == 'cpu' else backend.max_batch or 4
+
+    def segment(self, frames: Sequence[Frame], demand: Demand, clock: StageClock) -> list[Result]:
+        """Segment the frames in batches of one network size; see ``Segmenter.segment``."""
+        results: list[Result | None] = [None] * len(frames)
+        batches: dict[Size, list[tuple[int, np.ndarray, Geometry]]] = {}
+        for index, frame in enumerate(frames):
+            try:
+                with clock.stage('decode'):
+                    image = frame.bgr
+            except FrameError as error:
+                results[index] = error
+                continue
+            geometry = fit(self._card.input, Size(*image.shape[:2]), demand.output)
+            batches.setdefault(geometry.network, []).append((index, image, geometry))
+        for batch in batches.values():
+            step = self._max_batch or len(batch)
+            for start in range(0, len(batch), step):
+                part = batch[start:start + step]
+                for (index, _, _), result in zip(part, self._run(part, demand, clock),
+                                                 strict=True):
+                    results[index] = result
+        return [result for result in results if result is not None]
+
+    def take_over(self) -> None:
+        """Do nothing: any thread may use it."""
+
+    def close(self) -> None:
+        """Free the backend."""
+        self._backend.close()
+
+    def _run(self, batch: list[tuple[int, np.ndarray, Geometry]], demand: Demand,
+             clock: StageClock) -> list[Result]:
+        with clock.stage('preprocess'):
+            tensor = self._preprocessor.tensor([image for _, image, _ in batch],
+                                               [geometry for _, _, geometry in batch])
+        with clock.stage('network'):
+            outputs = self._backend.run(tensor)
+        with clock.stage('labels'):
+            return [self._read([output[n] for output in outputs], geometry, demand)
+                    for n, (_, _, geometry) in enumerate(batch)]
+
+    def _read(self, outputs: list[np.ndarray], geometry: Geometry, demand: Demand) -> Result:
+        """Read one frame's part of the network's outputs."""
+        maps = dict(zip(self._card.outputs, outputs, strict=True))
+        main, head = self._card.main_output, self._policy.output
+        try:
+            labels, sure = read_head(main, maps[main], geometry, demand.confidence)
+            area = None
+            if demand.drivable:
+                ids = labels if head == main else read_head(head, maps[head], geometry, False)[0]
+                area = look_up(ids, self._policy.lut)
+        except FrameError as error:
+            return error
+        return Segmentation(geometry, labels, sure, area)

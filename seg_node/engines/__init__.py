@@ -1,0 +1,1 @@
+"""The factory of TensorRT engines; the node never imports it."""

@@ -1,0 +1,1 @@
+"""Cameras and the ground they see."""

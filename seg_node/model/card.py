@@ -1,0 +1,273 @@
+"""Model cards: what a user says about an ONNX file, checked before anything runs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+import hashlib
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from ..errors import ConfigError
+from ..paths import shared
+from . import schema
+from .taxonomy import class_table, ClassTable, load_taxonomy
+from .tensors import InputSpec, mismatches, OutputSpec, TensorInfo
+
+__all__ = ['check_card', 'InputSpec', 'load_card', 'Metric', 'ModelCard', 'OutputSpec',
+           'TensorInfo']
+
+
+@dataclass(frozen=True)
+class Metric:
+    """
+    One measured figure: IoU is a fraction of 1.
+
+    :ivar iou: that of each class by its name, where ``value`` is their mean.
+    """
+
+    dataset: str
+    split: str
+    metric: str
+    value: float
+    command: str | None = None
+    iou: dict[str, float] | None = None
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """
+    A model as its card describes it; ``load_card`` makes it.
+
+    :ivar path: the card itself.
+    :ivar model_path: the ONNX file; it exists and has this sha256.
+    :ivar outputs: one or two, each role at most once.
+    :ivar licences: of ``code``, ``weights`` and ``data``.
+    :ivar source: ``url`` and ``training``, as far as given.
+    :ivar raw: the card's YAML as read.
+    """
+
+    name: str
+    path: Path
+    model_path: Path
+    sha256: str
+    input: InputSpec
+    outputs: tuple[OutputSpec, ...]
+    description: str
+    licences: dict[str, str] = field(compare=False)
+    source: dict[str, str] = field(compare=False, default_factory=dict)
+    size_bytes: int | None = None
+    opset: int | None = None
+    metrics: tuple[Metric, ...] = ()
+    weaknesses: tuple[str, ...] = ()
+    raw: dict[str, Any] = field(compare=False, repr=False, default_factory=dict)
+
+    @property
+    def directory(self) -> Path:
+        """The folder of the card."""
+        return self.path.parent
+
+    @property
+    def labels_output(self) -> OutputSpec | None:
+        """The output the class mask is made of, if the model has one."""
+        return self._with_role('labels')
+
+    @property
+    def drivable_output(self) -> OutputSpec | None:
+        """The output of its own for the drivable area, if the model has one."""
+        return self._with_role('drivable')
+
+    @property
+    def main_output(self) -> OutputSpec:
+        """The output the class mask is made of: the labels, or else the drivable area."""
+        return self.labels_output or self.outputs[0]
+
+    def _with_role(self, role: str) -> OutputSpec | None:
+        return next((output for output in self.outputs if output.role == role), None)
+
+
+def load_card(name_or_path: str | Path) -> ModelCard:
+    """
+    Load a model card and verify the file it describes.
+
+    :param name_or_path: a shipped model's name, a folder with a card.yaml, or a card's path;
+        text is a path when it has a ``/``, starts with ``.`` or ``~`` or ends in .yaml or .yml.
+    :raises ConfigError: when the card or its model is missing, is wrong in any way, or the file
+        is not the one described.
+    """
+    path = _find(name_or_path)
+    raw = schema.read_yaml(path)
+    schema.check(raw, 'card', path)
+    spec = _input(raw['input'], path)
+    outputs = tuple(_output(entry, f'outputs[{index}].', raw['name'], path)
+                    for index, entry in enumerate(raw['outputs']))
+    _check_roles(outputs, path)
+    model = path.parent / Path(raw['file']).expanduser()
+    _verify(model, raw, path)
+    return ModelCard(
+        name=raw['name'], path=path, model_path=model, sha256=raw['sha256'],
+        input=spec, outputs=outputs, description=raw['description'], licences=raw['licences'],
+        source=raw.get('source', {}), size_bytes=raw.get('size_bytes'), opset=raw.get('opset'),
+        metrics=tuple(Metric(**entry) for entry in raw.get('metrics', [])),
+        weaknesses=tuple(raw.get('weaknesses', [])), raw=raw)
+
+
+def check_card(card: ModelCard, inputs: Sequence[TensorInfo],
+               outputs: Sequence[TensorInfo]) -> None:
+    """
+    Compare a card with the tensors that the loaded model really has.
+
+    Only known dimensions are compared; dynamic ones fit everything.
+
+    :raises ConfigError: with every disagreement and the model's own tensors.
+    """
+    problems = mismatches(card.input, card.outputs, inputs, outputs)
+    if problems:
+        lines = [f'{card.path} does not describe {card.model_path.name}:',
+                 *(f'- {problem}' for problem in problems),
+                 'The model itself has', *(f'  input {tensor}' for tensor in inputs),
+                 *(f'  output {tensor}' for tensor in outputs),
+                 'Correct the card, or put the file in place that it describes.']
+        raise ConfigError('\n'.join(lines))
+
+
+def _find(name_or_path: str | Path) -> Path:
+    """Return the path of the card that is meant."""
+    text = str(name_or_path)
+    if (isinstance(name_or_path, str) and '/' not in text
+            and not text.startswith(('.', '~')) and not text.endswith(('.yaml', '.yml'))):
+        folder = shared('models')
+        shipped = sorted(card.parent.name for card in folder.glob('*/card.yaml'))
+        if text not in shipped:
+            beside = f' The folder here is meant by ./{text}.' if text and Path(text).is_dir() \
+                else ''
+            raise ConfigError(f'There is no model {text!r}.{schema.suggestion(text, shipped)} '
+                              f'Shipped: {", ".join(shipped)}.{beside} For one of your own give '
+                              'the path of its folder (./my_model); models/README.md tells how '
+                              'to make it.')
+        return folder / text / 'card.yaml'
+    path = Path(name_or_path).expanduser()
+    card = path / 'card.yaml' if path.is_dir() else path
+    if not card.is_file():
+        raise ConfigError(f'There is no model card at {card}. Give a folder that holds a '
+                          'card.yaml, or the path of a card; models/README.md tells how to '
+                          'write one.')
+    return card
+
+
+def _input(entry: dict[str, Any], path: Path) -> InputSpec:
+    """Return the input of a card that fits the schema, after the checks across keys."""
+    _finite(entry, ('scale', 'mean', 'std'), path)
+    if ('size' in entry) == ('short_side' in entry):
+        found = 'both size and' if 'size' in entry else 'neither size nor'
+        raise ConfigError(f'{path}: input has {found} short_side; give exactly one: size: '
+                          '[height, width] for a network with a fixed input, short_side and '
+                          'multiple for a dynamic one.')
+    _belongs(entry, 'multiple', 'short_side' in entry, 'short_side', path)
+    _belongs(entry, 'pad_value', entry['resize'] == 'letterbox', 'resize: letterbox', path)
+    if entry['dtype'] == 'uint8' and (entry['scale'] != 1 or any(entry['mean'])
+                                      or any(value != 1 for value in entry['std'])):
+        raise ConfigError(f'{path}: input.dtype is uint8, so the network normalises for itself; '
+                          f'scale, mean and std are {entry["scale"]}, {entry["mean"]} and '
+                          f'{entry["std"]}. Set scale: 1, mean: [0, 0, 0], std: [1, 1, 1], or '
+                          'correct dtype.')
+    size, short_side = entry.get('size'), entry.get('short_side')
+    return InputSpec(
+        name=entry['name'], layout=entry['layout'], colour=entry['colour'],
+        dtype=entry['dtype'], mean=_triple(entry['mean']), std=_triple(entry['std']),
+        scale=float(entry['scale']), size=(int(size[0]), int(size[1])) if size else None,
+        short_side=int(short_side) if short_side else None,
+        multiple=int(entry.get('multiple', 1)),
+        resize=entry['resize'], pad_value=float(entry.get('pad_value', 0)))
+
+
+def _output(entry: dict[str, Any], prefix: str, model: str, path: Path) -> OutputSpec:
+    """Return one output of a card that fits the schema, after the checks across keys."""
+    kind, layout = entry['kind'], entry['layout']
+    if layout == 'NHW' and kind != 'labels':
+        raise ConfigError(f'{path}: {prefix}layout is NHW, which only kind: labels can have; '
+                          f'kind is {kind}. Allowed: NCHW, NHWC.')
+    _belongs(entry, 'activation', kind == 'sigmoid', 'kind: sigmoid', path, prefix)
+    for key, fits in (('threshold', kind == 'sigmoid'), ('align_corners', kind != 'labels')):
+        if key in entry and not fits:
+            raise ConfigError(f'{path}: {prefix}{key} means nothing with kind: {kind}. Remove '
+                              'it, or correct kind.')
+    table = _classes(entry['classes'], prefix, f'{model}/{entry["role"]}', path)
+    if kind == 'sigmoid' and len(table) != 2:
+        raise ConfigError(f'{path}: {prefix}classes has {len(table)} classes, but a sigmoid '
+                          'tells exactly 2 apart: list class 0 (below the threshold) and class 1 '
+                          '(from it on).')
+    if kind in ('logits', 'probabilities') and len(table) < 2:
+        raise ConfigError(f'{path}: {prefix}classes has one class, but {kind} need a channel '
+                          'for each of at least 2. One channel in all is kind: sigmoid.')
+    if entry['role'] == 'drivable' and not table.drivable_lut().any():
+        raise ConfigError(f'{path}: {prefix}role is drivable, but no class of its table is. '
+                          'Say drivable: true at the classes a car may drive on.')
+    return OutputSpec(name=entry['name'], kind=kind, layout=layout, role=entry['role'],
+                      classes=table, align_corners=entry.get('align_corners', False),
+                      activation=entry.get('activation'), threshold=entry.get('threshold', 0.5))
+
+
+def _classes(entry: str | list[Any], prefix: str, name: str, path: Path) -> ClassTable:
+    if isinstance(entry, list):
+        return class_table({'name': name, 'classes': entry}, path, prefix)
+    try:
+        if entry.endswith(('.yaml', '.yml')):
+            return load_taxonomy(path.parent / entry)
+        return load_taxonomy(entry)
+    except ConfigError as error:
+        raise ConfigError(f'{path}: {prefix}classes: {error}') from error
+
+
+def _check_roles(outputs: tuple[OutputSpec, ...], path: Path) -> None:
+    for what, values in (('name', [output.name for output in outputs]),
+                         ('role', [output.role for output in outputs])):
+        if len(set(values)) < len(values):
+            raise ConfigError(f'{path}: both outputs have the {what} {values[0]!r}. List an '
+                              'output once; one may have the role labels, one drivable.')
+
+
+def _belongs(entry: dict[str, Any], key: str, wanted: bool, partner: str, path: Path,
+             prefix: str = 'input.') -> None:
+    """Refuse a key that is missing beside its partner, or stands there without it."""
+    if (key in entry) != wanted:
+        state, mend = ('is missing', 'Add it') if wanted else ('has no meaning', 'Remove it')
+        raise ConfigError(f'{path}: {prefix}{key} {state} {"beside" if wanted else "without"} '
+                          f'{partner}. {mend}; models/README.md lists every key.')
+
+
+def _finite(entry: dict[str, Any], keys: tuple[str, ...], path: Path) -> None:
+    for key in keys:
+        values = entry[key] if isinstance(entry[key], list) else [entry[key]]
+        if not all(isfinite(value) for value in values):
+            raise ConfigError(f'{path}: input.{key} is {entry[key]}; every number must be '
+                              'finite. Write the figures the network was trained with.')
+
+
+def _triple(values: list[float]) -> tuple[float, float, float]:
+    return float(values[0]), float(values[1]), float(values[2])
+
+
+def _verify(model: Path, raw: dict[str, Any], path: Path) -> None:
+    """Refuse a model file that is missing, a pointer, cut off or another one."""
+    try:
+        data = model.open('rb')
+    except OSError as error:
+        raise ConfigError(f'{path}: file is {raw["file"]!r}, but {model} cannot be read: '
+                          f'{error.strerror}. Put the ONNX file there, or correct the key '
+                          "(it counts from the card's folder).") from error
+    with data:
+        head = data.read(64)
+        if head.startswith(b'version https://git-lfs'):
+            raise ConfigError(f'{model} is a Git LFS pointer, not the model. Run: git lfs pull')
+        digest = hashlib.sha256(head)
+        while block := data.read(1 << 20):
+            digest.update(block)
+        size = data.tell()
+    if raw.get('size_bytes', size) != size:
+        raise ConfigError(f'{path}: size_bytes is {raw["size_bytes"]}, but {model} has {size} '
+                          'bytes. Fetch the file again, or, if it is the one you mean, correct '
+                          'size_bytes and sha256.')
+    if digest.hexdigest() != raw['sha256']:
+        raise ConfigError(f'{path}: sha256 is {raw["sha256"]}, but {model} has '
+                          f'{digest.hexdigest()}. If that is the file you mean, put its sha256 '
+                          'into the card; if not, fetch the right one.')

@@ -1,0 +1,1 @@
+"""Recordings in and out: bags, videos, folders, the player and the recorder."""
