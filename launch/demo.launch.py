@@ -26,7 +26,7 @@ CAMERA_TOPICS = '--topics /camera/image_raw /camera/camera_info'
 RENDER = """
 import sys
 from pathlib import Path
-from seg_node.tools.drive_bag import write_drive
+from street.drive_bag import write_drive
 write_drive(Path(sys.argv[1]), width=640, height=360, rate_hz=10.0, duration_s=12.0, seed=0)
 """
 

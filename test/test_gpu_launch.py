@@ -215,7 +215,7 @@ def test_cost_of_preprocessing(kernels, encoding, camera):
 
 @pytest.mark.parametrize('title, name, stride', [
     ('BiSeNetV2', 'bisenetv2_camvid', 8), ('DeepLabV3+', 'deeplabv3plus_lite0_camvid', 2)])
-def test_the_readme_says_what_a_frame_moves(title, name, stride):
+def test_the_docs_say_what_a_frame_moves(title, name, stride):
     """1280x720 bgr8, the shipped cards' input sizes in fp16; labels, confidence and drivable."""
     spec = replace(load_card(name).input, dtype='float16')
     camera = Size(720, 1280)
@@ -224,9 +224,9 @@ def test_the_readme_says_what_a_frame_moves(title, name, stride):
     cells = Size(*(side // stride for side in geometry.network))
     found = launch.costs(spec, [(geometry, source)], Scores('float16', 'NCHW', 11, cells), layout)
     total = sum(cost.reads + cost.writes for cost in found)
-    readme = (Path(__file__).parents[1] / 'README.md').read_text(encoding='utf-8')
+    text = (Path(__file__).parents[1] / 'docs' / 'gpu.md').read_text(encoding='utf-8')
     assert (f'{source.size_bytes / 1e6:.2f} MB up, {layout.size_bytes / 1e6:.2f} MB down, '
-            f'{len(found)} kernel launches') in readme
+            f'{len(found)} kernel launches') in text
     assert (f'| {title}, input {geometry.network}, logits at stride {stride} | {total / 1e6:.1f} '
             f'| {total / 204.8e3:.0f} us | {total / 1008e3:.0f} us | {total / 3350e3:.0f} us |'
-            ) in readme
+            ) in text

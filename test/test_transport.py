@@ -116,7 +116,7 @@ apply_transport_environment()
 import rclpy, time
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import Image
-from seg_node.wire import Header, build_image
+from seg_node.image.wire import Header, build_image
 rclpy.init()
 node = rclpy.create_node('speaker')
 publisher = node.create_publisher(Image, '/camera/image_raw', QoSProfile(depth=5))

@@ -128,7 +128,7 @@ class Camera:
             return ('a publisher with incompatible QoS exists: set '
                     f'{self.settings.name}.reliable to false')
         return ('a publisher exists but nothing arrives: large images need the shared-memory '
-                'transport, see Troubleshooting in the README')
+                'transport, see docs/troubleshooting.md')
 
     def _label_info_now(self) -> None:
         if hasattr(self._label_info, 'header'):

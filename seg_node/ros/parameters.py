@@ -1,7 +1,8 @@
 """
 The node's parameters: one table, from which they are declared, checked and documented.
 
-Run as a program (``python -m seg_node.ros.parameters``) it prints the README's table.
+Run as a program (``python -m seg_node.ros.parameters``) it prints the tables of
+docs/parameters.md.
 """
 
 from collections.abc import Iterable
