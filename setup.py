@@ -8,7 +8,7 @@ from setuptools import find_packages, setup
 HERE = Path(__file__).resolve().parent
 MANIFEST = ElementTree.parse(HERE / 'package.xml').getroot()
 NAME = MANIFEST.findtext('name')
-SHARED = ('calibration', 'config', 'launch', 'models', 'rviz')
+SHARED = ('calibration', 'config', 'drive', 'launch', 'models', 'rviz')
 
 
 def requirements(name):

@@ -143,7 +143,8 @@ def test_a_gpu_library_is_named_in_one_module_only(library, home):
 ROOMS = {
     'image': set(), 'model': set(), 'ground': {'model'},
     'devices': {'image', 'model', 'gpu'}, 'gpu': {'image', 'model', 'devices'},
-    'engines': {'image', 'model', 'devices', 'gpu'}, 'scoring': {'image', 'model'},
+    'engines': {'image', 'model', 'devices', 'gpu', 'scoring'},
+    'scoring': {'image', 'model', 'ground'},
     'playback': {'image', 'model', 'ground', 'scoring', 'ros'},
     'ros': {'image', 'model', 'devices', 'gpu', 'ground'},
 }

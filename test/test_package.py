@@ -38,7 +38,7 @@ def imported(*patterns):
                 names |= {alias.name.partition('.')[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and not node.level:
                 names.add(node.module.partition('.')[0])
-    own = {'seg_node', 'gpu', *(path.stem for path in ROOT.glob('test/*.py'))}
+    own = {'seg_node', 'street', 'gpu', *(path.stem for path in ROOT.glob('test/*.py'))}
     return names - set(sys.stdlib_module_names) - own
 
 
@@ -133,7 +133,7 @@ def test_the_build_installs_what_ros_looks_for(workspace):
 @pytest.mark.slow
 def test_the_build_installs_all_shared_files(workspace):
     share = workspace[0] / 'share' / 'seg_node'
-    tops = ('config', 'launch', 'models', 'calibration', 'rviz')
+    tops = ('config', 'drive', 'launch', 'models', 'calibration', 'rviz')
     expected = {path.relative_to(ROOT) for top in tops for path in (ROOT / top).rglob('*')
                 if path.is_file() and '__pycache__' not in path.parts
                 and not any(part.startswith('.') for part in path.relative_to(ROOT).parts)}

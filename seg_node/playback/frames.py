@@ -96,6 +96,11 @@ class FrameSource(Source):
                 yield Record(self._info_topic, stamp_ns, with_stamp(self._info, stamp_ns))
             if self._image_topic in topics:
                 yield Record(self._image_topic, stamp_ns, self._message(stamp_ns, picture))
+            yield from self._beside(topics, time_ns, stamp_ns)
+
+    def _beside(self, topics: Collection[str], time_ns: int, stamp_ns: int) -> Iterator[Record]:
+        """Yield what else belongs to the frame at a time from the start."""
+        return iter(())
 
     def _message(self, stamp_ns: int, picture: Picture) -> bytes:
         header = Header(*divmod(stamp_ns, 1_000_000_000), self._frame_id)

@@ -4,20 +4,22 @@ from pathlib import Path
 
 from ..errors import ConfigError
 from .bags import open_bag
+from .drive_source import DriveSource, is_drive
 from .frames import FolderSource, VideoSource
 from .sources import FrameOptions, PICTURE_SUFFIXES, Source, STORAGE_SUFFIXES, VIDEO_SUFFIXES
 
 _ALLOWED = ('a rosbag2 folder (with metadata.yaml), a bag file '
             f'({", ".join(STORAGE_SUFFIXES)}, .bag), a video ({", ".join(VIDEO_SUFFIXES)}) or a '
-            f'folder of images ({", ".join(PICTURE_SUFFIXES)})')
+            f'folder of images ({", ".join(PICTURE_SUFFIXES)}) or of a drive (with drive.yaml)')
 
 
 def open_source(path: str | Path, options: FrameOptions | None = None) -> Source:
     """
-    Open a bag, a video or a folder of images.
+    Open a bag, a video, a folder of images or a recorded drive.
 
     :param path: rosbag2 folder or file (sqlite3 or mcap, zstd-compressed or not), ROS 1 ``.bag``,
-        video file, or folder of images, which are taken in natural order (2 before 10).
+        video file, folder of a drive, or folder of images, which are taken in natural order
+        (2 before 10).
     :param options: how frames become messages; only for videos and folders.
     :raises ConfigError: when there is no such path, it is none of these, or unreadable, or holds
         no image.
@@ -33,6 +35,8 @@ def open_source(path: str | Path, options: FrameOptions | None = None) -> Source
                               'and --camera-info (--remap renames topics).')
         return open_bag(bag)
     options = options or FrameOptions()
+    if is_drive(path):
+        return DriveSource(path, options)
     if path.is_dir():
         return FolderSource(path, options)
     if path.suffix.lower() in VIDEO_SUFFIXES:

@@ -17,8 +17,6 @@ import time
 import cv2
 import numpy as np
 
-from street import SyntheticDrive
-
 from .. import reference
 from ..devices import backend as backends
 from ..devices.host import HostSegmenter
@@ -29,6 +27,7 @@ from ..image import wire
 from ..model.card import load_card, ModelCard
 from ..pipeline import Pipeline
 from ..preprocess import Preprocessor
+from ..scoring.drive import Drive, resized
 from .console import progress
 
 WANTED = ('mask', 'confidence', 'drivable')
@@ -217,7 +216,8 @@ def main(args: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog='benchmark', description=__doc__)
     parser.add_argument('--model', default='deeplabv3plus_lite0_camvid',
                         help='model name or card folder (default: %(default)s)')
-    parser.add_argument('--image', type=Path, help='an image file; default: a rendered street')
+    parser.add_argument('--image', type=Path, help='an image file; default: a frame of the '
+                        'shipped drive')
     parser.add_argument('--width', type=int, default=1280, help='camera width, pixels')
     parser.add_argument('--height', type=int, default=720, help='camera height, pixels')
     parser.add_argument('-n', type=int, default=30, help='runs of each (default: %(default)s)')
@@ -240,8 +240,9 @@ def main(args: list[str] | None = None) -> int:
 def _image(options: argparse.Namespace) -> np.ndarray:
     size = (options.width, options.height)
     if options.image is None:
-        drive = SyntheticDrive(width=size[0], height=size[1])
-        return drive.frame(len(drive) // 2).image
+        drive = Drive()
+        middle = len(drive) // 2
+        return resized(drive, range(middle, middle + 1), Size(options.height, options.width))[0]
     image = cv2.imread(str(options.image))
     if image is None:
         raise SegNodeError(f'{options.image} is not an image that OpenCV can read')

@@ -1,9 +1,9 @@
 """
 Show the node at work: play a drive into it and keep what comes out.
 
-Without --input a street is rendered, whose true labels are known. The node runs as a process of
-its own; the frames go through ROS 2 as from a camera. Results lie in the output folder: the bag
-of the node's outputs, overlay.mp4, contact_sheet.png, report.json, node.log.
+Without --input the drive that the package ships is played, whose true labels are known. The node
+runs as a process of its own; the frames go through ROS 2 as from a camera. In the output folder
+lie the bag of the node's outputs, overlay.mp4, contact_sheet.png, report.json and node.log.
 """
 
 import argparse
@@ -17,18 +17,17 @@ import time
 
 import numpy as np
 
-from street import DISTRICTS
-from street.drive_bag import TRUTH_TOPIC, write_drive
-
 from ..errors import ConfigError, SegNodeError
 from ..model.card import load_card
 from ..model.taxonomy import ClassTable, load_taxonomy, remap_lut
+from ..paths import shared
+from ..playback.drive_source import TRUTH
 from ..playback.matched import matched, MatchedFrame
 from ..playback.node_process import NodeProcess
 from ..playback.open_source import open_source
 from ..playback.replay_options import ReplayOptions, ReplayResult
 from ..playback.report import as_table, latencies_ms, make_report
-from ..playback.sources import CAMERA_INFO, COMPRESSED_IMAGE, Source
+from ..playback.sources import CAMERA_INFO, COMPRESSED_IMAGE, Source, Topic
 from ..scoring.metrics import BinaryIoU, ConfusionMatrix
 from ..scoring.pictures import contact_sheet, OverlayVideo, Painter
 from .console import progress
@@ -60,9 +59,14 @@ class CameraRun:
         return f'/seg_node/{self.name}/{name}'
 
 
+def is_truth(topic: Topic) -> bool:
+    """Return whether a topic holds a drive's true labels instead of a camera's images."""
+    return topic.is_image and topic.name.rpartition('/')[2] == TRUTH
+
+
 def camera_runs(source: Source) -> list[CameraRun]:
     """Return a camera for each image topic; of a raw and compressed pair the raw one."""
-    topics = [topic for topic in source.topics if topic.is_image and topic.name != TRUTH_TOPIC]
+    topics = [topic for topic in source.topics if topic.is_image and not is_truth(topic)]
     names = {topic.name for topic in topics}
     runs: list[CameraRun] = []
     for topic in topics:
@@ -87,11 +91,7 @@ def run_demo(options: argparse.Namespace) -> dict:
     out: Path = options.out
     out.mkdir(parents=True, exist_ok=True)
     classes = load_card(options.model).main_output.classes
-    path = options.input or out / 'drive'
-    if options.input is None:
-        print(f'Rendering a street into {path} ...', flush=True)
-        write_drive(path, width=options.width, height=options.height, rate_hz=10.0,
-                    duration_s=options.seconds, seed=options.seed, district=options.district)
+    path = options.input or shared('drive')
     with open_source(path) as source:
         runs = camera_runs(source)
         epoch_ns = time.time_ns() if source.restamps else None
@@ -99,8 +99,8 @@ def run_demo(options: argparse.Namespace) -> dict:
                        _replay_options(source, runs, options, epoch_ns))
         if result.bag is None:
             raise SegNodeError(f'nothing came back from the node; its log is {out / "node.log"}')
-        known = any(topic.name == TRUTH_TOPIC for topic in source.topics)
-        quality = _measure(path, result.bag, runs[0], classes) if known else None
+        known = any(is_truth(topic) for topic in source.topics)
+        quality = _measure(path, epoch_ns, result.bag, runs[0], classes) if known else None
         answers = {run.played_topic: run.output('mask') for run in runs}
         report = make_report(result, answers, [run.name for run in runs], quality)
         times_ms = latencies_ms(result, *next(iter(answers.items())))
@@ -143,7 +143,7 @@ def _play(source: Source, parameters: dict[str, object], out: Path,
     from ..playback.player import replay
     print('Starting the node and playing the drive ...', flush=True)
     total = sum(topic.count or 0 for topic in source.topics
-                if topic.is_image and topic.name != TRUTH_TOPIC)
+                if topic.is_image and not is_truth(topic))
     with NodeProcess(parameters, out / 'node.log') as node:
         with tqdm(total=total or None, desc='playing', unit=' frames', leave=False,
                   disable=not sys.stderr.isatty()) as bar:
@@ -156,7 +156,7 @@ def _play(source: Source, parameters: dict[str, object], out: Path,
     return result
 
 
-def _measure(drive: Path, bag: Path, run: CameraRun,
+def _measure(drive: Path, epoch_ns: int | None, bag: Path, run: CameraRun,
              classes: ClassTable) -> tuple[ConfusionMatrix, BinaryIoU] | None:
     """Compare the masks with the drive's truth; None when the model has other classes."""
     truth_table = load_taxonomy(TRUTH_TAXONOMY)
@@ -168,7 +168,8 @@ def _measure(drive: Path, bag: Path, run: CameraRun,
     confusion, drivable = ConfusionMatrix(truth_table), BinaryIoU()
     outputs = [run.output('mask'), run.output('drivable')]
     with open_source(drive) as source:
-        truths = matched(source, TRUTH_TOPIC, None, bag, outputs)
+        [truth_topic] = [topic.name for topic in source.topics if is_truth(topic)]
+        truths = matched(source, truth_topic, epoch_ns, bag, outputs)
         for truth in progress(truths, 'measuring'):
             if len(truth.outputs) == 2 and truth.image is not None:
                 labels = truth.image[..., 0]  # decoded from mono8: three equal channels
@@ -217,21 +218,14 @@ def main(args: list[str] | None = None) -> int:
     """Run the demo from the command line."""
     parser = argparse.ArgumentParser(prog='demo', description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--input', type=Path, help='video, bag or folder of images; default: a '
-                        'rendered street')
+    parser.add_argument('--input', type=Path, help='video, bag or folder of images; default: the '
+                        'drive that the package ships')
     parser.add_argument('--model', default='deeplabv3plus_lite0_camvid',
                         help='model name or card folder (default: %(default)s)')
     parser.add_argument('--rate', type=float, default=1.0,
                         help='seconds of the drive per second (default: %(default)s)')
     parser.add_argument('--out', type=Path, default=Path('out'),
                         help='folder for the results (default: %(default)s)')
-    street = parser.add_argument_group('the rendered street')
-    street.add_argument('--seconds', type=float, default=15.0, help='default: %(default)s')
-    street.add_argument('--width', type=int, default=960, help='pixels (default: %(default)s)')
-    street.add_argument('--height', type=int, default=540, help='pixels (default: %(default)s)')
-    street.add_argument('--seed', type=int, default=0, help='another seed, another street')
-    street.add_argument('--district', choices=DISTRICTS,
-                        help='where it leads; default: somewhere in town')
     options = parser.parse_args(args)
     try:
         report = run_demo(options)

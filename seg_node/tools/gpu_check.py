@@ -1,7 +1,7 @@
 """
 Prove the GPU path on this machine: build the engine, compare its labels, measure its latency.
 
-The labels are compared with ONNX Runtime's on the CPU, on frames of the synthetic drive. Latency
+The labels are compared with ONNX Runtime's on the CPU, on frames of the shipped drive. Latency
 is that of whole frames, from the bytes of the message to the masks in host memory; the stages are
 timed on the GPU by events, and the network's own time is what ``trtexec`` would measure.
 """
@@ -18,8 +18,6 @@ from typing import Any
 
 import numpy as np
 
-from street import SyntheticDrive
-
 from ..devices.choose import ONNX_RUNTIME, open_segmenter, TENSORRT, Wish
 from ..devices.segmenter import Segmenter
 from ..errors import BackendError, SegNodeError
@@ -28,6 +26,7 @@ from ..geometry import Size
 from ..gpu.engine_manifest import LEAST_AGREEMENT, PRECISIONS
 from ..image.wire import Header, ImageMessage
 from ..model.card import load_card, ModelCard
+from ..scoring.drive import Drive, resized
 from . import build_engine
 from .console import progress
 
@@ -54,10 +53,9 @@ class Latency:
 
 
 def street(camera: Size, frames: int) -> list[Frame]:
-    """Return frames of a synthetic drive, spread over 15 seconds."""
-    drive = SyntheticDrive(camera.width, camera.height, rate_hz=10.0)
-    shown = [drive.frame(index * len(drive) // frames).image for index in progress(
-        range(frames), 'render')]
+    """Return frames of the shipped drive, spread over all of it."""
+    drive = Drive()
+    shown = resized(drive, range(0, len(drive), max(1, len(drive) // frames))[:frames], camera)
     return [Frame('check', ImageMessage(Header(0, 0, ''), camera.height, camera.width, 'bgr8',
                                         False, camera.width * 3, image.reshape(-1)))
             for image in shown]
