@@ -1,9 +1,10 @@
 """The road a frame takes, from the parsed message to everything that is published about it."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from . import products
-from .devices.segmenter import Segmenter
+from .devices.segmenter import Result, Segmenter
+from .ego_mask import EgoMask
 from .errors import FrameError
 from .frame import Demand, Frame, Products, StageClock
 from .geometry import Size
@@ -18,16 +19,19 @@ class Pipeline:
     :param own: the model's class table.
     :param published: the class table of the published mask; remapped where it differs.
     :param output: size of the masks; None = each camera's own.
+    :param ego_masks: by camera name, what of its image shows the vehicle itself.
     """
 
     def __init__(self, segmenter: Segmenter, own: ClassTable, published: ClassTable | None = None,
-                 output: Size | None = None) -> None:
+                 output: Size | None = None,
+                 ego_masks: Mapping[str, EgoMask] | None = None) -> None:
         self.segmenter = segmenter
         self.classes = published or own
         self.tables = products.Tables(
             remap=None if self.classes == own else remap_lut(own, self.classes),
             dynamic=own.dynamic_lut(), palette_bgr=self.classes.palette_bgr())
         self._output = output
+        self._ego_masks = ego_masks or {}
 
     def process(self, frames: Sequence[Frame], wanted: Sequence[Collection[str]],
                 clock: StageClock) -> list[Products | FrameError]:
@@ -40,7 +44,22 @@ class Pipeline:
         demand = Demand(self._output, confidence=any('confidence' in names for names in wanted),
                         drivable=any('drivable' in names for names in wanted))
         results = self.segmenter.segment(frames, demand, clock)
+        if self._ego_masks:
+            with clock.stage('ego_mask'):
+                results = [self._without_ego(frame, result)
+                           for frame, result in zip(frames, results, strict=True)]
         with clock.stage('products'):
             return [result if isinstance(result, FrameError)
                     else products.make(frame, result, self.tables, names)
                     for frame, result, names in zip(frames, results, wanted, strict=True)]
+
+    def _without_ego(self, frame: Frame, result: Result) -> Result:
+        """Return the result with the vehicle itself taken out, or why that cannot be done."""
+        mask = self._ego_masks.get(frame.camera)
+        if mask is None or isinstance(result, FrameError):
+            return result
+        try:
+            mask.apply(result)
+        except FrameError as error:
+            return error.with_traceback(None)  # it holds this very frame
+        return result

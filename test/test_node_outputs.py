@@ -36,6 +36,13 @@ def painted(height, width, seed=0, block=8):
     return labels, PALETTE[labels]
 
 
+def bonnet():
+    """Return what the camera called ego sees of its own vehicle."""
+    mask = np.zeros((120, 160), np.uint8)
+    cv2.ellipse(mask, (80, 130), (90, 50), 0, 0, 360, 255, cv2.FILLED)
+    return mask
+
+
 @pytest.fixture(scope='module')
 def client():
     client = Client()
@@ -45,20 +52,22 @@ def client():
 
 @pytest.fixture(scope='module')
 def node(tmp_path_factory, client):
-    """Run one node with five cameras: plain, wide, portrait, compressed, resized."""
+    """Run one node with cameras: plain, wide, portrait, compressed, one that sees its bonnet."""
     folder = tmp_path_factory.mktemp('outputs')
+    cv2.imwrite(str(folder / 'bonnet.png'), bonnet())
     arguments = {'model': MODELS / 'palette_cityscapes19', 'image_timeout_s': 60.0,
-                 'cameras': '[plain, wide, tall, jpeg]', 'jpeg__transport': 'compressed',
+                 'cameras': '[plain, wide, tall, jpeg, ego]', 'jpeg__transport': 'compressed',
+                 'ego__ego_mask': folder / 'bonnet.png',
                  'wide__image_topic': '/sensors/wide/rgb', 'threads': 1, 'max_batch': 4,
                  'max_age_s': 3600.0}
-    for camera in ('plain', 'wide', 'tall', 'jpeg'):
+    for camera in ('plain', 'wide', 'tall', 'jpeg', 'ego'):
         for output in OUTPUTS:
             client.listen(f'/seg_node/{camera}/{output}')
     with NodeProcess(folder, **arguments) as process:
         blank = np.zeros((120, 160, 3), np.uint8)
         _, file = cv2.imencode('.png', blank)
         for camera, topic in (('plain', '/plain/image_raw'), ('wide', '/sensors/wide/rgb'),
-                              ('tall', '/tall/image_raw')):
+                              ('tall', '/tall/image_raw'), ('ego', '/ego/image_raw')):
             client.handshake(topic, [f'/seg_node/{camera}/{output}' for output in OUTPUTS],
                              image_cdr(blank, 1))
         client.handshake('/jpeg/image_raw/compressed', ['/seg_node/jpeg/mask'],
@@ -110,6 +119,28 @@ def test_every_output_is_exact(client, node):
     np.testing.assert_array_equal(pixels(got['overlay'], 3), image)  # half image, half colours
     sure = pixels(got['confidence']).astype(int)
     assert np.abs(sure - certainty()[labels]).max() <= 1
+
+
+def test_the_vehicle_itself_is_in_no_output(client, node):
+    labels, image = painted(120, 160, seed=6)
+    vehicle = bonnet() > 0
+    client.send('/ego/image_raw', image_cdr(image, STAMP_NS, 'front_optical'))
+    got = {name: pixels(message) for name, message in answers(client, 'ego', STAMP_NS).items()
+           if message.encoding == 'mono8'}
+    np.testing.assert_array_equal(got['mask'], np.where(vehicle, 255, labels))
+    for name, table in (('drivable', TABLE.drivable_lut()), ('dynamic_mask', TABLE.dynamic_lut())):
+        np.testing.assert_array_equal(got[name], np.where(vehicle, 0, table[labels]))
+    assert not got['confidence'][vehicle].any() and got['confidence'][~vehicle].all()
+
+
+def test_an_ego_mask_of_another_size_refuses_the_frames_and_says_why(client, node):
+    """The size of the images is known only when the first one comes."""
+    _, image = painted(60, 80)
+    client.send('/ego/image_raw', image_cdr(image, 77))
+    status = client.diagnostics('ego', until=lambda status: 'refused_ego-mask' in values(status))
+    assert 'bonnet.png is for 160x120 images, but they are 80x60' in status.message
+    assert not [message for message in client.messages['/seg_node/ego/mask']
+                if message.header.stamp_ns == 77]
 
 
 def test_padded_rows(client, node):

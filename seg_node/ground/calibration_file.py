@@ -7,7 +7,9 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from ..ego_mask import EgoMask, load_ego_mask
 from ..errors import ConfigError
+from ..geometry import Size
 from ..model.schema import read_yaml, shorten, suggestion
 
 MODELS = {'plumb_bob': 5, 'rational_polynomial': 8, 'equidistant': 4}
@@ -28,6 +30,22 @@ def read_calibration(path: Path) -> dict[str, Any]:
     return _Reader(path).fields()
 
 
+def read_ego_mask(path: Path) -> EgoMask | None:
+    """
+    Return the ego mask that a calibration file names, checked against its image size.
+
+    :return: None when the file has no key ``ego_mask``.
+    :raises ConfigError: when the mask or anything else in the file is wrong.
+    """
+    reader = _Reader(path)
+    fields = reader.fields()
+    if 'ego_mask' not in reader.document:
+        return None
+    mask = load_ego_mask(reader.document['ego_mask'], path.parent, f'{path}: ego_mask')
+    mask.pixels(Size(fields['height'], fields['width']))
+    return mask
+
+
 class _Reader:
     """One file being read; knows the file's name for the messages."""
 
@@ -36,7 +54,7 @@ class _Reader:
         self.document = read_yaml(path)
 
     def fields(self) -> dict[str, Any]:
-        self.check_keys(self.document, _KEYS, ('mount',), '')
+        self.check_keys(self.document, _KEYS, ('mount', 'ego_mask'), '')
         model = self.document['distortion_model']
         if not isinstance(model, str) or model not in MODELS:
             self.refuse('distortion_model', model, f'{", ".join(MODELS)}',

@@ -149,7 +149,7 @@ def planes(message: ImageMessage) -> list[Image]:
     :raises FrameError: as ``decode`` does.
     """
     encoding = _lookup(message.encoding)
-    _check_size(message.height, message.width)
+    check_size(message.height, message.width)
     _check_fit(message, encoding)
     return _planes(message, encoding)
 
@@ -165,7 +165,8 @@ def _lookup(name: str) -> _Encoding:
                                  f'{", ".join(ENCODINGS)}')
 
 
-def _check_size(height: int, width: int) -> None:
+def check_size(height: int, width: int) -> None:
+    """Refuse an image that is empty or absurdly large (FrameError ``size``)."""
     if height < 1 or width < 1:
         raise FrameError('size', f'the image is {width} x {height} pixels: empty')
     if max(height, width) > MAX_SIDE or height * width > MAX_PIXELS:
@@ -254,7 +255,7 @@ def _check_format(text: str) -> None:
 def _decode_compressed(message: CompressedImageMessage) -> Image:
     _check_format(message.format)
     height, width = inspect(message.data)
-    _check_size(height, width)
+    check_size(height, width)
     try:
         image = cv2.imdecode(message.data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error as error:

@@ -126,8 +126,10 @@ class SegNode(LifecycleNode):
         policy = DrivablePolicy(card, settings.drivable_classes)
         chosen = open_segmenter(card, settings.wish, policy)
         published = load_taxonomy(settings.taxonomy) if settings.taxonomy else None
+        ego_masks = {camera.name: camera.ego_mask for camera in settings.cameras
+                     if camera.ego_mask is not None}
         pipeline = Pipeline(chosen.segmenter, card.main_output.classes, published,
-                            settings.output)
+                            settings.output, ego_masks)
         pipeline.tables.overlay_alpha = self.get_parameter('overlay_alpha').value
         warm_up(pipeline)
         self.get_logger().info(f'model {card.name} on {chosen.segmenter.description}, ready in '

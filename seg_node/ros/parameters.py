@@ -8,6 +8,7 @@ docs/parameters.md.
 from collections.abc import Iterable
 from dataclasses import dataclass
 import difflib
+from pathlib import Path
 import re
 from typing import Any
 
@@ -16,9 +17,11 @@ from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValu
 from rclpy.node import Node
 
 from ..devices import choose as devices
+from ..ego_mask import EgoMask, load_ego_mask
 from ..errors import ConfigError
 from ..geometry import Size
 from ..gpu.engine_manifest import PRECISIONS
+from ..ground.calibration_file import read_ego_mask
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,9 @@ CAMERA = (
               'sensor_msgs/CompressedImage (JPEG, PNG) on `<image topic>/compressed`.',
               choices=('raw', 'compressed')),
     Parameter('reliable', False, 'Subscribe reliable instead of best effort.'),
+    Parameter('ego_mask', '', 'Where the camera sees the vehicle itself: a PNG of its size, white '
+              'there; polygons in its pixels as text, `[[[x, y], …], …]`; or a calibration .yaml '
+              'with the key ego_mask. Empty = nowhere.'),
 )
 
 
@@ -113,6 +119,7 @@ class CameraSettings:
     camera_info_topic: str
     transport: str
     reliable: bool
+    ego_mask: EgoMask | None = None
 
     @property
     def topic(self) -> str:
@@ -243,7 +250,20 @@ def _camera(node: Node, name: str) -> CameraSettings:
     image = values['image_topic'] or f'{name}/image_raw'
     beside = image.rsplit('/', 1)[0] + '/camera_info' if '/' in image else 'camera_info'
     return CameraSettings(name, image, values['camera_info_topic'] or beside,
-                          values['transport'], values['reliable'])
+                          values['transport'], values['reliable'],
+                          _ego_mask(values['ego_mask'], f'parameter {name}.ego_mask'))
+
+
+def _ego_mask(value: str, where: str) -> EgoMask | None:
+    if not value:
+        return None
+    if not value.endswith(('.yaml', '.yml')):
+        return load_ego_mask(value, where=where)
+    mask = read_ego_mask(Path(value).expanduser())
+    if mask is None:
+        raise ConfigError(f'{where} is {value}, a calibration without the key ego_mask: add it '
+                          'there, or give a PNG or polygons here')
+    return mask
 
 
 def _output(node: Node) -> Size | None:
