@@ -9,7 +9,7 @@ import time
 import numpy as np
 
 from .geometry import Geometry, Size
-from .image.decode import decode
+from .image.decode import decode, USUAL_PIXELS
 from .image.wire import CompressedImageMessage, Header, ImageMessage
 
 
@@ -21,11 +21,13 @@ class Frame:
     :ivar camera: the camera's name.
     :ivar message: the parsed message; its pixels are a view into the received bytes.
     :ivar received_ns: when the node got it, on the monotonic clock.
+    :ivar max_pixels: a larger picture is not decoded.
     """
 
     camera: str
     message: ImageMessage | CompressedImageMessage
     received_ns: int = 0
+    max_pixels: int = USUAL_PIXELS
 
     @property
     def header(self) -> Header:
@@ -39,7 +41,7 @@ class Frame:
 
         :raises FrameError: when the message cannot be decoded.
         """
-        return decode(self.message)
+        return decode(self.message, self.max_pixels)
 
 
 @dataclass(frozen=True)

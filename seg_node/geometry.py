@@ -11,8 +11,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .errors import ConfigError
+from .errors import ConfigError, FrameError
 from .model.card import InputSpec
+
+#: What one frame may cost: its network input at most so many times the pixels that the network
+#: gets of a 16:9 camera, and its longer side at most so many times the shorter one.
+MAX_INPUT_RATIO, MAX_ASPECT = 4, 8
 
 
 class Size(NamedTuple):
@@ -20,6 +24,11 @@ class Size(NamedTuple):
 
     height: int
     width: int
+
+    @property
+    def pixels(self) -> int:
+        """How many pixels it has."""
+        return self.height * self.width
 
     def __str__(self) -> str:
         return f'{self.width}x{self.height}'
@@ -102,6 +111,32 @@ def fit(spec: InputSpec, camera: Size, output: Size | None = None) -> Geometry:
     content = scaled if spec.resize == 'letterbox' else network
     return Geometry(camera, network, content, (network.height - content.height) // 2,
                     (network.width - content.width) // 2, output or camera)
+
+
+@lru_cache(maxsize=64)
+def fit_frame(spec: InputSpec, camera: Size, output: Size | None = None) -> Geometry:
+    """
+    Return ``fit`` for an image that a camera sent, after the one bound on its cost.
+
+    A dynamic network follows the shape of the image: of one of 16384x1 pixels it would be asked
+    for an input of millions of columns. A fixed one would be shown what nobody can recognise.
+
+    :raises FrameError: reason ``'size'``: too long for its height or width, or the network's
+        input would be too large.
+    """
+    long, short = max(camera), min(camera)
+    if long > MAX_ASPECT * short:
+        raise FrameError('size', f'the image is {camera}, {round(long / short, 1):g} times as '
+                         f'long as it is short; allowed is {MAX_ASPECT} times. Publish the '
+                         'picture of the whole camera, or crop it less')
+    geometry = fit(spec, camera, output)
+    nominal = fit(spec, Size(1080, 1920)).network
+    if geometry.network.pixels > MAX_INPUT_RATIO * nominal.pixels:
+        raise FrameError('size', f'the image of {camera} asks for a network input of '
+                         f'{geometry.network}; allowed are {MAX_INPUT_RATIO} times the pixels of '
+                         f'{nominal}, the input of a 16:9 image. Crop the picture to a less long '
+                         'one, or use a model whose card has a fixed size')
+    return geometry
 
 
 def camera_for(spec: InputSpec, network: Size) -> Size:

@@ -4,7 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from seg_node.geometry import fit, Size
+from seg_node.errors import FrameError
+from seg_node.geometry import fit, fit_frame, MAX_ASPECT, MAX_INPUT_RATIO, Size
 from seg_node.model.card import InputSpec
 
 
@@ -70,3 +71,47 @@ def test_starts_cover_every_output_pixel_once():
     for cell, (start, end) in enumerate(zip(axis.starts, axis.starts[1:], strict=False)):
         assert (axis.low[start:end] == cell).all()
     assert (axis.fraction >= 0).all() and (axis.fraction < 1).all()
+
+
+FIXED, DYNAMIC = {'size': (512, 896)}, {'short_side': 360}
+
+
+@pytest.mark.parametrize('resize', ['letterbox', 'stretch'])
+@pytest.mark.parametrize(('camera', 'rule', 'words'), [
+    ((1, 16384), DYNAMIC, '16384x1, 16384 times as long'), ((16384, 1), DYNAMIC, '1x16384'),
+    ((64, 1024), DYNAMIC, '16 times'), ((64, 1024), FIXED, '16 times'),
+    ((100, 801), FIXED, 'allowed is 8 times'),
+    ((360, 2880), DYNAMIC, '4 times the pixels of 640x3'),
+    ((2880, 360), DYNAMIC, '4 times the pixels of 640x3'),
+])
+def test_a_frame_that_would_cost_too_much_is_refused(camera, rule, words, resize):
+    with pytest.raises(FrameError, match=words) as refusal:
+        fit_frame(spec(**rule, resize=resize), Size(*camera))
+    assert refusal.value.reason == 'size'
+
+
+@pytest.mark.parametrize(('camera', 'rule'), [
+    ((1080, 1920), DYNAMIC), ((1920, 1080), DYNAMIC), ((1080, 3840), DYNAMIC),
+    ((600, 3600), DYNAMIC), ((3600, 600), FIXED), ((100, 800), FIXED), ((1, 1), DYNAMIC),
+    ((4096, 4096), DYNAMIC)])
+def test_what_cameras_deliver_is_fitted(camera, rule):
+    """Widescreen, upright, panoramas of 6:1, and strips as far as a fixed network takes them."""
+    assert fit_frame(spec(**rule), Size(*camera)) == fit(spec(**rule), Size(*camera))
+
+
+@pytest.mark.parametrize('multiple', [1, 32, 512])
+@pytest.mark.parametrize('resize', ['letterbox', 'stretch'])
+def test_no_frame_costs_more_than_the_bound(resize, multiple):
+    """Over all shapes; and the rule is met exactly: what costs less is never refused."""
+    rule = spec(short_side=360, resize=resize, multiple=multiple)
+    limit = MAX_INPUT_RATIO * fit(rule, Size(1080, 1920)).network.pixels
+    refused = 0
+    for width in range(100, 2000, 7):
+        for camera in (Size(100, width), Size(width, 100)):
+            cost = fit(rule, camera).network.pixels
+            try:
+                assert fit_frame(rule, camera).network.pixels == cost <= limit
+            except FrameError:
+                refused += 1
+                assert cost > limit or width > MAX_ASPECT * 100
+    assert refused > 300

@@ -79,7 +79,7 @@ def test_a_larger_network_after_a_smaller_one(reports):
 
 
 def test_malformed_messages(reports):
-    assert reports['malformed'] == {'truncated': 2, 'step': 2, 'encoding': 2, 'size': 4}
+    assert reports['malformed'] == {'truncated': 2, 'step': 2, 'encoding': 2, 'size': 7}
 
 
 def test_scores_that_are_no_numbers(reports):

@@ -2,16 +2,17 @@
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 from seg_node import reference
-from seg_node.devices import backend as backends
+from seg_node.devices import backend as backends, host
 from seg_node.devices.host import HostSegmenter, read_head
 from seg_node.errors import FrameError
 from seg_node.frame import Demand, Frame, StageClock
 from seg_node.geometry import fit, Size
-from seg_node.image.wire import Header, ImageMessage
+from seg_node.image.wire import CompressedImageMessage, Header, ImageMessage
 from seg_node.model.card import InputSpec, load_card, OutputSpec
 from seg_node.model.taxonomy import ClassTable, load_taxonomy
 
@@ -129,3 +130,88 @@ def test_a_mixed_batch_keeps_its_order_and_survives_a_bad_frame():
             np.testing.assert_array_equal(result.labels, truth)
             assert result.confidence.shape == truth.shape
     segmenter.close()
+
+
+@pytest.fixture
+def palette():
+    """Return a segmenter, frames of its colours and the labels that they must get."""
+    card = load_card(MODELS / 'palette_cityscapes19')
+    backend = backends.load('onnxruntime', card, providers=['CPUExecutionProvider'], threads=1)
+    truths = np.random.default_rng(1).integers(0, 19, (3, 120, 160), np.uint8)
+    images = card.main_output.classes.palette_bgr()[truths]
+    yield HostSegmenter(card, backend), [frame_of(image) for image in images], truths
+    backend.close()
+
+
+def frame_of(image, **given):
+    height, width = image.shape[:2]
+    return Frame('', ImageMessage(Header(0, 0, ''), height, width, 'bgr8', False, width * 3,
+                                  image.reshape(-1)), **given)
+
+
+def check_only(index, reason, results, truths):
+    """Exactly one frame of the batch is refused, the others are labelled."""
+    assert isinstance(results[index], FrameError)
+    assert results[index].reason == reason
+    for n, (result, truth) in enumerate(zip(results, truths, strict=True)):
+        if n != index:
+            np.testing.assert_array_equal(result.labels, truth)
+    return str(results[index])
+
+
+@pytest.mark.parametrize('compressed', [False, True])
+@pytest.mark.parametrize('size', [(1, 16384), (16384, 1), (64, 1024)])
+def test_a_picture_without_sane_shape_costs_nobody_anything(palette, size, compressed):
+    """16384x1 pixels, 49 kB, would ask a dynamic network for 53.8 GiB."""
+    segmenter, frames, truths = palette
+    strip = np.zeros((*size, 3), np.uint8)
+    frames[1] = frame_of(strip)
+    if compressed:
+        png = cv2.imencode('.png', strip)[1].reshape(-1)
+        frames[1] = Frame('', CompressedImageMessage(Header(0, 0, ''), 'png', png))
+    check_only(1, 'size', segmenter.segment(frames, Demand(), StageClock()), truths)
+
+
+def test_a_picture_larger_than_the_parameter_is_not_decoded(palette):
+    segmenter, frames, truths = palette
+    frames[2] = frame_of(np.zeros((120, 160, 3), np.uint8), max_pixels=160 * 120 - 1)
+    text = check_only(2, 'size', segmenter.segment(frames, Demand(), StageClock()), truths)
+    assert '19200 pixels' in text and 'up to 16384 and 19199' in text and 'max_pixels' in text
+
+
+MISHAPS = [(MemoryError('Unable to allocate 53.8 GiB'), 'memory', '53.8 GiB'),
+           (cv2.error('OpenCV(4): dst.cols < SHRT_MAX'), 'opencv', 'failed in OpenCV')]
+
+
+@pytest.mark.parametrize('place', ['decode', 'preprocess', 'labels'])
+@pytest.mark.parametrize(('mishap', 'reason', 'words'), MISHAPS)
+def test_a_mishap_refuses_its_frame_only(palette, monkeypatch, place, mishap, reason, words):
+    """Wherever it strikes; the two others of the same batch get their labels."""
+    segmenter, frames, truths = palette
+    culprit = frames[1].bgr.copy()
+
+    def failing(function, image_of):
+        def call(*arguments):
+            if any(np.array_equal(image, culprit) for image in image_of(arguments)):
+                raise mishap
+            return function(*arguments)
+        return call
+    if place == 'decode':
+        broken = property(lambda frame: failing(lambda image: image, tuple)(
+            frame.message.data.reshape(120, 160, 3)))
+        monkeypatch.setattr(Frame, 'bgr', broken)
+    elif place == 'preprocess':
+        tensor = segmenter._preprocessor.tensor
+        monkeypatch.setattr(segmenter._preprocessor, 'tensor', failing(tensor, lambda a: a[0]))
+    else:
+        calls = iter(range(3))
+        real = host.read_head
+
+        def second_fails(*arguments):
+            if next(calls) == 1:
+                raise mishap
+            return real(*arguments)
+        monkeypatch.setattr(host, 'read_head', second_fails)
+    results = segmenter.segment(frames, Demand(drivable=False), StageClock())
+    assert words in check_only(1, reason, results, truths)
+    assert results[1].__traceback__ is results[1].__context__.__traceback__ is None

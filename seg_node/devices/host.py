@@ -6,7 +6,8 @@ import numpy as np
 
 from ..errors import FrameError
 from ..frame import Demand, Frame, Segmentation, StageClock
-from ..geometry import fit, Geometry, Size
+from ..geometry import fit_frame, Geometry, Size
+from ..mishaps import mishaps
 from ..model.card import ModelCard
 from ..model.policy import DrivablePolicy
 from ..preprocess import Preprocessor
@@ -39,12 +40,12 @@ class HostSegmenter:
         batches: dict[Size, list[tuple[int, np.ndarray, Geometry]]] = {}
         for index, frame in enumerate(frames):
             try:
-                with clock.stage('decode'):
+                with clock.stage('decode'), mishaps('decoding'):
                     image = frame.bgr
+                geometry = fit_frame(self._card.input, Size(*image.shape[:2]), demand.output)
             except FrameError as error:
-                results[index] = error
+                results[index] = error.with_traceback(None)  # it holds this very list
                 continue
-            geometry = fit(self._card.input, Size(*image.shape[:2]), demand.output)
             batches.setdefault(geometry.network, []).append((index, image, geometry))
         for batch in batches.values():
             step = self._max_batch or len(batch)
@@ -64,9 +65,14 @@ class HostSegmenter:
 
     def _run(self, batch: list[tuple[int, np.ndarray, Geometry]], demand: Demand,
              clock: StageClock) -> list[Result]:
-        with clock.stage('preprocess'):
-            tensor = self._preprocessor.tensor([image for _, image, _ in batch],
-                                               [geometry for _, _, geometry in batch])
+        try:
+            with clock.stage('preprocess'), mishaps('preparing'):
+                tensor = self._preprocessor.tensor([image for _, image, _ in batch],
+                                                   [geometry for _, _, geometry in batch])
+        except FrameError as error:
+            if len(batch) == 1:
+                return [error.with_traceback(None)]
+            return [self._run([image], demand, clock)[0] for image in batch]
         with clock.stage('network'):
             outputs = self._backend.run(tensor)
         with clock.stage('labels'):
@@ -78,11 +84,13 @@ class HostSegmenter:
         maps = dict(zip(self._card.outputs, outputs, strict=True))
         main, head = self._card.main_output, self._policy.output
         try:
-            labels, sure = read_head(main, maps[main], geometry, demand.confidence)
-            area = None
-            if demand.drivable:
-                ids = labels if head == main else read_head(head, maps[head], geometry, False)[0]
-                area = look_up(ids, self._policy.lut)
+            with mishaps('labelling'):
+                labels, sure = read_head(main, maps[main], geometry, demand.confidence)
+                area = None
+                if demand.drivable:
+                    ids = (labels if head == main
+                           else read_head(head, maps[head], geometry, False)[0])
+                    area = look_up(ids, self._policy.lut)
         except FrameError as error:
-            return error
+            return error.with_traceback(None)
         return Segmentation(geometry, labels, sure, area)

@@ -9,7 +9,8 @@ from ..devices.heads import check_probabilities
 from ..devices.segmenter import Result
 from ..errors import BackendError, ConfigError, FrameError
 from ..frame import Demand, Frame, Segmentation, StageClock
-from ..geometry import camera_for, fit, Geometry, Size
+from ..geometry import camera_for, fit, fit_frame, Geometry, Size
+from ..mishaps import mishaps
 from ..model.card import ModelCard
 from ..model.policy import DrivablePolicy
 from ..model.tensors import InputSpec, mismatches
@@ -89,7 +90,7 @@ class TensorRTSegmenter:
         images = []
         for index, frame in enumerate(frames):
             try:
-                with clock.stage('decode'):
+                with clock.stage('decode'), mishaps('decoding'):
                     images.append(self._image(index, frame, demand.output))
             except FrameError as error:
                 results[index] = error.with_traceback(None)  # it holds this very list
@@ -157,7 +158,7 @@ class TensorRTSegmenter:
 
     def _image(self, index: int, frame: Frame, output: Size | None) -> _Image:
         source, pixels = read(frame)
-        geometry = fit(self._spec, Size(source.height, source.width), output)
+        geometry = fit_frame(self._spec, Size(source.height, source.width), output)
         if not self._takes(geometry.network):
             low, high = self._sizes
             raise FrameError('engine-size', f'a {geometry.camera} image needs the network at '

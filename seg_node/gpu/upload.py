@@ -19,7 +19,7 @@ def read(frame: Frame) -> tuple[UploadImage, np.ndarray]:
     """
     message = frame.message
     if isinstance(message, ImageMessage) and message.encoding in ENCODINGS:
-        first = planes(message)[0]
+        first = planes(message, frame.max_pixels)[0]
         # NumPy's stride of a single row may be anything.
         step = first.strides[0] if message.height > 1 else first[0].size
         source = UploadImage(message.encoding, message.height, message.width, step)

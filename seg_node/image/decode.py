@@ -19,7 +19,9 @@ from .compressed import inspect
 from .wire import CompressedImageMessage, ImageMessage
 
 MAX_SIDE = 16384
-MAX_PIXELS = 2 ** 27
+#: What the decoders are good for, and what a frame may have unless its node says otherwise: 4096
+#: x 4096, which no camera of a car exceeds.
+MAX_PIXELS, USUAL_PIXELS = 2 ** 27, 2 ** 24
 
 Image = NDArray[np.uint8]
 
@@ -125,7 +127,8 @@ _NOT_COLOUR = re.compile(r'(16|32|64)[USF](C\d*)?|bayer_.*')
 _FORMAT_WORD = re.compile(r'\b(jpe?g|png)\b', re.IGNORECASE)
 
 
-def decode(message: ImageMessage | CompressedImageMessage) -> Image:
+def decode(message: ImageMessage | CompressedImageMessage,
+           max_pixels: int = USUAL_PIXELS) -> Image:
     """
     Return the picture of a message as (height, width, 3) uint8, BGR.
 
@@ -134,22 +137,23 @@ def decode(message: ImageMessage | CompressedImageMessage) -> Image:
     range. Of ``bgr8`` the result is a read-only view of the message with the message's row
     stride; of everything else a new packed array.
 
+    :param max_pixels: larger pictures are refused by their header, before anything is decoded.
     :raises FrameError: reason ``'encoding'`` (unknown, or colours not told), ``'size'``,
         ``'step'``, ``'truncated'``, ``'format'`` (neither JPEG nor PNG) or ``'corrupt'``.
     """
     if isinstance(message, CompressedImageMessage):
-        return _decode_compressed(message)
-    return _lookup(message.encoding).to_bgr(*planes(message))
+        return _decode_compressed(message, max_pixels)
+    return _lookup(message.encoding).to_bgr(*planes(message, max_pixels))
 
 
-def planes(message: ImageMessage) -> list[Image]:
+def planes(message: ImageMessage, max_pixels: int = USUAL_PIXELS) -> list[Image]:
     """
     Return the planes of a raw image, each (rows, columns, channels) uint8, as they lie.
 
     :raises FrameError: as ``decode`` does.
     """
     encoding = _lookup(message.encoding)
-    check_size(message.height, message.width)
+    check_size(message.height, message.width, max_pixels)
     _check_fit(message, encoding)
     return _planes(message, encoding)
 
@@ -165,13 +169,14 @@ def _lookup(name: str) -> _Encoding:
                                  f'{", ".join(ENCODINGS)}')
 
 
-def check_size(height: int, width: int) -> None:
-    """Refuse an image that is empty or absurdly large (FrameError ``size``)."""
+def check_size(height: int, width: int, max_pixels: int = USUAL_PIXELS) -> None:
+    """Refuse an image that is empty or too large (FrameError ``size``)."""
     if height < 1 or width < 1:
         raise FrameError('size', f'the image is {width} x {height} pixels: empty')
-    if max(height, width) > MAX_SIDE or height * width > MAX_PIXELS:
-        raise FrameError('size', f'the image is {width} x {height} pixels; allowed are sides up '
-                                 f'to {MAX_SIDE} and {MAX_PIXELS} pixels in all')
+    if max(height, width) > MAX_SIDE or height * width > max_pixels:
+        raise FrameError('size', f'the image is {width} x {height} = {width * height} pixels; '
+                                 f'allowed are sides up to {MAX_SIDE} and {max_pixels} pixels in '
+                                 'all: publish smaller pictures, or raise max_pixels')
 
 
 def _check_fit(message: ImageMessage, encoding: _Encoding) -> None:
@@ -252,10 +257,10 @@ def _check_format(text: str) -> None:
                                    'or rgb8')
 
 
-def _decode_compressed(message: CompressedImageMessage) -> Image:
+def _decode_compressed(message: CompressedImageMessage, max_pixels: int) -> Image:
     _check_format(message.format)
     height, width = inspect(message.data)
-    check_size(height, width)
+    check_size(height, width, max_pixels)
     try:
         image = cv2.imdecode(message.data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error as error:

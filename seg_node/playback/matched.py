@@ -8,7 +8,7 @@ import numpy as np
 
 from ..errors import FrameError
 from ..image import wire
-from ..image.decode import decode
+from ..image.decode import decode, MAX_PIXELS
 from .bags import Ros2Bag
 from .sources import IMAGE, Source
 
@@ -44,7 +44,7 @@ def matched(source: Source, topic: str, epoch_ns: int | None, bag: Path | None,
         for record in source.records([topic], epoch_ns=epoch_ns):
             try:
                 message = parse(record.data)
-                stamp_ns, image = message.header.stamp_ns, decode(message)
+                stamp_ns, image = message.header.stamp_ns, decode(message, MAX_PIXELS)
             except FrameError:
                 yield MatchedFrame(0, None)
                 continue

@@ -144,7 +144,8 @@ class Camera:
         now_ns = self._node.get_clock().now().nanoseconds
         age_ms = (now_ns - message.header.stamp_ns) / 1e6 if now_ns else None
         self.health.on_received(message.header.stamp_ns, age_ms)
-        self._on_frame(Frame(self.settings.name, message, time.monotonic_ns()))
+        self._on_frame(Frame(self.settings.name, message, time.monotonic_ns(),
+                             self.settings.max_pixels))
 
     def _on_camera_info(self, message: CameraInfo) -> None:
         self._camera_info = message

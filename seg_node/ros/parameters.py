@@ -22,6 +22,7 @@ from ..errors import ConfigError
 from ..geometry import Size
 from ..gpu.engine_manifest import PRECISIONS
 from ..ground.calibration_file import read_ego_mask
+from ..image.decode import MAX_PIXELS, USUAL_PIXELS
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Parameter:
         if self.choices:
             return ' | '.join(self.choices)
         if self.low is not None:
-            return f'{self.low:g} .. {self.high:g}'
+            return f'{self.low:.15g} .. {self.high:.15g}'  # no exponent
         return ''
 
     @property
@@ -74,6 +75,8 @@ NODE = (
     Parameter('threads', 0, 'Threads of the network on the CPU; 0 = one a core.', 0, 256),
     Parameter('max_batch', 0, 'The most cameras whose frames go through the network together, '
               'as far as the model allows; 0 = as suits the device (1 on the CPU).', 0, 64),
+    Parameter('max_pixels', USUAL_PIXELS, 'The largest picture that is decoded, width x height in '
+              'pixels; larger ones are refused, reason size.', 1, MAX_PIXELS),
     Parameter('cameras', ['camera'], 'Names of the cameras. Each has parameters '
               '`<camera>.…` (below) and topics `~/<camera>/…`.'),
     Parameter('output_width', 0, "Width of the masks in pixels (nearest); 0 = the camera's.",
@@ -112,13 +115,14 @@ CAMERA = (
 
 @dataclass(frozen=True)
 class CameraSettings:
-    """Where one camera is found."""
+    """Where one camera is found, and how large its pictures may be."""
 
     name: str
     image_topic: str
     camera_info_topic: str
     transport: str
     reliable: bool
+    max_pixels: int
     ego_mask: EgoMask | None = None
 
     @property
@@ -250,7 +254,7 @@ def _camera(node: Node, name: str) -> CameraSettings:
     image = values['image_topic'] or f'{name}/image_raw'
     beside = image.rsplit('/', 1)[0] + '/camera_info' if '/' in image else 'camera_info'
     return CameraSettings(name, image, values['camera_info_topic'] or beside,
-                          values['transport'], values['reliable'],
+                          values['transport'], values['reliable'], _value(node, 'max_pixels'),
                           _ego_mask(values['ego_mask'], f'parameter {name}.ego_mask'))
 
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from ..errors import ConfigError
 from ..frame import Frame
+from ..image.decode import MAX_PIXELS
 from ..image.wire import CompressedImageMessage, Header, ImageMessage
 from ..model.taxonomy import ClassTable, load_taxonomy, UNLABELLED
 from .label_image import read_ids
@@ -118,7 +119,8 @@ class Dataset:
         header = Header(0, 0, pair.name)
         for magic, kind in _PASSED_ON.items():
             if data[:len(magic)].tobytes() == magic:
-                return Frame(pair.name, CompressedImageMessage(header, kind, data))
+                return Frame(pair.name, CompressedImageMessage(header, kind, data),
+                             max_pixels=MAX_PIXELS)
         image = (cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
                  if data.size else None)
         if image is None:
@@ -126,7 +128,7 @@ class Dataset:
                               'read. Mend it, or take the pair out.')
         height, width = image.shape[:2]
         return Frame(pair.name, ImageMessage(header, height, width, 'bgr8', False, width * 3,
-                                             image.reshape(-1)))
+                                             image.reshape(-1)), max_pixels=MAX_PIXELS)
 
     def truth(self, pair: Pair) -> np.ndarray:
         """

@@ -10,6 +10,7 @@ import sys
 from threading import Thread
 from types import SimpleNamespace
 
+import cv2
 from gpu import rig
 from gpu.fake_trt import library
 from gpu.rig import card, check, cpu_segmenter, Engine, frame, gpu_segmenter, SIZES
@@ -17,13 +18,14 @@ from gpu.simulator import refused, Simulator
 import numpy as np
 
 from seg_node.errors import BackendError, ConfigError, FrameError
-from seg_node.frame import Demand, StageClock
+from seg_node.frame import Demand, Frame, StageClock
 from seg_node.geometry import fit, Size
 from seg_node.gpu.engine import TrtEngine
 from seg_node.gpu.engine_cache import VerifiedEngine
 from seg_node.gpu.launch import aligned, costs, ResultBlock, Scores
 from seg_node.gpu.segmenter import TensorRTSegmenter
 from seg_node.gpu.upload import read
+from seg_node.image.wire import CompressedImageMessage, Header, ImageMessage
 from seg_node.tools import gpu_check
 
 
@@ -151,6 +153,13 @@ def malformed():
             message.height = 0
         else:
             message.encoding, message.width = 'nv12', 79
+    strip = np.zeros((1, 16384, 3), np.uint8)
+    png = cv2.imencode('.png', strip)[1].reshape(-1)
+    shots += [Frame('', ImageMessage(Header(0, 0, ''), 1, 16384, 'bgr8', False, 49152,
+                                     strip.reshape(-1))),
+              Frame('', CompressedImageMessage(Header(0, 0, ''), 'png', png))]
+    shots.append(frame(rng, model.input, SIZES[0], 'bgr8'))
+    shots[-1].max_pixels = SIZES[0].pixels - 1
     found = segmenter.segment(shots, Demand(), StageClock())
     check(found, truth.segment(shots, Demand(), StageClock()))
     segmenter.close()
