@@ -1,5 +1,6 @@
 """Camera calibration: ROS camera_info YAML plus where the camera is mounted on the robot."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +17,7 @@ from .calibration_file import read_calibration
 FOLDER = 'calibration'
 # ROS optical axes (x right, y down, z forward) seen from body axes (x forward, y left, z up).
 _OPTICAL_FROM_BODY = np.array([[0.0, -1.0, 0.0], [0.0, 0.0, -1.0], [1.0, 0.0, 0.0]])
+_CLOSE_PX = 1e-4  # a ray that projects farther from its pixel than this is no ray of it
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,8 +60,8 @@ class CameraCalibration:
     :ivar name: the camera's name.
     :ivar width: image width, pixels.
     :ivar height: image height, pixels.
-    :ivar distortion_model: 'plumb_bob' (5 coefficients), 'rational_polynomial' (8) or
-        'equidistant' (4, fisheye).
+    :ivar distortion_model: 'plumb_bob' (4 or 5 coefficients), 'rational_polynomial' (8, 12 or 14)
+        or 'equidistant' (4, fisheye), as OpenCV defines them.
     :ivar K: (3, 3) float64 intrinsics of the raw image, pixels.
     :ivar D: (n,) float64 distortion coefficients.
     :ivar R: (3, 3) float64 rectification rotation.
@@ -132,8 +134,8 @@ class CameraCalibration:
         Return the rays of raw-image pixels; the inverse of :meth:`project`.
 
         :param pixels: (n, 2) pixels (x, y).
-        :return: (n, 2) float64, (x / z, y / z) in the optical frame; NaN where a fisheye pixel
-            looks sideways or back.
+        :return: (n, 2) float64, (x / z, y / z) in the optical frame; NaN where no ray leads to
+            the pixel, or where a fisheye's looks sideways or back.
         """
         pixels = np.asarray(pixels, np.float64).reshape(-1, 1, 2)
         until = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 60, 1e-10)
@@ -142,7 +144,82 @@ class CameraCalibration:
             rays[np.abs(rays) > 1e5] = np.nan
         else:
             rays = cv2.undistortPointsIter(pixels, self.K, self.D, np.eye(3), np.eye(3), until)
-        return cast(np.ndarray, rays.reshape(-1, 2))
+        rays = rays.reshape(-1, 2)
+        # OpenCV's iteration ends after so many steps, converged or not.
+        rays = _refined(self.project, rays, pixels.reshape(-1, 2), self.K)
+        return rays
+
+    def project_rectified(self, points: np.ndarray) -> np.ndarray:
+        """
+        Project points of the optical frame into the rectified image: ``P [R x; 0]``.
+
+        The last column of P, the baseline of a stereo pair, stays out: the points are seen from
+        this camera's own optical centre.
+
+        :param points: (n, 3), metres, in front of the camera (z > 0).
+        :return: (n, 2) float64 pixels (x, y).
+        """
+        turned = np.asarray(points, np.float64).reshape(-1, 3) @ self.R.T
+        pixels = turned @ self.P[:, :3].T
+        return cast(np.ndarray, pixels[:, :2] / pixels[:, 2:])
+
+    def rectified_rays(self, pixels: np.ndarray) -> np.ndarray:
+        """
+        Return the rays of rectified-image pixels; the inverse of :meth:`project_rectified`.
+
+        :param pixels: (n, 2) pixels (x, y).
+        :return: (n, 2) float64, (x / z, y / z) in the optical frame of the raw image; NaN where
+            it looks sideways or back.
+        """
+        pixels = np.asarray(pixels, np.float64).reshape(-1, 2)
+        homogeneous = np.column_stack([pixels, np.ones(len(pixels))])
+        rays = homogeneous @ np.linalg.inv(self.P[:, :3]).T @ self.R
+        with np.errstate(divide='ignore', invalid='ignore'):
+            return np.where(rays[:, 2:] > 0, rays[:, :2] / rays[:, 2:], np.nan)
+
+    def rectification_map(self, size: tuple[int, int]) -> np.ndarray:
+        """
+        Return where each pixel of a rectified image of this size lies in the raw image.
+
+        :param size: (height, width); another size than the camera's is the same view scaled.
+        :return: (height, width, 2) float32 pixels (x, y) of the raw image; outside it where the
+            camera saw nothing.
+        """
+        height, width = size
+        scaled = self.scaled(width, height)
+        projection = scaled.P[:, :3]
+        if self.distortion_model == 'equidistant':
+            maps = cv2.fisheye.initUndistortRectifyMap(self.K, self.D, self.R, projection,
+                                                       (width, height), cv2.CV_32FC1)
+        else:
+            maps = cv2.initUndistortRectifyMap(self.K, self.D, self.R, projection,
+                                               (width, height), cv2.CV_32FC1)
+        return np.stack(maps, axis=-1)
+
+    def windowed(self, binning: tuple[int, int] = (1, 1),
+                 roi: tuple[int, int, int, int] = (0, 0, 0, 0)) -> 'CameraCalibration':
+        """
+        Return the calibration of the image that a driver makes by region of interest and binning.
+
+        The rule is that of sensor_msgs/CameraInfo as image_geometry applies it: this calibration
+        is the full sensor's; the region is cut out first, then pixels are binned, and ``x``
+        becomes ``(x - x_offset) / binning``.
+
+        :param binning: (x, y), 0 means 1.
+        :param roi: (x_offset, y_offset, width, height) in sensor pixels; all 0 = everything.
+        :raises ConfigError: the region does not lie within the sensor, or nothing remains.
+        """
+        left, top, width, height = roi
+        width, height = width or self.width - left, height or self.height - top
+        view = self.cropped(left, top, width, height)
+        binning_x, binning_y = max(1, binning[0]), max(1, binning[1])
+        shape = width // binning_x, height // binning_y
+        if min(shape) < 1:
+            raise ConfigError(f'binning {binning_x}x{binning_y} leaves nothing of the {width}x'
+                              f'{height} region of camera {self.name!r}. Correct binning_x and '
+                              'binning_y of its camera_info.')
+        scale = np.diag([1 / binning_x, 1 / binning_y, 1.0])
+        return replace(view, width=shape[0], height=shape[1], K=scale @ view.K, P=scale @ view.P)
 
     @cached_property
     def resolution(self) -> str:
@@ -210,6 +287,40 @@ def rotation_from_rpy(roll: float, pitch: float, yaw: float) -> np.ndarray:
     return np.array([[cy * cp, cy * sp * sr - sy * cr, cy * sp * cr + sy * sr],
                      [sy * cp, sy * sp * sr + cy * cr, sy * sp * cr - cy * sr],
                      [-sp, cp * sr, cp * cr]])
+
+
+def _refined(project: Callable[[np.ndarray], np.ndarray], rays: np.ndarray, pixels: np.ndarray,
+             intrinsics: np.ndarray) -> np.ndarray:
+    """Improve rays by Newton steps until they project onto their pixels; NaN where none does."""
+    focal = np.array([intrinsics[0, 0], intrinsics[1, 1]])
+
+    def error(rays: np.ndarray) -> np.ndarray:
+        projected = project(np.column_stack([rays, np.ones(len(rays))]))
+        return cast(np.ndarray, (projected - pixels) / focal)
+
+    rays = rays.copy()
+    for _ in range(8):
+        found = error(rays)
+        open_ = np.flatnonzero(np.abs(found * focal).max(axis=1) > _CLOSE_PX / 10)
+        if not open_.size:
+            return rays
+        # The two columns of the Jacobian by central differences, in units of the focal length.
+        step = 1e-6
+        part, target = rays[open_], pixels[open_]
+        columns = []
+        for axis in np.eye(2):
+            ends = [project(np.column_stack([part + sign * step * axis, np.ones(len(part))]))
+                    for sign in (1, -1)]
+            columns.append((ends[0] - ends[1]) / (2 * step * focal))
+        (a, c), (b, d) = columns[0].T, columns[1].T
+        determinant = a * d - b * c
+        with np.errstate(divide='ignore', invalid='ignore'):
+            gap = (project(np.column_stack([part, np.ones(len(part))])) - target) / focal
+            move = np.stack([d * gap[:, 0] - b * gap[:, 1],
+                             a * gap[:, 1] - c * gap[:, 0]], axis=1) / determinant[:, None]
+        rays[open_] = part - np.clip(np.nan_to_num(move), -0.5, 0.5)
+    rays[np.abs(error(rays) * focal).max(axis=1) > _CLOSE_PX] = np.nan
+    return rays
 
 
 def _names() -> list[str]:

@@ -12,7 +12,9 @@ from ..errors import ConfigError
 from ..geometry import Size
 from ..model.schema import read_yaml, shorten, suggestion
 
-MODELS = {'plumb_bob': 5, 'rational_polynomial': 8, 'equidistant': 4}
+#: How many coefficients a distortion model may have, as OpenCV and image_geometry read them.
+MODELS = {'plumb_bob': (4, 5), 'rational_polynomial': (8, 12, 14), 'equidistant': (4,)}
+_ALIASES = {'fisheye': 'equidistant'}
 _KEYS = ('image_width', 'image_height', 'camera_name', 'camera_matrix', 'distortion_model',
          'distortion_coefficients', 'rectification_matrix', 'projection_matrix')
 _MOUNT_KEYS = ('frame_id', 'base_frame', 'translation', 'rotation_rpy')
@@ -55,16 +57,13 @@ class _Reader:
 
     def fields(self) -> dict[str, Any]:
         self.check_keys(self.document, _KEYS, ('mount', 'ego_mask'), '')
-        model = self.document['distortion_model']
-        if not isinstance(model, str) or model not in MODELS:
-            self.refuse('distortion_model', model, f'{", ".join(MODELS)}',
-                        f'Calibrate with one of these models.{suggestion(model, MODELS)}')
+        model = self.model()
         width, height = self.size('image_width'), self.size('image_height')
         fields: dict[str, Any] = {
             'name': self.text(self.document, 'camera_name', ''), 'width': width,
             'height': height, 'distortion_model': model,
             'K': self.matrix('camera_matrix', 3, 3),
-            'D': self.matrix('distortion_coefficients', 1, MODELS[model]).ravel(),
+            'D': self.coefficients(model),
             'R': self.matrix('rectification_matrix', 3, 3),
             'P': self.matrix('projection_matrix', 3, 4), 'mount': self.mount()}
         self.check_camera('camera_matrix', fields['K'], width, height)
@@ -87,6 +86,28 @@ class _Reader:
                 raise ConfigError(f'{self.path}: {prefix}{key} is no key of a calibration file; '
                                   f'allowed: {", ".join(allowed)}. Remove or rename it.'
                                   f'{suggestion(key, allowed)}')
+
+    def model(self) -> str:
+        name = self.document['distortion_model']
+        if name == '':
+            self.refuse('distortion_model', name, f'{", ".join(MODELS)}',
+                        'Drivers leave it empty where the camera was never calibrated: calibrate '
+                        'it (python -m seg_node.tools.calibrate), or for a camera without '
+                        'distortion write plumb_bob with five zeros.')
+        model = _ALIASES.get(name, name) if isinstance(name, str) else name
+        if not isinstance(model, str) or model not in MODELS:
+            self.refuse('distortion_model', name, f'{", ".join((*MODELS, *_ALIASES))}',
+                        f'Calibrate with one of these models.{suggestion(str(name), MODELS)}')
+        return model
+
+    def coefficients(self, model: str) -> np.ndarray:
+        block = self.document['distortion_coefficients']
+        found = block.get('cols') if isinstance(block, dict) else None
+        if isinstance(block, dict) and found not in MODELS[model]:
+            counts = ' or '.join(map(str, MODELS[model]))
+            self.refuse('distortion_coefficients.cols', found, f'{counts} for {model}',
+                        f'{_RECALIBRATE}; the number must fit the distortion model.')
+        return self.matrix('distortion_coefficients', 1, found or MODELS[model][0]).ravel()
 
     def size(self, key: str) -> int:
         value = self.document[key]

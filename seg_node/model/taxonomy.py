@@ -24,6 +24,7 @@ class SegClass:
     :ivar colour: (red, green, blue), 0 to 255 each.
     :ivar drivable: whether a car may drive on it.
     :ivar dynamic: whether it may move by itself.
+    :ivar ground: whether it lies flat on the ground.
     """
 
     id: int
@@ -31,6 +32,7 @@ class SegClass:
     colour: tuple[int, int, int]
     drivable: bool
     dynamic: bool
+    ground: bool = False
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,10 @@ class ClassTable:
     def dynamic_lut(self) -> np.ndarray:
         """Return a (256,) uint8 table: 255 for dynamic classes, 0 for all else."""
         return self._lut(item.id for item in self.classes if item.dynamic)
+
+    def ground_lut(self) -> np.ndarray:
+        """Return a (256,) uint8 table: 255 for classes that lie flat on the ground, else 0."""
+        return self._lut(item.id for item in self.classes if item.ground)
 
     def id_of(self, name: str, where: str) -> int:
         """
@@ -157,7 +163,8 @@ def class_table(document: dict[str, Any], where: Path | str, prefix: str = '') -
 def _seg_class(entry: dict[str, Any]) -> SegClass:
     red, green, blue = entry['colour']
     return SegClass(int(entry['id']), entry['name'], (int(red), int(green), int(blue)),
-                    entry['drivable'], entry['dynamic'])
+                    entry['drivable'], entry['dynamic'],
+                    entry.get('ground', entry['drivable']))
 
 
 def remap_lut(source: ClassTable, target: ClassTable, path: Path | None = None) -> np.ndarray:
