@@ -43,6 +43,7 @@ setup(
     package_data={'seg_node.gpu': ['kernels.cu']},
     data_files=shared_files(),
     python_requires='>=3.10',
+    classifiers=[f'Programming Language :: Python :: 3.{minor}' for minor in range(10, 15)],
     install_requires=requirements('runtime'),
     extras_require={
         'ros': requirements('ros-kilted'),

@@ -3,8 +3,9 @@
 #
 #   scripts/venv.sh FOLDER FILE...
 #
-# PYTHON names the interpreter to use; without it the newest of 3.12, 3.11 and 3.10 that works is
-# taken. What is installed is remembered by a stamp a file, so a second call returns at once.
+# PYTHON names the interpreter to use; without it the system's python3 is taken, or if that is too
+# old, too new or not whole, another one that fits. What is installed is remembered by a stamp a
+# file, so a second call returns at once.
 set -eu
 
 folder=$1
@@ -16,16 +17,24 @@ version_of() {
     "$1" -c 'import platform; print(platform.python_version())' 2>/dev/null
 }
 
-supported() { # The versions that there are ROS 2 wheels for.
-    case $1 in 3.10.* | 3.11.* | 3.12.*) return 0 ;; esac
-    return 1
+# The versions that there are wheels for; of NumPy 1.26, which Jazzy's packages need, up to 3.12.
+case " $* " in
+    *ros-jazzy*) newest=12 for=' for ROS 2 Jazzy' ;;
+    *) newest=14 for= ;;
+esac
+
+supported() {
+    minor=${1#3.}
+    minor=${minor%%.*}
+    case $1 in 3.*) [ "$minor" -ge 10 ] 2>/dev/null && [ "$minor" -le $newest ] ;; *) false ;; esac
 }
 
 # Sets $python. A name that exists may still not run (a pyenv shim) or lack ensurepip (Debian
 # without python3-venv), so each candidate is tried.
 find_python() {
     found=
-    for python in ${PYTHON:-python3.12 python3.11 python3.10 python3 /usr/bin/python3}; do
+    all='python3 /usr/bin/python3 python3.14 python3.13 python3.12 python3.11 python3.10'
+    for python in ${PYTHON:-$all}; do
         command -v "$python" >/dev/null 2>&1 || continue
         version=$(version_of "$python") || version='does not run'
         if ! supported "$version"; then
@@ -36,9 +45,9 @@ find_python() {
             return 0
         fi
     done
-    echo "Needs Python 3.10, 3.11 or 3.12 with the venv module; found:${found:- none}." >&2
+    echo "Needs Python 3.10 to 3.$newest with the venv module$for; found:${found:- none}." >&2
     echo 'On Debian and Ubuntu: apt-get install python3 python3-venv. An interpreter in another' >&2
-    echo 'place can be named: make PYTHON=/path/to/python3.12 ...' >&2
+    echo "place can be named: make PYTHON=/path/to/python3.$newest ..." >&2
     return 1
 }
 

@@ -123,7 +123,7 @@ def test_a_model_that_says_the_same_of_everything_is_not_verified():
 
 def test_what_a_segmenter_refuses_ends_the_verification():
     class Broken:
-        def segment(self, frames, output, confidence, clock):
+        def segment(self, frames, demand, clock):
             assert frames[0].bgr.shape == (4, 6, 3)
             return [FrameError('logits', 'NaN')]
 
@@ -134,7 +134,7 @@ def test_what_a_segmenter_refuses_ends_the_verification():
 def test_conversions_refuse_what_they_cannot_do(tmp_path):
     onnx = pytest.importorskip('onnx')
     card = load_card(PALETTE)
-    with pytest.raises(ConfigError, match="'fp8' is unknown; allowed: fp32, fp16, int8"):
+    with pytest.raises(ConfigError, match="'fp8' is unknown; allowed: fp16, fp32, int8"):
         precision.for_engine(card, 'fp8', tmp_path)
     with pytest.raises(ConfigError, match='give --images'):
         precision.for_engine(card, 'int8', tmp_path)

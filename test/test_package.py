@@ -191,7 +191,8 @@ def test_the_virtual_environment_is_made_once(tmp_path):
 
 
 @pytest.mark.parametrize('script, found', [
-    ('echo 3.13.0', '(3.13.0)'), ('exit 127', '(does not run)'),
+    ('echo 3.9.18', '(3.9.18)'), ('echo 3.15.0a1', '(3.15.0a1)'), ('echo 2.7.18', '(2.7.18)'),
+    ('echo PyPy', '(PyPy)'), ('exit 127', '(does not run)'),
     ('case $2 in *ensurepip*) exit 1;; *) echo 3.11.2;; esac', '(3.11.2, without the venv'),
 ])
 def test_an_unfit_interpreter_is_named(tmp_path, script, found):
@@ -200,8 +201,34 @@ def test_an_unfit_interpreter_is_named(tmp_path, script, found):
     python.chmod(0o755)
     result = make_environment(tmp_path / 'venv', tmp_path / 'none.txt', python=python)
     assert result.returncode == 1 and f'{python} {found}' in result.stdout
-    assert 'Needs Python 3.10, 3.11 or 3.12' in result.stdout
+    assert 'Needs Python 3.10 to 3.14 with the venv module; found' in result.stdout
     assert not (tmp_path / 'venv').exists()
+
+
+@pytest.mark.parametrize('there, files, taken', [
+    ({'python3': '3.10.12'}, '', 'python3'), ({'python3': '3.13.5'}, '', 'python3'),
+    ({'python3': '3.14.2', 'python3.12': '3.12.1'}, '', 'python3'),
+    ({'python3': '3.9.2', 'python3.13': '3.13.0', 'python3.11': '3.11.7'}, '', 'python3.13'),
+    ({'python3': '3.15.0', 'python3.14': '3.14.0'}, '', 'python3.14'),
+    ({'python3': '3.13.5', 'python3.12': '3.12.1'}, 'ros-jazzy.txt', 'python3.12'),
+])
+def test_the_system_s_python_is_taken_where_it_fits(tmp_path, there, files, taken):
+    for name, version in there.items():
+        python = tmp_path / name
+        python.write_text('#!/bin/sh\n'
+                          f'case $* in *platform*) echo {version};; *venv\\ --clear*)'
+                          f' echo made by {name}; exit 3;; esac\n')
+        python.chmod(0o755)
+    # Nothing else may be found: what the script calls beside, by its full path.
+    for tool in ('basename', 'cat', 'cksum', 'dirname', 'flock', 'mkdir'):
+        (tmp_path / tool).symlink_to(shutil.which(tool))
+    script = (ROOT / 'scripts' / 'venv.sh').read_text().replace(' /usr/bin/python3 ', ' ')
+    (tmp_path / 'scripts').mkdir()
+    (tmp_path / 'scripts' / 'venv.sh').write_text(script)
+    result = subprocess.run(['/bin/sh', tmp_path / 'scripts' / 'venv.sh', tmp_path / 'venv',
+                             *files.split()], env={'PATH': str(tmp_path)}, text=True, timeout=60,
+                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    assert (result.returncode, result.stdout) == (3, f'made by {taken}\n')
 
 
 @pytest.mark.skipif(not shutil.which('make'), reason='needs make')
