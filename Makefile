@@ -29,7 +29,8 @@ export PYTHONPATH := $(CURDIR)
 export RMW_IMPLEMENTATION := rmw_fastrtps_cpp
 
 PY := $(VENV)/bin/python
-RUNTIME := requirements/runtime.txt requirements/ros-$(WHEELS).txt requirements/tools.txt
+RUNTIME := requirements/runtime.txt requirements/openvino.txt requirements/ros-$(WHEELS).txt \
+    requirements/tools.txt
 
 help:  ## Show this list
 	@echo 'Targets (all but clean set up $(VENV) first if need be):'

@@ -46,6 +46,7 @@ setup(
     classifiers=[f'Programming Language :: Python :: 3.{minor}' for minor in range(10, 15)],
     install_requires=requirements('runtime'),
     extras_require={
+        'openvino': requirements('openvino'),
         'ros': requirements('ros-kilted'),
         'ros-jazzy': requirements('ros-jazzy'),
         'tools': requirements('tools'),

@@ -1,5 +1,6 @@
-"""Where the package's own files (models/, calibration/, config/, rviz/) lie."""
+"""Where the package's own files (models/, calibration/, config/, rviz/) and its cache lie."""
 
+import os
 from pathlib import Path
 import sys
 
@@ -34,3 +35,9 @@ def shared(*parts: str) -> Path:
             return path
     raise ConfigError(f'{"/".join(parts)} is not part of this installation of {PACKAGE}; looked '
                       f'at {", ".join(map(str, tried))}. Reinstall the package.')
+
+
+def cache_root() -> Path:
+    """Return the folder of what is kept between runs: ``$SEG_NODE_CACHE``, else the home's."""
+    value = os.environ.get('SEG_NODE_CACHE', '')
+    return Path(value).expanduser() if value else Path.home() / '.cache' / 'seg_node'

@@ -13,12 +13,12 @@ _RUN = pytest.StashKey[tuple[socket.socket, tempfile.TemporaryDirectory]]()
 
 
 def pytest_configure(config):
-    """Keep the ROS 2 traffic and logs of this run away from all others on the machine."""
+    """Keep the ROS 2 traffic, logs and cache of this run away from all others on the machine."""
     domain, reservation = _reserve_domain()
     logs = tempfile.TemporaryDirectory(prefix='seg_node_log_')
     config.stash[_RUN] = reservation, logs
     os.environ.update(ROS_DOMAIN_ID=str(domain), ROS_AUTOMATIC_DISCOVERY_RANGE='LOCALHOST',
-                      ROS_LOG_DIR=logs.name)
+                      ROS_LOG_DIR=logs.name, SEG_NODE_CACHE=f'{logs.name}/cache')
 
 
 def pytest_unconfigure(config):

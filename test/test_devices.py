@@ -1,5 +1,7 @@
 """Which device runs a model: by name or by ``auto``, and that no choice is silent."""
 
+import sys
+
 import numpy as np
 import onnxruntime
 import pytest
@@ -15,8 +17,9 @@ MODEL = 'bisenetv2_camvid'
 
 @pytest.fixture
 def card(monkeypatch):
-    """Return a shipped model's card, on a machine that shows no GPU."""
+    """Return a shipped model's card, on a machine that shows no GPU and has no OpenVINO."""
     monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '-1')
+    monkeypatch.setitem(sys.modules, 'openvino', None)
     return load_card(MODEL)
 
 
@@ -27,6 +30,7 @@ def test_auto_takes_the_cpu_and_says_why(card):
     assert first == 'auto chose ONNX Runtime CPU'
     assert others[0].startswith('not TensorRT: there is no NVIDIA GPU number 0 here')
     assert others[1].startswith('not ONNX Runtime CUDA: ')
+    assert '; not OpenVINO: ' in chosen.reason
     chosen.segmenter.close()
 
 
@@ -59,9 +63,40 @@ def test_a_provider_that_does_not_really_run_is_passed_over_by_auto(card, monkey
         open_segmenter(card, Wish('onnxruntime', (devices.CUDA_PROVIDER,)))
 
 
+@pytest.mark.parametrize('fault, words', [(0, ''), (40, 'is not used for bisenetv2_camvid')])
+def test_a_provider_is_compared_with_the_cpu_before_it_runs(card, monkeypatch, fault, words):
+    """A provider may compute something else than the CPU's; see OpenVINO's int8."""
+    real = onnxruntime.InferenceSession
+    name = 'OpenVINOExecutionProvider'
+
+    class Session:
+        def __init__(self, path, options, providers):
+            self.wrong = fault if providers[0] == name else 0
+            self.providers = providers
+            self.inner = real(path, options, providers=['CPUExecutionProvider'])
+
+        def __getattr__(self, attribute):
+            return getattr(self.inner, attribute)
+
+        def get_providers(self):
+            return self.providers
+
+        def run(self, *arguments):
+            return [np.roll(output, self.wrong, axis=3) for output in self.inner.run(*arguments)]
+
+    monkeypatch.setattr(onnxruntime, 'get_available_providers',
+                        lambda: [name, devices.CPU_PROVIDER])
+    monkeypatch.setattr(onnxruntime, 'InferenceSession', Session)
+    if fault:
+        with pytest.raises(BackendError, match=words):
+            open_segmenter(card, Wish('onnxruntime', (name,)))
+    else:
+        open_segmenter(card, Wish('onnxruntime', (name,))).segmenter.close()
+
+
 @pytest.mark.parametrize('wish, words', [
-    (Wish('cuda'), "backend 'cuda' is unknown; allowed: auto, onnxruntime, tensorrt"),
-    (Wish(precision='fp8'), "precision 'fp8' is unknown; allowed: fp16, fp32, int8"),
+    (Wish('cuda'), "backend 'cuda' is unknown; allowed: auto, onnxruntime, openvino, tensorrt"),
+    (Wish(precision='fp8'), "precision 'fp8' is unknown; allowed: auto, fp16, fp32, int8, bf16"),
 ])
 def test_unknown_words_are_refused(card, wish, words):
     with pytest.raises(ConfigError, match=words):

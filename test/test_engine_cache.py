@@ -15,11 +15,11 @@ import pytest
 
 from seg_node.errors import ConfigError
 from seg_node.geometry import fit, Size
-from seg_node.gpu import engine_cache
 from seg_node.gpu.engine_cache import EngineCache, open_verified
 from seg_node.gpu.engine_manifest import builder_flags, EngineKey, Manifest, OptimizationProfile
 from seg_node.gpu.trt import Library
 from seg_node.model.card import load_card
+from seg_node.paths import cache_root
 from seg_node.tools import build_engine
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -300,7 +300,6 @@ def test_a_second_builder_waits(cache):
 
 KILLED = """
 import os, sys
-from seg_node.gpu import engine_cache
 sys.path.insert(0, 'test')
 import test_engine_cache as t
 real = engine_cache._write
@@ -330,6 +329,6 @@ def test_a_killed_build_leaves_no_entry_and_is_cleaned_up(cache):
 def test_the_cache_lies_where_the_environment_says(monkeypatch, tmp_path):
     monkeypatch.delenv('SEG_NODE_CACHE', raising=False)
     monkeypatch.setenv('HOME', str(tmp_path))
-    assert engine_cache.cache_root() == tmp_path / '.cache/seg_node'
+    assert cache_root() == tmp_path / '.cache/seg_node'
     monkeypatch.setenv('SEG_NODE_CACHE', '~/engines')
-    assert engine_cache.cache_root() == tmp_path / 'engines'
+    assert cache_root() == tmp_path / 'engines'

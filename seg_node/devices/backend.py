@@ -1,54 +1,63 @@
-"""
-Inference backends: run the network, nothing else.
-
-A backend is made by ``load`` and used by one thread only.
-"""
+"""The backends by their names: loads the one that is asked for, never another."""
 
 from collections.abc import Sequence
-from typing import Protocol
 
-import numpy as np
-
-from ..errors import ConfigError
+from ..errors import BackendError, ConfigError
+from ..geometry import fit, Size
 from ..model.card import ModelCard
+from . import openvino
+from .checked import CheckedBackend
+from .onnx_runtime import OnnxBackend, version
+from .segmenter import Backend
 
-NAMES = ('onnxruntime',)
+__all__ = ['Backend', 'CPU_PROVIDER', 'load', 'ONNX_RUNTIME', 'OPENVINO']
 
-
-class Backend(Protocol):
-    """A loaded network."""
-
-    #: what really runs, e.g. ``'onnxruntime 1.31 CPUExecutionProvider'``
-    description: str
-    #: where it really runs, e.g. ``'cpu'``
-    device: str
-    #: frames that one run can take; None = any number
-    max_batch: int | None
-
-    def run(self, tensor: np.ndarray) -> list[np.ndarray]:
-        """
-        Run the network.
-
-        :param tensor: the card's input layout and dtype, batch first.
-        :returns: the outputs in the card's order, batch first.
-        :raises BackendError: when the run fails.
-        """
-
-    def close(self) -> None:
-        """Free what the network holds."""
+ONNX_RUNTIME, OPENVINO = 'onnxruntime', 'openvino'
+NAMES = (ONNX_RUNTIME, OPENVINO)
+CPU_PROVIDER = 'CPUExecutionProvider'
+#: A camera of the most usual shape, which every card takes.
+SAMPLE = Size(360, 640)
 
 
-def load(name: str, card: ModelCard, *, providers: Sequence[str], threads: int,
-         gpu: int = 0) -> Backend:
+def load(name: str, card: ModelCard, *, providers: Sequence[str] = (CPU_PROVIDER,),
+         threads: int, gpu: int = 0, precision: str = 'fp32') -> Backend:
     """
     Load a model on the backend asked for by name; never another one.
 
-    :param gpu: number of the GPU, for providers that run on one.
+    All but ONNX Runtime on the CPU are compared with that before they run at a size, here at that
+    of a 16:9 camera; see ``CheckedBackend``.
 
-    :raises ConfigError: unknown backend or provider, or a card that contradicts the file.
-    :raises BackendError: the library is missing or the model file cannot be loaded.
+    :param providers: of ONNX Runtime.
+    :param threads: on the CPU; 0 = one a core.
+    :param gpu: number of the GPU, for providers that run on one.
+    :param precision: of OpenVINO, a name in ``openvino.PRECISIONS``.
+    :raises ConfigError: unknown backend, provider or precision, or a card that contradicts the
+        file.
+    :raises BackendError: the library is missing, the model file cannot be loaded, or the labels
+        are not those of ONNX Runtime on the CPU.
     """
     if name not in NAMES:
         raise ConfigError(f'backend {name!r} is unknown; allowed: {", ".join(NAMES)}')
-    from .onnx_runtime import OnnxBackend
-    return OnnxBackend(card, providers=providers, threads=threads, gpu=gpu)
+
+    if name == OPENVINO:
+        fast = openvino.OpenVinoBackend(card, precision=precision, threads=threads)
+        return _checked(card, fast, threads, f'{fast.identity} against onnxruntime {version()}')
+    backend = OnnxBackend(card, providers=providers, threads=threads, gpu=gpu)
+    if list(providers) == [CPU_PROVIDER]:
+        return backend
+    # Not kept: nothing here tells one driver or board from another.
+    return _checked(card, backend, threads, '')
+
+
+def _checked(card: ModelCard, backend: Backend, threads: int, kept_as: str) -> Backend:
+    checked = CheckedBackend(
+        backend, card, lambda: OnnxBackend(card, providers=(CPU_PROVIDER,), threads=threads),
+        kept_as)
+    size = fit(card.input, SAMPLE).network
+    sides = {'N': 1, 'C': 3, 'H': size.height, 'W': size.width}
+    try:
+        checked.check(tuple(sides[axis] for axis in card.input.layout))
+    except BackendError:
+        checked.close()
+        raise
+    return checked

@@ -1,24 +1,34 @@
 """
 Which device runs the network: the one asked for by name, or with ``auto`` the best that works.
 
-A backend asked for by name runs or fails. ``auto`` tries TensorRT, ONNX Runtime on the GPU, and
-ONNX Runtime on the CPU, and says which it took and why it did not take those before.
+A backend asked for by name runs or fails. ``auto`` tries TensorRT, ONNX Runtime on the GPU,
+OpenVINO and ONNX Runtime on the CPU, and says which it took and why it did not take those before.
+A precision asked for by name is what the network computes in, or nothing runs.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from ..errors import BackendError, ConfigError, SegNodeError
-from ..gpu.engine_manifest import PRECISIONS
+from ..gpu.engine_manifest import PRECISIONS as TENSORRT_PRECISIONS
 from ..model.card import ModelCard
 from ..model.policy import DrivablePolicy
-from . import backend as backends
+from . import backend as backends, openvino
+from .backend import CPU_PROVIDER, ONNX_RUNTIME, OPENVINO
 from .host import HostSegmenter
 from .segmenter import Segmenter
 
-AUTO, ONNX_RUNTIME, TENSORRT = 'auto', 'onnxruntime', 'tensorrt'
-NAMES = (AUTO, ONNX_RUNTIME, TENSORRT)
-CPU_PROVIDER, CUDA_PROVIDER = 'CPUExecutionProvider', 'CUDAExecutionProvider'
+__all__ = ['AUTO', 'Chosen', 'CPU_PROVIDER', 'CUDA_PROVIDER', 'NAMES', 'ONNX_RUNTIME',
+           'open_segmenter', 'OPENVINO', 'PRECISION_NAMES', 'PRECISIONS', 'TENSORRT', 'Wish']
+
+AUTO, TENSORRT = 'auto', 'tensorrt'
+NAMES = (AUTO, ONNX_RUNTIME, OPENVINO, TENSORRT)
+CUDA_PROVIDER = 'CUDAExecutionProvider'
+#: What each backend may be asked to compute in. ONNX Runtime takes a model file as it is.
+PRECISIONS = {TENSORRT: (AUTO, *TENSORRT_PRECISIONS), ONNX_RUNTIME: (AUTO, 'fp32'),
+              OPENVINO: (AUTO, *openvino.PRECISIONS)}
+PRECISION_NAMES = tuple(dict.fromkeys(name for names in PRECISIONS.values() for name in names))
+_TENSORRT_DEFAULT = 'fp16'
 
 
 @dataclass(frozen=True)
@@ -30,7 +40,9 @@ class Wish:
     :ivar providers: of ONNX Runtime when it is asked for by name.
     :ivar threads: of the network on the CPU; 0 = one a core.
     :ivar gpu: number of the GPU.
-    :ivar precision: of the TensorRT engine, a name in ``PRECISIONS``.
+    :ivar precision: what the network computes in, a name in ``PRECISIONS`` of the backend; auto =
+        fp16 with TensorRT, the fastest that the processor has with OpenVINO, the model file's own
+        with ONNX Runtime.
     :ivar max_batch: images at a time that the engine must take; 0 = one.
     """
 
@@ -38,13 +50,13 @@ class Wish:
     providers: tuple[str, ...] = (CPU_PROVIDER,)
     threads: int = 0
     gpu: int = 0
-    precision: str = 'fp16'
+    precision: str = AUTO
     max_batch: int = 0
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """A segmenter, and with ``auto`` the reasons for it ('' = it was asked for)."""
+    """A segmenter, and the reasons for it where there was a choice ('' = it was asked for)."""
 
     segmenter: Segmenter
     reason: str
@@ -62,41 +74,76 @@ def open_segmenter(card: ModelCard, wish: Wish,
     """
     if wish.backend not in NAMES:
         raise ConfigError(f'backend {wish.backend!r} is unknown; allowed: {", ".join(NAMES)}')
-    if wish.precision not in PRECISIONS:
+    if wish.precision not in PRECISION_NAMES:
         raise ConfigError(f'precision {wish.precision!r} is unknown; allowed: '
-                          f'{", ".join(PRECISIONS)}')
-    if wish.backend == ONNX_RUNTIME:
-        return Chosen(_onnx_runtime(card, wish, policy, wish.providers), '')
+                          f'{", ".join(PRECISION_NAMES)}')
+    if wish.backend == AUTO:
+        return _best(card, wish, policy)
     if wish.backend == TENSORRT:
         return Chosen(_tensorrt(card, wish, policy), '')
-    return _best(card, wish, policy)
+    if wish.backend == OPENVINO:
+        return _openvino(card, wish, policy)
+    return Chosen(_onnx_runtime(card, wish, policy, wish.providers), '')
 
 
 def _best(card: ModelCard, wish: Wish, policy: DrivablePolicy | None) -> Chosen:
     passed_over: list[str] = []
     for name, make in _candidates(card, wish, policy):
         try:
-            return Chosen(make(), '; '.join([f'auto chose {name}', *passed_over]))
+            chosen = make()
         except (BackendError, ConfigError) as error:
             passed_over.append(f'not {name}: {_brief(error)}')
+        else:
+            reasons = [f'auto chose {name}', *filter(None, [chosen.reason]), *passed_over]
+            return Chosen(chosen.segmenter, '; '.join(reasons))
+    if wish.precision not in PRECISIONS[ONNX_RUNTIME]:
+        raise ConfigError(f'no backend here computes in {wish.precision}: '
+                          f'{"; ".join(passed_over)}. Set precision to auto.')
     # The CPU is always there, so what is wrong is the model: that error whole, as by name.
     return Chosen(_onnx_runtime(card, wish, policy, (CPU_PROVIDER,)),
                   '; '.join(['auto chose ONNX Runtime CPU', *passed_over]))
 
 
 def _candidates(card: ModelCard, wish: Wish, policy: DrivablePolicy | None,
-                ) -> Iterator[tuple[str, Callable[[], Segmenter]]]:
-    yield 'TensorRT', lambda: _tensorrt(card, wish, policy)
-    yield 'ONNX Runtime CUDA', lambda: _onnx_runtime(card, wish, policy, (CUDA_PROVIDER,))
+                ) -> Iterator[tuple[str, Callable[[], Chosen]]]:
+    yield 'TensorRT', lambda: Chosen(_tensorrt(card, wish, policy), '')
+    yield 'ONNX Runtime CUDA', lambda: Chosen(
+        _onnx_runtime(card, wish, policy, (CUDA_PROVIDER,)), '')
+    yield 'OpenVINO', lambda: _openvino(card, wish, policy)
+
+
+def _check_precision(backend: str, wish: Wish) -> None:
+    if wish.precision not in PRECISIONS[backend]:
+        raise ConfigError(f'backend {backend} does not compute in {wish.precision}; allowed for '
+                          f'precision: {", ".join(PRECISIONS[backend])}')
 
 
 def _onnx_runtime(card: ModelCard, wish: Wish, policy: DrivablePolicy | None,
                   providers: tuple[str, ...]) -> Segmenter:
+    _check_precision(ONNX_RUNTIME, wish)
+    if wish.precision == 'fp32' and card.input.dtype == 'float16':
+        raise ConfigError(f'{card.name} is a float16 model, which ONNX Runtime takes as it is: '
+                          'set precision to auto, or take the float32 model')
     return HostSegmenter(card, backends.load(ONNX_RUNTIME, card, providers=providers,
-                                            threads=wish.threads, gpu=wish.gpu), policy)
+                                             threads=wish.threads, gpu=wish.gpu), policy)
+
+
+def _openvino(card: ModelCard, wish: Wish, policy: DrivablePolicy | None) -> Chosen:
+    """Return a segmenter in the first precision that keeps the labels."""
+    _check_precision(OPENVINO, wish)
+    problems = []
+    for precision in openvino.best_precisions(wish.precision):
+        try:
+            backend = backends.load(OPENVINO, card, threads=wish.threads, precision=precision)
+        except BackendError as error:
+            problems.append(f'not in {precision}: {_brief(error)}')
+        else:
+            return Chosen(HostSegmenter(card, backend, policy), '; '.join(problems))
+    raise BackendError('; '.join(problems))
 
 
 def _tensorrt(card: ModelCard, wish: Wish, policy: DrivablePolicy | None) -> Segmenter:
+    _check_precision(TENSORRT, wish)
     # What needs a GPU is imported only here, so that nothing else does.
     from ..gpu import trt
     from ..gpu.engine_cache import open_verified
@@ -105,7 +152,8 @@ def _tensorrt(card: ModelCard, wish: Wish, policy: DrivablePolicy | None) -> Seg
     if gpu is None:
         raise BackendError(f'there is no NVIDIA GPU number {wish.gpu} here: nvidia-smi must list '
                            'it. Install the driver, or use backend: onnxruntime.')
-    engine = open_verified(card, precision=wish.precision, device=gpu,
+    precision = _TENSORRT_DEFAULT if wish.precision == AUTO else wish.precision
+    engine = open_verified(card, precision=precision, device=gpu,
                            max_batch=max(1, wish.max_batch))
     return TensorRTSegmenter(card, engine, wish.gpu, policy=policy)
 

@@ -12,15 +12,15 @@ from ..model.card import ModelCard
 from ..model.policy import DrivablePolicy
 from ..preprocess import Preprocessor
 from ..products import look_up
-from .backend import Backend
+from .backend import SAMPLE
 from .heads import read_head
-from .segmenter import Result
+from .segmenter import Backend, Result
 
 
 class HostSegmenter:
     """Decodes, runs the backend and labels on the CPU; see ``Segmenter``."""
 
-    sample = Size(360, 640)
+    sample = SAMPLE
 
     def __init__(self, card: ModelCard, backend: Backend,
                  policy: DrivablePolicy | None = None) -> None:

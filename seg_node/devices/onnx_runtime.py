@@ -1,16 +1,30 @@
 """ONNX Runtime: the backend for machines without a GPU, and for GPUs without TensorRT."""
 
 from collections.abc import Sequence
-import os
+from importlib import metadata
 from typing import Any
 
 import numpy as np
 
 from ..errors import BackendError, ConfigError
 from ..model.card import check_card, ModelCard, TensorInfo
+from . import cpu
 
 _DEVICES = {'CPUExecutionProvider': 'cpu', 'CUDAExecutionProvider': 'cuda',
             'TensorrtExecutionProvider': 'cuda', 'NvTensorRTRTXExecutionProvider': 'cuda'}
+
+
+_PACKAGES = ('onnxruntime', 'onnxruntime-gpu', 'onnxruntime-openvino')
+
+
+def version() -> str:
+    """Return the installed version without loading it, '' if there is none."""
+    for package in _PACKAGES:
+        try:
+            return metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return ''
 
 
 class OnnxBackend:
@@ -29,7 +43,7 @@ class OnnxBackend:
         running = self._session.get_providers()[0]
         self.device = _DEVICES.get(running, running)
         where = (f'GPU {gpu}' if self.device == 'cuda'
-                 else f'{threads or os.cpu_count()} threads')
+                 else f'{threads or cpu.cores()} threads')
         self.description = f'onnxruntime {onnxruntime.__version__} {running}, {where}'
         self._bound = (BoundRun(self._session, self._outputs, 'cuda', gpu)
                        if self.device == 'cuda' else None)
@@ -94,7 +108,7 @@ def _open(card: ModelCard, providers: list[str], threads: int, gpu: int) -> Any:
         raise ConfigError(f'providers {unknown or providers} are not in this build of ONNX '
                           f'Runtime {onnxruntime.__version__}; allowed: {", ".join(known)}')
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads or os.cpu_count() or 1
+    options.intra_op_num_threads = threads or cpu.cores()
     options.log_severity_level = 3
     # Idle threads that spin between frames would take the cores from everything else.
     options.add_session_config_entry('session.intra_op.allow_spinning', '0')

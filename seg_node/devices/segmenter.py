@@ -1,13 +1,38 @@
-"""The seam between devices: camera frames in, labels and confidence on the output grid out."""
+"""The seams between devices: what runs a network, and what makes labels of frames by it."""
 
 from collections.abc import Sequence
 from typing import Protocol
+
+import numpy as np
 
 from ..errors import FrameError
 from ..frame import Demand, Frame, Segmentation, StageClock
 from ..geometry import Size
 
 Result = Segmentation | FrameError
+
+
+class Backend(Protocol):
+    """A loaded network; runs it, nothing else. It is used by one thread only."""
+
+    #: what really runs, e.g. ``'onnxruntime 1.31 CPUExecutionProvider'``
+    description: str
+    #: where it really runs, e.g. ``'cpu'``
+    device: str
+    #: frames that one run can take; None = any number
+    max_batch: int | None
+
+    def run(self, tensor: np.ndarray) -> list[np.ndarray]:
+        """
+        Run the network.
+
+        :param tensor: the card's input layout and dtype, batch first.
+        :returns: the outputs in the card's order, batch first; valid until the next run.
+        :raises BackendError: when the run fails.
+        """
+
+    def close(self) -> None:
+        """Free what the network holds."""
 
 
 class Segmenter(Protocol):

@@ -22,6 +22,7 @@ from typing import Protocol
 from ..errors import ConfigError
 from ..geometry import fit, Size
 from ..model.card import ModelCard
+from ..paths import cache_root
 from .engine_manifest import builder_flags, EngineKey, FileRecord, Manifest, Request
 from .kernels import source_hash
 from .trt import Library, load
@@ -55,12 +56,6 @@ class VerifiedEngine:
     cubin: bytes | None
     manifest: Manifest
     folder: Path
-
-
-def cache_root() -> Path:
-    """Return the cache folder of this package."""
-    value = os.environ.get('SEG_NODE_CACHE', '')
-    return Path(value).expanduser() if value else Path.home() / '.cache' / 'seg_node'
 
 
 def build_command(model: str | Path, precision: str, max_batch: int,

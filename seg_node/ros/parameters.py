@@ -20,7 +20,6 @@ from ..devices import choose as devices
 from ..ego_mask import EgoMask, load_ego_mask
 from ..errors import ConfigError
 from ..geometry import Size
-from ..gpu.engine_manifest import PRECISIONS
 from ..ground.calibration_file import read_ego_mask
 from ..image.decode import MAX_PIXELS, USUAL_PIXELS
 
@@ -65,9 +64,13 @@ NODE = (
     Parameter('model', 'deeplabv3plus_lite0_camvid', 'A folder name under models/, or the path '
               'of a folder with a card.yaml.'),
     Parameter('backend', 'auto', 'What runs the network. auto: TensorRT if its engine is there, '
-              'else ONNX Runtime on the GPU, else on the CPU; the log and the diagnostics say '
-              'why. One asked for by name runs or configure fails.', choices=devices.NAMES),
-    Parameter('precision', 'fp16', 'Of the TensorRT engine.', choices=PRECISIONS),
+              'else ONNX Runtime on the GPU, else OpenVINO if it is installed, else ONNX Runtime '
+              'on the CPU; the log and the diagnostics say why. One asked for by name runs or '
+              'configure fails.', choices=devices.NAMES),
+    Parameter('precision', 'auto', 'What the network computes in. auto: fp16 with TensorRT, with '
+              'OpenVINO bf16 where the processor has it and the labels stay, with ONNX Runtime '
+              'as the file is. One asked for by name is what runs, or configure fails.',
+              choices=devices.PRECISION_NAMES),
     Parameter('gpu_id', 0, 'Number of the GPU, as nvidia-smi counts them.', 0, 63),
     Parameter('providers', ['CPUExecutionProvider'], 'With backend onnxruntime: its execution '
               'providers, in order of preference. The first one must really run, or configure '

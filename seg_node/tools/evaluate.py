@@ -18,10 +18,9 @@ from typing import Any
 import cv2
 import numpy as np
 
-from ..devices.choose import NAMES, ONNX_RUNTIME, open_segmenter, Wish
+from ..devices.choose import AUTO, NAMES, ONNX_RUNTIME, open_segmenter, PRECISION_NAMES, Wish
 from ..errors import ConfigError, FrameError, SegNodeError
 from ..frame import Frame, Products, StageClock
-from ..gpu.engine_manifest import PRECISIONS
 from ..model.card import load_card, ModelCard
 from ..model.taxonomy import ClassTable, load_taxonomy, UNLABELLED
 from ..pipeline import Pipeline
@@ -228,8 +227,8 @@ def _parser() -> argparse.ArgumentParser:
     add('--ignore', type=int, action='append', default=[], metavar='ID',
         help="id in the label files that counts nowhere, beside the layout's void; repeatable")
     add('--backend', default=ONNX_RUNTIME, help=', '.join(NAMES))
-    add('--precision', default=PRECISIONS[0], help='of the TensorRT engine: '
-        f'{", ".join(PRECISIONS)} (default: %(default)s)')
+    add('--precision', default=AUTO, help='what the network computes in: '
+        f'{", ".join(PRECISION_NAMES)} (default: %(default)s)')
     add('--gpu', type=int, default=0, help='number of the GPU')
     add('--providers', nargs='+', default=['CPUExecutionProvider'], help='of ONNX Runtime')
     add('--threads', type=int, default=0, help='of the network on the CPU; 0 = one a core')
