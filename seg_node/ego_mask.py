@@ -96,7 +96,9 @@ class EgoMask:
             mask = self.pixels(geometry.camera)
         except ConfigError as error:
             raise FrameError('ego-mask', f'the ego mask does not fit: {error}') from error
-        if geometry.output != geometry.camera:
+        if geometry.rectification is not None:
+            mask = geometry.rectification.ids(mask, geometry.output)
+        elif geometry.output != geometry.camera:
             rows, columns = geometry.output_pixels()
             mask = mask[rows[:, None], columns]
         held = np.flatnonzero(mask.any(axis=1))

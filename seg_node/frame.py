@@ -11,6 +11,8 @@ import numpy as np
 from .geometry import Geometry, Size
 from .image.decode import decode, USUAL_PIXELS
 from .image.wire import CompressedImageMessage, Header, ImageMessage
+from .model.taxonomy import UNLABELLED
+from .rectification import Rectification
 
 
 @dataclass
@@ -22,12 +24,14 @@ class Frame:
     :ivar message: the parsed message; its pixels are a view into the received bytes.
     :ivar received_ns: when the node got it, on the monotonic clock.
     :ivar max_pixels: a larger picture is not decoded.
+    :ivar rectification: how its outputs get onto the rectified grid; None = they stay on the raw.
     """
 
     camera: str
     message: ImageMessage | CompressedImageMessage
     received_ns: int = 0
     max_pixels: int = USUAL_PIXELS
+    rectification: Rectification | None = None
 
     @property
     def header(self) -> Header:
@@ -71,6 +75,13 @@ class Segmentation:
     labels: np.ndarray
     confidence: np.ndarray | None = None
     drivable: np.ndarray | None = None
+
+    def forget(self, where: np.ndarray) -> None:
+        """Make pixels unknown, (H, W) bool: label 255, confidence 0, not drivable."""
+        self.labels[where] = UNLABELLED
+        for image in (self.confidence, self.drivable):
+            if image is not None:
+                image[where] = 0
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ Convention: integer coordinates are pixel centres, so a resize by a factor ``s``
 ``(x + 0.5) * s - 0.5`` (OpenCV's and PyTorch's ``align_corners=False`` rule).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import NamedTuple
 
@@ -13,6 +13,7 @@ import numpy as np
 
 from .errors import ConfigError, FrameError
 from .model.card import InputSpec
+from .rectification import Rectification
 
 #: What one frame may cost: its network input at most so many times the pixels that the network
 #: gets of a 16:9 camera, and its longer side at most so many times the shorter one.
@@ -65,6 +66,8 @@ class Geometry:
     :ivar top: rows of border above the content.
     :ivar left: columns of border left of the content.
     :ivar output: size of the mask; its pixels are picked from the camera's by nearest.
+    :ivar rectification: None where network and mask see the raw image; else the camera's image
+        above is its rectified one, of the same size, sampled from the raw one by this.
     """
 
     camera: Size
@@ -73,6 +76,7 @@ class Geometry:
     top: int
     left: int
     output: Size
+    rectification: Rectification | None = None
 
     def rows(self, logits_height: int, align_corners: bool = False) -> Axis:
         """Return where the output rows sample logits of ``logits_height`` rows."""
@@ -114,7 +118,8 @@ def fit(spec: InputSpec, camera: Size, output: Size | None = None) -> Geometry:
 
 
 @lru_cache(maxsize=64)
-def fit_frame(spec: InputSpec, camera: Size, output: Size | None = None) -> Geometry:
+def fit_frame(spec: InputSpec, camera: Size, output: Size | None = None,
+              rectification: Rectification | None = None) -> Geometry:
     """
     Return ``fit`` for an image that a camera sent, after the one bound on its cost.
 
@@ -122,7 +127,7 @@ def fit_frame(spec: InputSpec, camera: Size, output: Size | None = None) -> Geom
     for an input of millions of columns. A fixed one would be shown what nobody can recognise.
 
     :raises FrameError: reason ``'size'``: too long for its height or width, or the network's
-        input would be too large.
+        input would be too large; ``'calibration'``: the rectification is for another size.
     """
     long, short = max(camera), min(camera)
     if long > MAX_ASPECT * short:
@@ -136,6 +141,9 @@ def fit_frame(spec: InputSpec, camera: Size, output: Size | None = None) -> Geom
                          f'{geometry.network}; allowed are {MAX_INPUT_RATIO} times the pixels of '
                          f'{nominal}, the input of a 16:9 image. Crop the picture to a less long '
                          'one, or use a model whose card has a fixed size')
+    if rectification is not None:
+        rectification.check(camera)
+        geometry = replace(geometry, rectification=rectification)
     return geometry
 
 

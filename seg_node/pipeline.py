@@ -44,19 +44,29 @@ class Pipeline:
         demand = Demand(self._output, confidence=any('confidence' in names for names in wanted),
                         drivable=any('drivable' in names for names in wanted))
         results = self.segmenter.segment(frames, demand, clock)
-        if self._ego_masks:
+        if self._ego_masks or any(frame.rectification is not None for frame in frames):
             with clock.stage('ego_mask'):
-                results = [self._without_ego(frame, result)
+                results = [self._only_seen(frame, result)
                            for frame, result in zip(frames, results, strict=True)]
         with clock.stage('products'):
             return [result if isinstance(result, FrameError)
                     else products.make(frame, result, self.tables, names)
                     for frame, result, names in zip(frames, results, wanted, strict=True)]
 
-    def _without_ego(self, frame: Frame, result: Result) -> Result:
-        """Return the result with the vehicle itself taken out, or why that cannot be done."""
+    def _only_seen(self, frame: Frame, result: Result) -> Result:
+        """
+        Return the result without the vehicle itself and what the rectified camera did not see.
+
+        Or why that cannot be done.
+        """
+        if isinstance(result, FrameError):
+            return result
+        if frame.rectification is not None:
+            unseen = frame.rectification.unseen(result.geometry.output)
+            if unseen is not None:
+                result.forget(unseen)
         mask = self._ego_masks.get(frame.camera)
-        if mask is None or isinstance(result, FrameError):
+        if mask is None:
             return result
         try:
             mask.apply(result)

@@ -38,7 +38,7 @@ class Preprocessor:
         batch = self._buffer(len(images), network)
         words = batch.view(self._table.dtype)
         for item, image, geometry in zip(words, images, geometries, strict=True):
-            small = _resized(image, geometry.content)
+            small = _fitted(image, geometry, round(self._spec.pad_value))
             top, left = geometry.top, geometry.left
             if geometry.content != network:
                 self._fill_border(item)
@@ -66,7 +66,11 @@ def _word(dtype: str) -> np.dtype:
     return np.dtype(f'u{np.dtype(dtype).itemsize}')
 
 
-def _resized(image: np.ndarray, size: Size) -> np.ndarray:
+def _fitted(image: np.ndarray, geometry: Geometry, border: int) -> np.ndarray:
+    """Return the image at the size of the content, rectified on the way where that is asked."""
+    size = geometry.content
+    if geometry.rectification is not None:
+        return geometry.rectification.picture(image, size, border)
     if image.shape[:2] == size:
         return image
     return cv2.resize(image, (size.width, size.height), interpolation=cv2.INTER_LINEAR)

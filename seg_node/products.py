@@ -108,7 +108,9 @@ def overlay(image: np.ndarray, mask: np.ndarray, palette_bgr: np.ndarray, alpha:
     :param mask: (H, W) uint8, on the output grid.
     :param alpha: 0 = image only, 1 = colours only.
     """
-    if geometry.output != geometry.camera:
+    if geometry.rectification is not None:
+        image = geometry.rectification.picture(image, geometry.output)
+    elif geometry.output != geometry.camera:
         rows, columns = geometry.output_pixels()
         image = image[rows[:, None], columns]
     return cv2.addWeighted(image, 1 - alpha, color_mask(mask, palette_bgr), alpha, 0)

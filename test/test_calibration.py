@@ -1,11 +1,16 @@
 """The calibration: files read strictly, pixel-centre scaling, lens models there and back."""
 
+from dataclasses import replace
+
+import cv2
+from hypothesis import given, settings, strategies as st
 import numpy as np
 import pytest
 import yaml
 
 from seg_node.errors import ConfigError
 from seg_node.ground.calibration import load_calibration
+from seg_node.ground.known import contradiction, KnownCamera
 
 
 def document(**changes):
@@ -181,3 +186,104 @@ def test_impossible_sizes_and_windows_are_refused():
         camera.scaled(960, 0)
     with pytest.raises(ConfigError, match='does not lie within the 960x540'):
         camera.cropped(300, 0, 720, 540)
+
+
+FIELD_MODELS = {**MODELS, 'plumb_bob 4': [-0.21, 0.052, 0.0004, -0.0003],
+                'rational_polynomial 12': [*MODELS['rational_polynomial'], 0.001, -0.002, 0.0005,
+                                           0.0003],
+                'rational_polynomial 14': [*MODELS['rational_polynomial'], 0.001, -0.002, 0.0005,
+                                           0.0003, 0.01, -0.02],
+                'fisheye': MODELS['equidistant']}
+
+
+@pytest.mark.parametrize('name', FIELD_MODELS)
+def test_every_model_of_the_field_is_opencvs(tmp_path, name):
+    coefficients = FIELD_MODELS[name]
+    model = name.split()[0]
+    camera = load_calibration(written(tmp_path, document(
+        distortion_model=model,
+        distortion_coefficients=matrix(1, len(coefficients), coefficients))))
+    rng = np.random.default_rng(5)
+    points = np.column_stack([rng.uniform(-0.6, 0.6, (2000, 2)), np.ones(2000)])
+    points *= rng.uniform(0.5, 40, (2000, 1))
+    zero, k, d = np.zeros(3), camera.K, np.array(coefficients)
+    if model in ('equidistant', 'fisheye'):
+        wanted = cv2.fisheye.projectPoints(points.reshape(-1, 1, 3), zero, zero, k, d)[0]
+    else:
+        wanted = cv2.projectPoints(points, zero, zero, k, d)[0]
+    found = camera.project(points)
+    assert np.abs(found - wanted.reshape(-1, 2)).max() < 1e-6
+    rays = camera.normalize(found)
+    assert np.abs(rays - points[:, :2] / points[:, 2:]).max() < 1e-6
+
+
+@settings(max_examples=50, deadline=None)
+@given(focal=st.floats(200, 3000), ratio=st.floats(0.8, 1.25), k1=st.floats(-0.35, 0.3),
+       k2=st.floats(-0.1, 0.1), tangential=st.floats(-0.002, 0.002), seed=st.integers(0, 2**31))
+def test_there_and_back_for_random_cameras(focal, ratio, k1, k2, tangential, seed):
+    """2000 points each; a ray that is found projects back, and what is not found is NaN."""
+    camera = replace(load_calibration('demo_camera'),
+                     K=np.array([[focal, 0, 480.2], [0, focal * ratio, 271.7], [0, 0, 1.0]]),
+                     D=np.array([k1, k2, tangential, -tangential, 0.0]))
+    pixels = np.random.default_rng(seed).uniform((0, 0), (959, 539), (2000, 2))
+    rays = camera.normalize(pixels)
+    told = np.isfinite(rays).all(axis=1)
+    back = camera.project(np.column_stack([rays[told], np.ones(told.sum())]))
+    if told.any():
+        assert np.abs(back - pixels[told]).max() < 1e-4
+    # A mild lens has a ray for every pixel.
+    if np.hypot(480, 270) / focal < 0.8 and abs(k1) < 0.2 and abs(k2) < 0.05:
+        assert told.all()
+
+
+@settings(max_examples=100, deadline=None)
+@given(binning=st.tuples(st.integers(0, 4), st.integers(0, 4)),
+       roi=st.tuples(st.integers(0, 400), st.integers(0, 200), st.integers(100, 500),
+                     st.integers(100, 300)))
+def test_region_and_binning_as_image_geometry_has_them(binning, roi):
+    """PinholeCameraModel: cut the region out, then divide by the binning, centres as they are."""
+    camera = load_calibration('demo_camera')
+    view = camera.windowed(binning, roi)
+    by_x, by_y = max(1, binning[0]), max(1, binning[1])
+    assert (view.width, view.height) == (roi[2] // by_x, roi[3] // by_y)
+    for wanted, found in ((camera.K, view.K), (camera.P, view.P)):
+        assert found[0, 0] == pytest.approx(wanted[0, 0] / by_x)
+        assert found[1, 1] == pytest.approx(wanted[1, 1] / by_y)
+        assert found[0, 2] == pytest.approx((wanted[0, 2] - roi[0]) / by_x)
+        assert found[1, 2] == pytest.approx((wanted[1, 2] - roi[1]) / by_y)
+
+
+def test_a_region_outside_the_sensor_is_refused():
+    with pytest.raises(ConfigError, match='does not lie within'):
+        load_calibration('demo_camera').windowed((1, 1), (900, 0, 200, 100))
+    with pytest.raises(ConfigError, match='binning 200x1 leaves nothing'):
+        load_calibration('demo_camera').windowed((200, 1), (0, 0, 100, 100))
+
+
+def test_an_uncalibrated_camera_is_told_the_mend(tmp_path):
+    empty = document(distortion_model='', distortion_coefficients=matrix(1, 0, []))
+    with pytest.raises(ConfigError, match='never calibrated: calibrate it'):
+        load_calibration(written(tmp_path, empty))
+
+
+def test_what_file_and_topic_say_differently_is_told():
+    file = load_calibration('demo_camera')
+    assert contradiction(file, replace(file, K=file.K * 1.001)) == ''
+    other = file.K.copy()
+    other[0, 0] = 900.0
+    assert 'fx (731.0 and 900.0)' in contradiction(file, replace(file, K=other))
+    assert '960x540 and 480x270' in contradiction(file, file.scaled(480, 270))
+    assert 'plumb_bob and equidistant' in contradiction(
+        file, replace(file, distortion_model='equidistant', D=np.zeros(4)))
+
+
+def test_the_topic_wins_and_the_mount_stays_the_files():
+    file = load_calibration('demo_camera')
+    known = KnownCamera(file, rectify=True)
+    first = known.rectification
+    known.tell(replace(file, K=file.K * [[1.5], [1.5], [1.0]], mount=None))
+    assert known.calibration.K[0, 0] == pytest.approx(1.5 * file.K[0, 0])
+    assert known.calibration.mount is file.mount and 'fx' in known.contradiction
+    assert known.rectification is not first
+    known.forget()
+    assert known.calibration is file and known.contradiction == ''

@@ -42,7 +42,8 @@ class HostSegmenter:
             try:
                 with clock.stage('decode'), mishaps('decoding'):
                     image = frame.bgr
-                geometry = fit_frame(self._card.input, Size(*image.shape[:2]), demand.output)
+                geometry = fit_frame(self._card.input, Size(*image.shape[:2]), demand.output,
+                                     frame.rectification)
             except FrameError as error:
                 results[index] = error.with_traceback(None)  # it holds this very list
                 continue

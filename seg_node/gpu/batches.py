@@ -210,15 +210,25 @@ class Batches:
                                          sums=sums, result=plan.result))
         for index, (source, geometry) in enumerate(zip(job.sources, job.geometries, strict=True)):
             table = launch.tables_for(geometry, scores.size, self._output.align_corners)
-            memory = self._gpu.allocate(table.data.nbytes, 'coordinate tables')
-            plan.tables.append(memory)
-            self._gpu.store(memory.address, table.data)
+            memory = self._keep(plan, table.data, 'coordinate tables')
+            remap = 0
+            if geometry.rectification is not None:
+                positions = geometry.rectification.positions(geometry.content)
+                remap = self._keep(plan, positions, 'rectification').address
             plan.before.append(launch.preprocess_launch(
                 spec, geometry, source, table, upload=plan.upload + job.offsets[index],
-                tables=memory.address, output=network + index * size))
+                tables=memory.address, output=network + index * size, remap=remap))
             plan.after.append(launch.labels_launch(
                 scores, job.layout, index, table, values=values, winners=winners, sums=sums,
                 tables=memory.address, result=plan.result, luts=self._luts))
+
+
+    def _keep(self, plan: PreparedBatch, data: np.ndarray, what: str) -> Memory:
+        """Upload what a batch needs as long as it is kept."""
+        memory = self._gpu.allocate(data.nbytes, what)
+        plan.tables.append(memory)
+        self._gpu.store(memory.address, np.ascontiguousarray(data))
+        return memory
 
 
 def alone(layout: ResultBlock, output: Size) -> ResultBlock:

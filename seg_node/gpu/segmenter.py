@@ -158,7 +158,8 @@ class TensorRTSegmenter:
 
     def _image(self, index: int, frame: Frame, output: Size | None) -> _Image:
         source, pixels = read(frame)
-        geometry = fit_frame(self._spec, Size(source.height, source.width), output)
+        geometry = fit_frame(self._spec, Size(source.height, source.width), output,
+                             frame.rectification)
         if not self._takes(geometry.network):
             low, high = self._sizes
             raise FrameError('engine-size', f'a {geometry.camera} image needs the network at '

@@ -29,7 +29,18 @@ def read_calibration(path: Path) -> dict[str, Any]:
         dictionary with the fields of ``Mount``.
     :raises ConfigError: naming file, key, value, what is allowed and the mend.
     """
-    return _Reader(path).fields()
+    return _Reader(path, read_yaml(path)).fields()
+
+
+def check_calibration(document: dict[str, Any], where: str) -> dict[str, Any]:
+    """
+    Return the fields of a calibration that did not come from a file, checked as one that did.
+
+    :param document: as a camera_info YAML file holds it.
+    :param where: what holds it, for messages.
+    :raises ConfigError: naming key, value, what is allowed and the mend.
+    """
+    return _Reader(where, document).fields()
 
 
 def read_ego_mask(path: Path) -> EgoMask | None:
@@ -39,7 +50,7 @@ def read_ego_mask(path: Path) -> EgoMask | None:
     :return: None when the file has no key ``ego_mask``.
     :raises ConfigError: when the mask or anything else in the file is wrong.
     """
-    reader = _Reader(path)
+    reader = _Reader(path, read_yaml(path))
     fields = reader.fields()
     if 'ego_mask' not in reader.document:
         return None
@@ -49,11 +60,11 @@ def read_ego_mask(path: Path) -> EgoMask | None:
 
 
 class _Reader:
-    """One file being read; knows the file's name for the messages."""
+    """One document being read; knows where it comes from for the messages."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | str, document: dict[str, Any]) -> None:
         self.path = path
-        self.document = read_yaml(path)
+        self.document = document
 
     def fields(self) -> dict[str, Any]:
         self.check_keys(self.document, _KEYS, ('mount', 'ego_mask'), '')
