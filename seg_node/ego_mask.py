@@ -13,17 +13,18 @@ from typing import Any
 
 import cv2
 import numpy as np
-import yaml
 
 from .errors import ConfigError, FrameError
+from .files import read_file, user_path
 from .frame import Segmentation
 from .geometry import Geometry, Size
 from .image.compressed import inspect
 from .image.decode import check_size
-from .model.schema import shorten
+from .model.schema import parse_yaml, shorten
 from .model.taxonomy import UNLABELLED
 
 EGO = 255
+_MOST_BYTES = 2 ** 24  # of the PNG
 _DRAW = ('Draw it with python -m seg_node.tools.ego_mask RECORDING --out mask.png, or with any '
          'paint program')
 _POLYGONS = 'a list of polygons, each a list of at least 3 points [x, y] in pixels'
@@ -125,25 +126,21 @@ def load_ego_mask(value: str | Sequence[Any], folder: Path | None = None,
         one of the whole image.
     """
     if isinstance(value, str) and not value.lstrip().startswith('['):
-        path = Path(value).expanduser()
+        path = user_path(value, where)
         return _from_png(path if folder is None else folder / path, where)
     if isinstance(value, str):
         try:
-            value = yaml.safe_load(value)
-        except yaml.YAMLError as error:
+            value = parse_yaml(value, where)
+        except ConfigError as error:
             raise ConfigError(f'{where} is {shorten(value)}, which cannot be read as a list: '
-                              f'{" ".join(str(error).split())}. Allowed: {_POLYGONS}, or the path '
-                              'of a PNG.') from error
+                              f'{error} Allowed: {_POLYGONS}, or the path of a PNG.') from error
     return EgoMask(where, _polygons(value, where))
 
 
 def _from_png(path: Path, where: str) -> EgoMask:
     """Read a picture of black and white."""
     source = f'{where} {path}'
-    try:
-        data = np.fromfile(path, np.uint8)
-    except OSError as error:
-        raise ConfigError(f'{source} cannot be read: {error.strerror}. {_DRAW}.') from error
+    data = np.frombuffer(read_file(path, _MOST_BYTES, f'{_DRAW}.', source), np.uint8)
     try:
         if data[1:4].tobytes() != b'PNG':
             raise ConfigError(f'{source} is no PNG; allowed are a PNG or {_POLYGONS}. {_DRAW}: '

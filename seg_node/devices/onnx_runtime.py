@@ -114,8 +114,9 @@ def _open(card: ModelCard, providers: list[str], threads: int, gpu: int) -> Any:
     options.add_session_config_entry('session.intra_op.allow_spinning', '0')
     placed = [(name, {'device_id': str(gpu)}) if _DEVICES.get(name) == 'cuda' else name
               for name in providers]
+    model = card.read_model()  # not the path: another file may lie there by now
     try:
-        session = onnxruntime.InferenceSession(str(card.model_path), options, providers=placed)
+        session = onnxruntime.InferenceSession(model, options, providers=placed)
     except Exception as error:  # see run
         raise BackendError(f'{card.model_path} cannot be loaded by ONNX Runtime: {error}. Is it '
                            'an ONNX file, whole, and of an opset this version knows?') from error

@@ -79,10 +79,9 @@ def quantise(card: ModelCard, target: Path, calibration: Sequence[Path],
         raise ConfigError('int8 needs images to calibrate with: give --images a folder of them')
     onnx, quantization = _require('onnx'), _require('onnxruntime.quantization')
     with tempfile.TemporaryDirectory() as scratch:
-        source, prepared = card.model_path, Path(scratch) / 'prepared.onnx'
+        source, prepared = _verified(card, Path(scratch)), Path(scratch) / 'prepared.onnx'
         if tensorrt:
-            source = Path(scratch) / 'raised.onnx'
-            onnx.save(_raised(onnx, _read(onnx, card.model_path), card.model_path), str(source))
+            onnx.save(_raised(onnx, _read(onnx, source), card.model_path), str(source))
         _require('onnxruntime.quantization.shape_inference').quant_pre_process(
             str(source), str(prepared), skip_symbolic_shape=True)
         kept = _kept(_read(onnx, prepared).graph, keep_first)
@@ -103,9 +102,9 @@ def for_engine(card: ModelCard, precision: str, folder: Path,
     """
     Return the model that a strongly typed engine of this precision is built from.
 
-    fp32 is the card's file as it is; fp16 and int8 have float16 inputs and outputs.
+    fp32 is a copy of the card's file; fp16 and int8 have float16 inputs and outputs.
 
-    :param folder: where a converted model is written.
+    :param folder: where the model is written.
     :param calibration: images, for int8 only.
     :raises ConfigError: unknown precision, no calibration images, or fp32 of a model that is not.
     :raises BackendError: see ``halve`` and ``quantise``.
@@ -116,13 +115,20 @@ def for_engine(card: ModelCard, precision: str, folder: Path,
         raise ConfigError(f'{card.name} is a float16 model, so an engine of precision fp32 would '
                           'only pretend to be one: take --precision fp16, or the float32 model')
     if precision == 'fp32':
-        return card.model_path
+        return _verified(card, folder)
     target = folder / f'{precision}.onnx'
     if precision == 'int8':
         quantise(card, target, calibration, tensorrt=True)
     else:
-        halve(card.model_path, target, keep_io=False)
+        halve(_verified(card, folder), target, keep_io=False)
     return target
+
+
+def _verified(card: ModelCard, folder: Path) -> Path:
+    """Return a copy of the model that has the card's checksum, for libraries that want a path."""
+    copy = folder / 'model.onnx'
+    copy.write_bytes(card.read_model())
+    return copy
 
 
 def _require(name: str) -> Any:

@@ -8,14 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError
+from ..files import read_file, user_path
 from ..paths import shared
 from . import schema
+from .onnx_file import external_files
 from .taxonomy import class_table, ClassTable, load_taxonomy
 from .tensors import InputSpec, mismatches, OutputSpec, TensorInfo
 
 __all__ = ['check_card', 'InputSpec', 'load_card', 'Metric', 'ModelCard', 'OutputSpec',
            'TensorInfo']
 
+_MOST_BYTES = 2 ** 31  # where protobuf ends
 
 @dataclass(frozen=True)
 class Metric:
@@ -66,6 +69,16 @@ class ModelCard:
         """The folder of the card."""
         return self.path.parent
 
+    def read_model(self) -> bytes:
+        """
+        Return the ONNX file, for a runtime: exactly these bytes have the card's checksum.
+
+        The path may lead to another file by the time a library opens it.
+
+        :raises ConfigError: the file is not the one described any more.
+        """
+        return _model_bytes(self.model_path, self.raw, self.path)
+
     @property
     def labels_output(self) -> OutputSpec | None:
         """The output the class mask is made of, if the model has one."""
@@ -101,8 +114,8 @@ def load_card(name_or_path: str | Path) -> ModelCard:
     outputs = tuple(_output(entry, f'outputs[{index}].', raw['name'], path)
                     for index, entry in enumerate(raw['outputs']))
     _check_roles(outputs, path)
-    model = path.parent / Path(raw['file']).expanduser()
-    _verify(model, raw, path)
+    model = path.parent / user_path(raw['file'], f'{path}: file')
+    _check_whole(_model_bytes(model, raw, path), model)
     return ModelCard(
         name=raw['name'], path=path, model_path=model, sha256=raw['sha256'],
         input=spec, outputs=outputs, description=raw['description'], licences=raw['licences'],
@@ -145,12 +158,17 @@ def _find(name_or_path: str | Path) -> Path:
                               'the path of its folder (./my_model); models/README.md tells how '
                               'to make it.')
         return folder / text / 'card.yaml'
-    path = Path(name_or_path).expanduser()
-    card = path / 'card.yaml' if path.is_dir() else path
-    if not card.is_file():
-        raise ConfigError(f'There is no model card at {card}. Give a folder that holds a '
-                          'card.yaml, or the path of a card; models/README.md tells how to '
-                          'write one.')
+    path = user_path(name_or_path, 'the model')
+    try:
+        card = path / 'card.yaml' if path.is_dir() else path
+        found, why = card.is_file(), ''
+    except OSError as error:  # no right to look, or a name too long
+        card, found, why = path, False, f' ({error.strerror})'
+    if not found:
+        place = repr(str(card))[1:-1]  # a NUL would not be seen
+        raise ConfigError(f'There is no model card at {place[:300]}{why}. Give a folder that '
+                          'holds a card.yaml, or the path of a card; models/README.md tells how '
+                          'to write one.')
     return card
 
 
@@ -247,27 +265,34 @@ def _triple(values: list[float]) -> tuple[float, float, float]:
     return float(values[0]), float(values[1]), float(values[2])
 
 
-def _verify(model: Path, raw: dict[str, Any], path: Path) -> None:
-    """Refuse a model file that is missing, a pointer, cut off or another one."""
+def _model_bytes(model: Path, raw: dict[str, Any], path: Path) -> bytes:
+    """Return a model file; refuse one that is missing, a pointer, cut off or another one."""
+    data = read_file(model, _MOST_BYTES, "Put the ONNX file there, or correct the key (it counts "
+                     "from the card's folder).", f'{path}: file is {raw["file"]!r}, but {model}')
+    if data.startswith(b'version https://git-lfs'):
+        raise ConfigError(f'{model} is a Git LFS pointer, not the model. Run: git lfs pull')
+    if raw.get('size_bytes', len(data)) != len(data):
+        raise ConfigError(f'{path}: size_bytes is {raw["size_bytes"]}, but {model} has '
+                          f'{len(data)} bytes. Fetch the file again, or, if it is the one you '
+                          'mean, correct size_bytes and sha256.')
+    digest = hashlib.sha256(data).hexdigest()
+    if digest != raw['sha256']:
+        raise ConfigError(f'{path}: sha256 is {raw["sha256"]}, but {model} has {digest}. If that '
+                          'is the file you mean, put its sha256 into the card; if not, fetch the '
+                          'right one.')
+    return data
+
+
+def _check_whole(data: bytes, model: Path) -> None:
+    """Refuse a model whose weights lie in other files, which the checksum does not cover."""
     try:
-        data = model.open('rb')
-    except OSError as error:
-        raise ConfigError(f'{path}: file is {raw["file"]!r}, but {model} cannot be read: '
-                          f'{error.strerror}. Put the ONNX file there, or correct the key '
-                          "(it counts from the card's folder).") from error
-    with data:
-        head = data.read(64)
-        if head.startswith(b'version https://git-lfs'):
-            raise ConfigError(f'{model} is a Git LFS pointer, not the model. Run: git lfs pull')
-        digest = hashlib.sha256(head)
-        while block := data.read(1 << 20):
-            digest.update(block)
-        size = data.tell()
-    if raw.get('size_bytes', size) != size:
-        raise ConfigError(f'{path}: size_bytes is {raw["size_bytes"]}, but {model} has {size} '
-                          'bytes. Fetch the file again, or, if it is the one you mean, correct '
-                          'size_bytes and sha256.')
-    if digest.hexdigest() != raw['sha256']:
-        raise ConfigError(f'{path}: sha256 is {raw["sha256"]}, but {model} has '
-                          f'{digest.hexdigest()}. If that is the file you mean, put its sha256 '
-                          'into the card; if not, fetch the right one.')
+        others = external_files(data)
+    except ValueError as error:
+        raise ConfigError(f'{model} is no ONNX file: {error}. Export the model again, or fetch '
+                          'the file again.') from error
+    if others:
+        raise ConfigError(f'{model} keeps weights in {", ".join(others[:3])}, which its checksum '
+                          'does not cover; allowed is one file that holds them all. Write it by: '
+                          'python3 -c "import onnx; '
+                          f"onnx.save(onnx.load('{model.name}'), 'whole.onnx')\", and correct "
+                          'file, size_bytes and sha256 in the card.')

@@ -3,18 +3,27 @@
 from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from functools import lru_cache
+from itertools import islice
 import json
 from pathlib import Path
+import re
 from typing import Any
 
 import jsonschema
 import yaml
 
-from ..errors import ConfigError
+from ..errors import ConfigError, SegNodeError
+from ..files import read_file
 from ..paths import shared
 
 _TYPES = {'string': 'text', 'number': 'a number', 'integer': 'a whole number',
           'boolean': 'true or false', 'array': 'a list', 'object': 'a mapping (key: value)'}
+#: What one file may hold, and what it may become when its aliases are written out: the largest
+#: class tables have 15 kB.
+MAX_BYTES, MAX_EXPANDED = 2 ** 18, 2 ** 20
+MAX_NUMBER = 2 ** 63 - 1
+_PRINTABLE = re.compile(r'[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]*')
+_MOST_ERRORS, _MOST_FINDINGS = 200, 20  # found, told
 _Loader: Any = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)
 
 
@@ -38,20 +47,86 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """
     Return the mapping that a YAML file holds.
 
-    :raises ConfigError: when it cannot be read, is not YAML, has a key twice or is no mapping.
+    :raises ConfigError: when it is no regular file, cannot be read, is not YAML, has a key twice,
+        expands to more than a person writes, has a value that no key can have, or is no mapping.
     """
-    try:
-        document = yaml.load(path.read_text(encoding='utf-8'), _StrictLoader)
-    except OSError as error:
-        raise ConfigError(f'{path} cannot be read: {error.strerror}. Give the path of a readable '
-                          'YAML file.') from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f'{path} is not the YAML it must be: {" ".join(str(error).split())}. '
-                          'Correct that line.') from error
+    data = read_file(path, MAX_BYTES, 'Give the path of a readable YAML file.')
+    document = parse_yaml(data, str(path))
     if not isinstance(document, dict):
         raise ConfigError(f'{path} holds {shorten(document)}; it must hold a mapping '
                           '(key: value lines).')
     return document
+
+
+def parse_yaml(data: bytes | str, where: str) -> Any:
+    """
+    Return what a YAML text holds.
+
+    :param where: the file or parameter that it comes from, for the message.
+    :raises ConfigError: as ``read_yaml`` does.
+    """
+    try:
+        loader = _StrictLoader(data.decode('utf-8') if isinstance(data, bytes) else data)
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        _check_expansion(node, where)
+        document = loader.construct_document(node)
+    except SegNodeError:
+        raise
+    except Exception as error:  # PyYAML's constructors raise ValueError, KeyError and others, too
+        raise ConfigError(f'{where} is not the YAML it must be: {" ".join(str(error).split())}. '
+                          'Correct that line.') from error
+    for key, value in _leaves(document, ''):
+        _check_leaf(key, value, where)
+    return document
+
+
+def _check_expansion(root: Any, where: str) -> None:
+    """
+    Refuse a document whose aliases make it larger than a person would write.
+
+    An alias costs nothing until somebody looks at every part: ten lines make a list of 9^10.
+    """
+    sizes: dict[int, int] = {}
+
+    def size(node: Any) -> int:
+        if id(node) not in sizes:
+            sizes[id(node)] = MAX_EXPANDED + 1  # stays, where a node holds itself
+            if isinstance(node, yaml.ScalarNode):
+                sizes[id(node)] = 1 + len(node.value)
+            elif isinstance(node, yaml.MappingNode):
+                sizes[id(node)] = 1 + sum(size(key) + size(value) for key, value in node.value)
+            else:
+                sizes[id(node)] = 1 + sum(map(size, node.value))
+        return sizes[id(node)]
+    if size(root) > MAX_EXPANDED:
+        raise ConfigError(f'{where}: with its aliases (*name) written out it has more than '
+                          f'{MAX_EXPANDED} characters; allowed are so many. Write the values out '
+                          'where they belong.')
+
+
+def _leaves(value: Any, key: str) -> Iterator[tuple[str, Any]]:
+    """Yield every value that holds no other, after its key as in ``outputs[0].name``."""
+    if isinstance(value, dict):
+        for name, child in value.items():
+            yield _join(key, name), name
+            yield from _leaves(child, _join(key, name))
+    elif isinstance(value, list):
+        for index, child in enumerate(value):
+            yield from _leaves(child, f'{key}[{index}]')
+    else:
+        yield key, value
+
+
+def _check_leaf(key: str, value: Any, where: str) -> None:
+    """Refuse what no key can have, and what neither floats nor paths can hold."""
+    if isinstance(value, int) and not -MAX_NUMBER <= value <= MAX_NUMBER:
+        raise ConfigError(f'{where}: {key} is a whole number of {len(str(abs(value)))} digits; '
+                          f'allowed: at most {MAX_NUMBER}. Write the figure that is meant.')
+    if isinstance(value, str) and not _PRINTABLE.fullmatch(value):
+        raise ConfigError(f'{where}: {repr(key)[1:-1]:.60} is {shorten(value)}; allowed: text '
+                          'without control characters such as NUL. Remove them.')
 
 
 def check(document: dict[str, Any], schema: str, where: Path | str, prefix: str = '') -> None:
@@ -61,13 +136,18 @@ def check(document: dict[str, Any], schema: str, where: Path | str, prefix: str 
     :param schema: name of the schema, e.g. ``'card'`` for ``models/card.schema.json``.
     :param where: the file it came from, for the message.
     :param prefix: key under which the document stands in that file, with its dot.
-    :raises ConfigError: one line a finding, each with key, value, what is allowed and the mend.
+    :raises ConfigError: a line for each of the first findings: key, value, what is allowed, and
+        the mend.
     """
-    errors = sorted(_validator(schema).iter_errors(document),
+    errors = sorted(islice(_validator(schema).iter_errors(document), _MOST_ERRORS),
                     key=lambda error: [str(step) for step in error.absolute_path])
-    findings = dict.fromkeys(line for error in errors for line in _explain(error, prefix))
-    if findings:
-        raise ConfigError('\n'.join(f'{where}: {line}' for line in findings))
+    lines: dict[str, None] = {}
+    for line in (line for error in errors for line in _explain(error, prefix)):
+        lines[line] = None  # some errors say the same
+        if len(lines) == _MOST_FINDINGS:
+            break
+    if lines:
+        raise ConfigError('\n'.join(f'{where}: {line}' for line in lines))
 
 
 def suggestion(word: str, allowed: Iterable[str]) -> str:

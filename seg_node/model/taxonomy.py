@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ConfigError
+from ..files import user_path
 from ..paths import shared
 from . import schema
 
@@ -126,7 +127,7 @@ def load_taxonomy(name_or_path: str | Path) -> ClassTable:
                               f'{", ".join(shipped)}. For one of your own give the path of its '
                               '.yaml file.')
     else:
-        path = Path(name_or_path).expanduser()
+        path = user_path(name_or_path, 'the class table')
     document = schema.read_yaml(path)
     table = class_table(document, path)
     if table.name != path.stem:

@@ -8,7 +8,6 @@ docs/parameters.md.
 from collections.abc import Iterable
 from dataclasses import dataclass
 import difflib
-from pathlib import Path
 import re
 from typing import Any
 
@@ -19,6 +18,7 @@ from rclpy.node import Node
 from ..devices import choose as devices
 from ..ego_mask import EgoMask, load_ego_mask
 from ..errors import ConfigError
+from ..files import user_path
 from ..geometry import Size
 from ..ground.calibration_file import read_ego_mask
 from ..image.decode import MAX_PIXELS, USUAL_PIXELS
@@ -266,7 +266,7 @@ def _ego_mask(value: str, where: str) -> EgoMask | None:
         return None
     if not value.endswith(('.yaml', '.yml')):
         return load_ego_mask(value, where=where)
-    mask = read_ego_mask(Path(value).expanduser())
+    mask = read_ego_mask(user_path(value, where))
     if mask is None:
         raise ConfigError(f'{where} is {value}, a calibration without the key ego_mask: add it '
                           'there, or give a PNG or polygons here')
