@@ -1,5 +1,6 @@
 """What all tests share: ROS 2 kept to this run alone, and the recorded data."""
 
+import faulthandler
 import os
 from pathlib import Path
 import random
@@ -10,6 +11,9 @@ import cv2
 import pytest
 
 _RUN = pytest.StashKey[tuple[socket.socket, tempfile.TemporaryDirectory]]()
+_STDERR = pytest.StashKey[int]()
+#: When a test is so deep in C code that pytest-timeout's signal is not heard, all ends.
+HARD_LIMIT_S = 600
 
 
 def pytest_configure(config):
@@ -17,6 +21,7 @@ def pytest_configure(config):
     domain, reservation = _reserve_domain()
     logs = tempfile.TemporaryDirectory(prefix='seg_node_log_')
     config.stash[_RUN] = reservation, logs
+    config.stash[_STDERR] = os.dup(2)  # pytest redirects 2 while a test runs
     os.environ.update(ROS_DOMAIN_ID=str(domain), ROS_AUTOMATIC_DISCOVERY_RANGE='LOCALHOST',
                       ROS_LOG_DIR=logs.name, SEG_NODE_CACHE=f'{logs.name}/cache')
 
@@ -26,6 +31,14 @@ def pytest_unconfigure(config):
     reservation, logs = config.stash[_RUN]
     reservation.close()
     logs.cleanup()
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_protocol(item):
+    """End the process, with the stacks of all threads, when a test outlives every other limit."""
+    faulthandler.dump_traceback_later(HARD_LIMIT_S, exit=True, file=item.config.stash[_STDERR])
+    yield
+    faulthandler.cancel_dump_traceback_later()
 
 
 def _reserve_domain():

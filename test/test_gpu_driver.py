@@ -90,9 +90,9 @@ def use():
         cuda.memcpy_htod_async(device, host, stream)
     except cuda.Error as error:
         said.append(str(error))
-thread = Thread(target=use)
+thread = Thread(target=use, daemon=True)
 thread.start()
-thread.join()
+thread.join(60)
 assert 'error 201' in said[0], said
 """ + RAW_END)
 

@@ -284,10 +284,10 @@ def test_the_first_frame_waits_for_a_subscriber(bag, play):
             time.sleep(1.0)
             late.append(peer.hear(Image, IMAGE, BEST_EFFORT))
         late = []
-        thread = threading.Thread(target=come_late)
+        thread = threading.Thread(target=come_late, daemon=True)
         thread.start()
         play(bag, rate=10.0)
-        thread.join()
+        thread.join(30)
         assert wait_until(lambda: len(late[0]) == 5)
 
 

@@ -244,22 +244,22 @@ def threads():
             said.append(str(error))
 
     def in_thread(*arguments):
-        thread = Thread(target=use, args=arguments, name='another')
+        thread = Thread(target=use, args=arguments, name='another', daemon=True)
         thread.start()
-        thread.join()
+        thread.join(60)
     use(False)
     in_thread(True)
     in_thread(True)
     use(False)
     use(True)
     in_thread(False)
-    thread = Thread(target=segmenter.close)
+    thread = Thread(target=segmenter.close, daemon=True)
     thread.start()
-    thread.join()
+    thread.join(60)
     forgotten = []
-    thread = Thread(target=lambda: forgotten.append(gpu_segmenter(model)))
+    thread = Thread(target=lambda: forgotten.append(gpu_segmenter(model)), daemon=True)
     thread.start()
-    thread.join()  # ends without closing, and so does this process
+    thread.join(60)  # ends without closing, and so does this process
     return said
 
 
