@@ -30,7 +30,7 @@ WITHOUT_ROSDEP = {'onnx', 'catkin_pkg'}
 # What pytest loads without an import.
 PLUGINS = {'python3-pytest-timeout'}
 # vision_msgs has no wheel; the node does without.
-WITHOUT_WHEEL = {'vision_msgs', 'launch', 'launch_ros'}
+WITHOUT_WHEEL = {'vision_msgs', 'launch', 'launch_ros', 'tf2_msgs'}
 
 
 def imported(*patterns):

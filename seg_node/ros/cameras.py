@@ -14,14 +14,16 @@ from rclpy.qos import (
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from ..errors import FrameError
+from ..errors import ConfigError, FrameError
 from ..frame import Frame, Products
 from ..geometry import Geometry
+from ..ground.known import KnownCamera
 from ..health import CameraHealth
 from ..image import wire
 from ..model.taxonomy import ClassTable
 from ..products import OUTPUTS
-from .camera_info import scaled
+from .camera_info import calibration_of, info_of
+from .ground import GroundOutputs, GroundSettings, NEEDS
 from .label_info import label_info
 from .parameters import CameraSettings
 
@@ -41,6 +43,7 @@ class Camera:
     """
 
     def __init__(self, node: LifecycleNode, settings: CameraSettings, classes: ClassTable,
+                 ground: GroundSettings, rectified: bool,
                  on_frame: Callable[[Frame], None]) -> None:
         self.settings = settings
         self._node = node
@@ -49,6 +52,8 @@ class Camera:
         self._subscriptions: list[Subscription] = []
         self._camera_info: CameraInfo | None = None
         prefix = f'~/{settings.name}/'
+        self._known = KnownCamera(settings.calibration, rectified)
+        self._ground = GroundOutputs(node, prefix, self._known, ground, classes)
         self._images: dict[str, LifecyclePublisher] = {
             output.name: node.create_lifecycle_publisher(Image, prefix + output.name, _OUTPUT_QOS)
             for output in OUTPUTS}
@@ -68,6 +73,7 @@ class Camera:
         """Subscribe, and publish the class names."""
         self.health.restart()
         self._camera_info = None
+        self._known.forget()
         reliability = (ReliabilityPolicy.RELIABLE if self.settings.reliable
                        else ReliabilityPolicy.BEST_EFFORT)
         self._qos = QoSProfile(depth=1, reliability=reliability)
@@ -93,23 +99,29 @@ class Camera:
         """Remove the publishers."""
         for publisher in (*self._images.values(), self._info_publisher, self._label_publisher):
             self._node.destroy_lifecycle_publisher(publisher)
+        self._ground.destroy()
 
     def wanted(self) -> frozenset[str]:
         """Return the names of the outputs that have a subscriber now."""
-        return frozenset(name for name, publisher in self._images.items()
-                         if publisher.get_subscription_count() > 0)
+        wanted = frozenset(name for name, publisher in self._images.items()
+                           if publisher.get_subscription_count() > 0)
+        return wanted | NEEDS if self._ground.wanted() else wanted
 
     def publish(self, products: Products) -> None:
         """Publish the outputs that were wanted, with the camera's stamp and frame_id."""
         header = products.frame.header
         for output in OUTPUTS:
             image = products.images.get(output.name)
-            if image is not None:
+            publisher = self._images[output.name]
+            if image is not None and publisher.get_subscription_count() > 0:
                 height, width = image.shape[:2]
-                self._images[output.name].publish(
+                publisher.publish(
                     wire.build_image(header, height, width, output.encoding, image))
         if self._info_publisher.get_subscription_count() > 0:
             self._publish_camera_info(header, products.geometry)
+        self._ground.publish(products)
+        if self._ground.problem:
+            self.health.camera_info_problem = self._ground.problem
 
     def topic_hint(self) -> str:
         """Say what is known about the publishers of the image topic, and the mend."""
@@ -144,21 +156,41 @@ class Camera:
         now_ns = self._node.get_clock().now().nanoseconds
         age_ms = (now_ns - message.header.stamp_ns) / 1e6 if now_ns else None
         self.health.on_received(message.header.stamp_ns, age_ms)
+        if self._known.rectify and self._known.rectification is None:
+            self.health.on_refused(FrameError('calibration', 'output_grid is rectified, but '
+                                              f'{self.settings.camera_info_topic} has told '
+                                              'nothing yet and there is no calibration file'))
+            return
         self._on_frame(Frame(self.settings.name, message, time.monotonic_ns(),
-                             self.settings.max_pixels))
+                             self.settings.max_pixels, self._known.rectification))
 
     def _on_camera_info(self, message: CameraInfo) -> None:
+        if self._camera_info is not None and _same_camera(self._camera_info, message):
+            return
         self._camera_info = message
+        try:
+            self._known.tell(calibration_of(message, self.settings.name))
+            self.health.camera_info_problem = self._known.contradiction
+        except ConfigError as error:
+            self.health.camera_info_problem = str(error)
 
     def _publish_camera_info(self, header: wire.Header, geometry: Geometry) -> None:
-        source = self._camera_info
-        if source is None:
+        calibration = self._known.calibration
+        if calibration is None:
             return
         size = geometry.camera
-        if (source.height, source.width) != size:
+        if (calibration.height, calibration.width) != size:
             self.health.camera_info_problem = (
-                f'camera_info is for {source.width}x{source.height} but the images are {size}: '
-                'none is published for the mask; calibrate at the size in use')
+                f'camera_info is for {calibration.resolution} but the images are {size}: none is '
+                'published for the mask; calibrate at the size in use')
             return
-        self.health.camera_info_problem = ''
-        self._info_publisher.publish(scaled(source, header, geometry.output))
+        self._info_publisher.publish(info_of(calibration, header, geometry.output,
+                                             self._known.rectify))
+
+
+def _same_camera(one: CameraInfo, other: CameraInfo) -> bool:
+    """Return whether two messages tell the same, their headers apart."""
+    return all(getattr(one, name) == getattr(other, name) if name not in ('k', 'r', 'p')
+               else (getattr(one, name) == getattr(other, name)).all()
+               for name in ('height', 'width', 'distortion_model', 'd', 'k', 'r', 'p',
+                            'binning_x', 'binning_y', 'roi'))

@@ -66,6 +66,8 @@ class SegNode(LifecycleNode):
             self._pipeline = self._load(self._settings)
             for camera in self._settings.cameras:
                 self._cameras[camera.name] = Camera(self, camera, self._pipeline.classes,
+                                                    self._settings.ground,
+                                                    self._settings.rectified,
                                                     self._on_frame)
         except SegNodeError as error:
             self._error = str(error)

@@ -8,6 +8,7 @@ docs/parameters.md.
 from collections.abc import Iterable
 from dataclasses import dataclass
 import difflib
+import math
 import re
 from typing import Any
 
@@ -20,8 +21,13 @@ from ..ego_mask import EgoMask, load_ego_mask
 from ..errors import ConfigError
 from ..files import user_path
 from ..geometry import Size
+from ..ground.calibration import CameraCalibration, load_calibration
 from ..ground.calibration_file import read_ego_mask
+from ..ground.free_space import GridSpec
 from ..image.decode import MAX_PIXELS, USUAL_PIXELS
+from .ground import GroundSettings
+
+_MOST_CELLS = 4_000_000  # of the grid: a message of 4 MB
 
 
 @dataclass(frozen=True)
@@ -86,6 +92,21 @@ NODE = (
               0, 16384),
     Parameter('output_height', 0, "Height of the masks in pixels (nearest); 0 = the camera's.",
               0, 16384),
+    Parameter('output_grid', 'raw', "raw: the masks lie on the camera's own pixels. rectified: on "
+              'those of its rectified image, by its calibration; the picture is straightened on '
+              'its way into the network.', choices=('raw', 'rectified')),
+    Parameter('pitch_sigma_deg', 0.5, 'Ground outputs: how far the pitch of the mount may be '
+              'wrong, degrees. What an error of this size could flip is unknown.', 0.0, 10.0),
+    Parameter('ground_range_m', 20.0, 'Ground outputs: nothing is told beyond, metres from the '
+              'camera.', 1.0, 200.0),
+    Parameter('grid_cell_m', 0.1, 'Side of a cell of drivable_grid, metres.', 0.02, 2.0),
+    Parameter('grid_ahead_m', 20.0, 'The grid reaches so far ahead of the base frame, metres.',
+              1.0, 200.0),
+    Parameter('grid_aside_m', 10.0, 'And so far to either side, metres.', 1.0, 200.0),
+    Parameter('mark_boundary', True, 'Whether the nearest boundary of each ray is 100 in the '
+              'grid, as a static layer needs it; else all that is not free is unknown (-1).'),
+    Parameter('connected_only', False, 'Whether only free cells that connect to the vehicle '
+              'count.'),
     Parameter('taxonomy', '', 'Class table to publish in, e.g. autoware16; empty = the '
               "model's own."),
     Parameter('drivable_classes', [''], "Names of the model's classes that are drivable; "
@@ -110,6 +131,9 @@ CAMERA = (
               'sensor_msgs/CompressedImage (JPEG, PNG) on `<image topic>/compressed`.',
               choices=('raw', 'compressed')),
     Parameter('reliable', False, 'Subscribe reliable instead of best effort.'),
+    Parameter('calibration', '', 'Calibration file of the camera, or a name under calibration/: '
+              'intrinsics, which camera_info overrules, and the mount, which the ground outputs '
+              'need. Empty = none.'),
     Parameter('ego_mask', '', 'Where the camera sees the vehicle itself: a PNG of its size, white '
               'there; polygons in its pixels as text, `[[[x, y], …], …]`; or a calibration .yaml '
               'with the key ego_mask. Empty = nowhere.'),
@@ -127,6 +151,7 @@ class CameraSettings:
     reliable: bool
     max_pixels: int
     ego_mask: EgoMask | None = None
+    calibration: CameraCalibration | None = None
 
     @property
     def topic(self) -> str:
@@ -144,6 +169,8 @@ class Settings:
     max_batch: int
     cameras: tuple[CameraSettings, ...]
     output: Size | None
+    rectified: bool
+    ground: GroundSettings
     taxonomy: str
     drivable_classes: tuple[str, ...] | None
 
@@ -179,6 +206,7 @@ def read(node: Node) -> Settings:
     return Settings(
         model=_value(node, 'model'), wish=_wish(node), max_batch=_value(node, 'max_batch'),
         cameras=tuple(_camera(node, name) for name in names), output=_output(node),
+        rectified=_value(node, 'output_grid') == 'rectified', ground=_ground(node),
         taxonomy=_value(node, 'taxonomy'),
         drivable_classes=tuple(_names(node, 'drivable_classes')) or None)
 
@@ -258,7 +286,31 @@ def _camera(node: Node, name: str) -> CameraSettings:
     beside = image.rsplit('/', 1)[0] + '/camera_info' if '/' in image else 'camera_info'
     return CameraSettings(name, image, values['camera_info_topic'] or beside,
                           values['transport'], values['reliable'], _value(node, 'max_pixels'),
-                          _ego_mask(values['ego_mask'], f'parameter {name}.ego_mask'))
+                          _ego_mask(values['ego_mask'], f'parameter {name}.ego_mask'),
+                          _calibration(values['calibration'], f'parameter {name}.calibration'))
+
+
+def _calibration(value: str, where: str) -> CameraCalibration | None:
+    if not value:
+        return None
+    try:
+        return load_calibration(value)
+    except ConfigError as error:
+        raise ConfigError(f'{where} is {value!r}: {error}') from error
+
+
+def _ground(node: Node) -> GroundSettings:
+    cell = _value(node, 'grid_cell_m')
+    grid = GridSpec(cell, _value(node, 'grid_ahead_m'), _value(node, 'grid_aside_m'))
+    rows, columns = grid.shape
+    if rows * columns > _MOST_CELLS:
+        raise ConfigError(f'parameters grid_cell_m, grid_ahead_m and grid_aside_m are {cell:g}, '
+                          f'{grid.ahead_m:g} and {grid.aside_m:g}: that is a grid of {columns} x '
+                          f'{rows} cells; allowed are {_MOST_CELLS} in all. Take larger cells or '
+                          'a smaller grid')
+    return GroundSettings(grid, math.radians(_value(node, 'pitch_sigma_deg')),
+                          _value(node, 'ground_range_m'), _value(node, 'mark_boundary'),
+                          _value(node, 'connected_only'))
 
 
 def _ego_mask(value: str, where: str) -> EgoMask | None:
