@@ -62,5 +62,6 @@ setup(
         'evaluate = seg_node.tools.evaluate:main',
         'build_engine = seg_node.tools.build_engine:main',
         'gpu_check = seg_node.tools.gpu_check:main',
+        'ego_mask = seg_node.tools.ego_mask:main',
     ]},
 )
