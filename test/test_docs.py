@@ -12,6 +12,7 @@ import pytest
 from test_import_wall import imported_by, room, ROOMS
 from test_launch import declared
 
+from seg_node.health import rules
 from seg_node.products import NAMES
 from seg_node.ros import parameters
 
@@ -47,6 +48,13 @@ def test_parameter_tables_are_the_code_s():
     tables = re.findall(r'(?:\|.*\|\n)+', shown)
     assert [table.strip() for table in tables] == [
         parameters.table(parameters.NODE), parameters.table(parameters.CAMERA, '<camera>.')]
+
+
+def test_the_tables_of_the_diagnostics_are_the_code_s():
+    text = read(ROOT / 'docs' / 'diagnostics.md')
+    shown = re.search(r'<!-- rules -->\n(.*?)<!-- end', text, re.S).group(1)
+    assert [table.strip() for table in re.findall(r'(?:\|.*\|\n)+', shown)] == [
+        rules.table(rules.CAMERA), rules.table(rules.CAUSES), rules.table(rules.NODE)]
 
 
 def test_every_output_is_listed():

@@ -146,7 +146,7 @@ ROOMS = {
     'engines': {'image', 'model', 'devices', 'gpu', 'scoring'},
     'scoring': {'image', 'model', 'ground'},
     'playback': {'image', 'model', 'ground', 'scoring', 'ros'},
-    'ros': {'image', 'model', 'devices', 'gpu', 'ground'},
+    'health': set(), 'ros': {'health', 'image', 'model', 'devices', 'gpu', 'ground'},
 }
 #: What the car never needs: the factory of engines, data sets, recordings, the renderer.
 NOT_ON_THE_ROAD = ('engines', 'scoring', 'playback', 'tools', 'street')

@@ -16,6 +16,7 @@ from ..model.policy import DrivablePolicy
 from . import backend as backends, openvino
 from .backend import CPU_PROVIDER, ONNX_RUNTIME, OPENVINO
 from .host import HostSegmenter
+from .presence import gpu_is_there
 from .segmenter import Segmenter
 
 __all__ = ['AUTO', 'Chosen', 'CPU_PROVIDER', 'CUDA_PROVIDER', 'NAMES', 'ONNX_RUNTIME',
@@ -56,10 +57,16 @@ class Wish:
 
 @dataclass(frozen=True)
 class Chosen:
-    """A segmenter, and the reasons for it where there was a choice ('' = it was asked for)."""
+    """
+    A segmenter, and the reasons for it.
+
+    :ivar reason: where there was a choice; '' = it was asked for.
+    :ivar gpu_unused: why it runs on the CPU although a GPU is there; '' = not so.
+    """
 
     segmenter: Segmenter
     reason: str
+    gpu_unused: str = ''
 
 
 def open_segmenter(card: ModelCard, wish: Wish,
@@ -95,13 +102,18 @@ def _best(card: ModelCard, wish: Wish, policy: DrivablePolicy | None) -> Chosen:
             passed_over.append(f'not {name}: {_brief(error)}')
         else:
             reasons = [f'auto chose {name}', *filter(None, [chosen.reason]), *passed_over]
-            return Chosen(chosen.segmenter, '; '.join(reasons))
+            return _chosen(chosen.segmenter, reasons, passed_over)
     if wish.precision not in PRECISIONS[ONNX_RUNTIME]:
         raise ConfigError(f'no backend here computes in {wish.precision}: '
                           f'{"; ".join(passed_over)}. Set precision to auto.')
     # The CPU is always there, so what is wrong is the model: that error whole, as by name.
-    return Chosen(_onnx_runtime(card, wish, policy, (CPU_PROVIDER,)),
-                  '; '.join(['auto chose ONNX Runtime CPU', *passed_over]))
+    return _chosen(_onnx_runtime(card, wish, policy, (CPU_PROVIDER,)),
+                   ['auto chose ONNX Runtime CPU', *passed_over], passed_over)
+
+
+def _chosen(segmenter: Segmenter, reasons: list[str], passed_over: list[str]) -> Chosen:
+    unused = segmenter.device == 'cpu' and gpu_is_there()
+    return Chosen(segmenter, '; '.join(reasons), '; '.join(passed_over) if unused else '')
 
 
 def _candidates(card: ModelCard, wish: Wish, policy: DrivablePolicy | None,

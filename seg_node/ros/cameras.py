@@ -1,8 +1,10 @@
 """One camera's ROS side: its subscriptions, its publishers, its camera_info."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 import time
+from typing import Any
 
+from rclpy.event_handler import SubscriptionEventCallbacks, UnsupportedEventTypeError
 from rclpy.lifecycle import LifecycleNode, LifecyclePublisher
 from rclpy.qos import (
     DurabilityPolicy,
@@ -15,10 +17,13 @@ from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from ..errors import ConfigError, FrameError
-from ..frame import Frame, Products
-from ..geometry import Geometry
+from ..frame import Frame, Products, StageClock
+from ..geometry import Geometry, Size
 from ..ground.known import KnownCamera
-from ..health import CameraHealth
+from ..health.facts import InfoFacts, Publishers
+from ..health.judge import Verdict
+from ..health.report import Limits
+from ..health.stream import CameraHealth
 from ..image import wire
 from ..model.taxonomy import ClassTable
 from ..products import OUTPUTS
@@ -28,6 +33,9 @@ from .label_info import label_info
 from .parameters import CameraSettings
 
 _OUTPUT_QOS = QoSProfile(depth=2, reliability=ReliabilityPolicy.RELIABLE)
+# As many images as DDS keeps until the executor takes them: enough for it to be late by some
+# frames, so that what is missing in the numbers was lost on the way. The mailbox keeps one.
+_INPUT_DEPTH = 5
 _LATCHED_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE,
                           durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
@@ -62,7 +70,8 @@ class Camera:
         topic, self._label_info = label_info(classes)
         self._label_publisher = node.create_lifecycle_publisher(
             type(self._label_info), prefix + topic, _LATCHED_QOS)
-        self.health = CameraHealth(node.resolve_topic_name(settings.topic))
+        self._info_topic = node.resolve_topic_name(settings.camera_info_topic)
+        self.health = CameraHealth(node.resolve_topic_name(settings.topic), settings.name)
 
     @property
     def mask_topic(self) -> str:
@@ -73,17 +82,17 @@ class Camera:
         """Subscribe, and publish the class names."""
         self.health.restart()
         self._camera_info = None
+        self._info_problem = ''
         self._known.forget()
+        self._alone = True
         reliability = (ReliabilityPolicy.RELIABLE if self.settings.reliable
                        else ReliabilityPolicy.BEST_EFFORT)
-        self._qos = QoSProfile(depth=1, reliability=reliability)
+        self._qos = QoSProfile(depth=_INPUT_DEPTH, reliability=reliability)
         compressed = self.settings.transport == 'compressed'
         self._type = CompressedImage if compressed else Image
         self._parse = wire.parse_compressed_image if compressed else wire.parse_image
-        # Raw: the bytes are parsed in place; a deserialised message would copy every pixel.
         self._subscriptions = [
-            self._node.create_subscription(self._type, self.settings.topic, self._on_image,
-                                           self._qos, raw=True),
+            self._subscribe(),
             self._node.create_subscription(
                 CameraInfo, self.settings.camera_info_topic, self._on_camera_info,
                 QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT))]
@@ -107,8 +116,24 @@ class Camera:
                            if publisher.get_subscription_count() > 0)
         return wanted | NEEDS if self._ground.wanted() else wanted
 
-    def publish(self, products: Products) -> None:
-        """Publish the outputs that were wanted, with the camera's stamp and frame_id."""
+    def deliver(self, products: Products, clock: StageClock) -> None:
+        """Publish the outputs that were wanted, with the camera's stamp and frame_id; count it."""
+        frame = products.frame
+        with clock.stage('publish'):
+            self._publish(products)
+        self.health.on_segmented(products.geometry.camera, self._age_ms(frame.header.stamp_ns),
+                                 (time.monotonic_ns() - frame.received_ns) / 1e6, clock.ms)
+
+    def judge(self, limits: Limits) -> Verdict:
+        """Say how the camera's stream is."""
+        self._alone = self._node.count_publishers(self.health.topic) < 2
+        calibration = self._known.calibration
+        return self.health.judge(limits, self._publishers, InfoFacts(
+            topic=self._info_topic, wanted=self._info_publisher.get_subscription_count() > 0,
+            size=None if calibration is None else Size(calibration.height, calibration.width),
+            problem=self._info_problem, ground_problem=self._ground.problem))
+
+    def _publish(self, products: Products) -> None:
         header = products.frame.header
         for output in OUTPUTS:
             image = products.images.get(output.name)
@@ -120,49 +145,63 @@ class Camera:
         if self._info_publisher.get_subscription_count() > 0:
             self._publish_camera_info(header, products.geometry)
         self._ground.publish(products)
-        if self._ground.problem:
-            self.health.camera_info_problem = self._ground.problem
 
-    def topic_hint(self) -> str:
-        """Say what is known about the publishers of the image topic, and the mend."""
-        topic = self.health.topic
-        found = self._node.get_publishers_info_by_topic(topic)
+    def _publishers(self) -> Publishers:
+        """Return what the middleware knows about the publishers of the image topic."""
+        found = self._node.get_publishers_info_by_topic(self.health.topic)
         package, _, name = self._type.__module__.partition('.')
         wanted = f'{package}/msg/{self._type.__name__}'
-        if not found:
-            return (f'nobody publishes it: is the camera driver running, and is '
-                    f'{self.settings.name}.image_topic right?')
-        if types := {info.topic_type for info in found} - {wanted}:
-            return (f'its type is {", ".join(sorted(types))}, not {wanted}: set '
-                    f'{self.settings.name}.transport')
-        if any(qos_check_compatible(info.qos_profile, self._qos)[0] == QoSCompatibility.ERROR
-               for info in found):
-            return ('a publisher with incompatible QoS exists: set '
-                    f'{self.settings.name}.reliable to false')
-        return ('a publisher exists but nothing arrives: large images need the shared-memory '
-                'transport, see docs/troubleshooting.md')
+        return Publishers(
+            count=len(found), wanted=wanted,
+            types=tuple(sorted({info.topic_type for info in found} - {wanted})),
+            compatible=not any(qos_check_compatible(info.qos_profile, self._qos)[0]
+                               == QoSCompatibility.ERROR for info in found))
+
+    def _subscribe(self) -> Subscription:
+        # Raw: the bytes are parsed in place; a deserialised message would copy every pixel.
+        arguments = self._type, self.settings.topic, self._on_image, self._qos
+        events = SubscriptionEventCallbacks(
+            message_lost=lambda event: self.health.on_lost(event.total_count_change))
+        try:
+            return self._node.create_subscription(*arguments, raw=True, event_callbacks=events)
+        except UnsupportedEventTypeError:  # some middlewares do not tell
+            return self._node.create_subscription(*arguments, raw=True)
 
     def _label_info_now(self) -> None:
         if hasattr(self._label_info, 'header'):
             self._label_info.header.stamp = self._node.get_clock().now().to_msg()
         self._label_publisher.publish(self._label_info)
 
-    def _on_image(self, cdr: bytes) -> None:
+    def _on_image(self, cdr: bytes, info: Mapping[str, Any]) -> None:
+        received_ns = time.monotonic_ns()
+        sender = self._sender(info)
         try:
             message = self._parse(cdr)
         except FrameError as error:
-            self.health.on_refused(error, arrived=False)
+            self.health.on_malformed(error, *sender)
             return
-        now_ns = self._node.get_clock().now().nanoseconds
-        age_ms = (now_ns - message.header.stamp_ns) / 1e6 if now_ns else None
-        self.health.on_received(message.header.stamp_ns, age_ms)
+        stamp_ns = message.header.stamp_ns
+        self.health.on_received(stamp_ns, self._age_ms(stamp_ns), *sender)
         if self._known.rectify and self._known.rectification is None:
             self.health.on_refused(FrameError('calibration', 'output_grid is rectified, but '
                                               f'{self.settings.camera_info_topic} has told '
                                               'nothing yet and there is no calibration file'))
             return
-        self._on_frame(Frame(self.settings.name, message, time.monotonic_ns(),
+        self._on_frame(Frame(self.settings.name, message, received_ns,
                              self.settings.max_pixels, self._known.rectification))
+
+    def _sender(self, info: Mapping[str, Any]) -> tuple[bytes, int | None]:
+        """Return which publisher sent a message, and its number where that can be trusted."""
+        number = info.get('publication_sequence_number')
+        publisher = info.get('publisher_gid')  # not before Kilted
+        if publisher is not None:
+            return publisher['data'], number
+        return b'', number if self._alone else None
+
+    def _age_ms(self, stamp_ns: int) -> float | None:
+        """Return how long ago a stamp was by the node's clock; None if either has no time."""
+        now_ns = self._node.get_clock().now().nanoseconds
+        return (now_ns - stamp_ns) / 1e6 if now_ns and stamp_ns else None
 
     def _on_camera_info(self, message: CameraInfo) -> None:
         if self._camera_info is not None and _same_camera(self._camera_info, message):
@@ -170,22 +209,15 @@ class Camera:
         self._camera_info = message
         try:
             self._known.tell(calibration_of(message, self.settings.name))
-            self.health.camera_info_problem = self._known.contradiction
+            self._info_problem = self._known.contradiction
         except ConfigError as error:
-            self.health.camera_info_problem = str(error)
+            self._info_problem = str(error)
 
     def _publish_camera_info(self, header: wire.Header, geometry: Geometry) -> None:
         calibration = self._known.calibration
-        if calibration is None:
-            return
-        size = geometry.camera
-        if (calibration.height, calibration.width) != size:
-            self.health.camera_info_problem = (
-                f'camera_info is for {calibration.resolution} but the images are {size}: none is '
-                'published for the mask; calibrate at the size in use')
-            return
-        self._info_publisher.publish(info_of(calibration, header, geometry.output,
-                                             self._known.rectify))
+        if calibration is not None and (calibration.height, calibration.width) == geometry.camera:
+            self._info_publisher.publish(info_of(calibration, header, geometry.output,
+                                                 self._known.rectify))
 
 
 def _same_camera(one: CameraInfo, other: CameraInfo) -> bool:

@@ -3,7 +3,6 @@
 from threading import Event
 import time
 
-from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.msg import State
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
@@ -13,7 +12,7 @@ from rclpy.parameter import Parameter
 from ..devices.choose import open_segmenter
 from ..errors import FrameError, SegNodeError
 from ..frame import Frame, Products, StageClock
-from ..health import Level, Limits, Report
+from ..health.report import Level, Report
 from ..mailbox import Mailbox
 from ..model.card import load_card
 from ..model.policy import DrivablePolicy
@@ -23,7 +22,7 @@ from ..warm_up import warm_up
 from ..worker import Worker
 from . import parameters
 from .cameras import Camera
-from .diagnostics import status
+from .diagnostics import Diagnostics, LOOK_S
 
 _SUCCESS, _FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
@@ -50,9 +49,9 @@ class SegNode(LifecycleNode):
         self._mailbox: Mailbox[Frame] | None = None
         self._error = ''
         self._failed = Event()  # set when the inference thread has ended by an error
-        self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
+        self._diagnostics = Diagnostics(self)
         # A steady clock: under use_sim_time a paused bag must not silence the diagnostics.
-        self._timer = self.create_timer(self._period_ns() / 1e9, self._report,
+        self._timer = self.create_timer(LOOK_S, self._report,
                                         clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     # Lifecycle
@@ -75,7 +74,7 @@ class SegNode(LifecycleNode):
             self._release()
             return _FAILURE
         self._error = ''
-        self._timer.timer_period_ns = self._period_ns()
+        self._diagnostics.period_s = self.get_parameter('diagnostics_period_s').value
         return super().on_configure(state)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -139,6 +138,7 @@ class SegNode(LifecycleNode):
         if chosen.reason:
             self.get_logger().info(chosen.reason)
         self._model, self._reason = card.name, chosen.reason
+        self._diagnostics.gpu_unused = chosen.gpu_unused
         return pipeline
 
     def _stop(self) -> None:
@@ -157,6 +157,7 @@ class SegNode(LifecycleNode):
         if self._pipeline is not None:
             self._pipeline.segmenter.close()
         self._pipeline = self._settings = None
+        self._diagnostics.gpu_unused = ''
 
     # Frames
 
@@ -166,14 +167,7 @@ class SegNode(LifecycleNode):
 
     def _deliver(self, products: Products, clock: StageClock) -> None:
         """Publish; runs on the inference thread."""
-        frame = products.frame
-        camera = self._cameras[frame.camera]
-        with clock.stage('publish'):
-            camera.publish(products)
-        now_ns = self.get_clock().now().nanoseconds
-        camera.health.on_segmented(
-            (now_ns - frame.header.stamp_ns) / 1e6 if now_ns else None,
-            (time.monotonic_ns() - frame.received_ns) / 1e6, clock.ms)
+        self._cameras[products.frame.camera].deliver(products, clock)
 
     def _refuse(self, frame: Frame, error: FrameError) -> None:
         """Count and log a refused frame; runs on the inference thread."""
@@ -209,27 +203,12 @@ class SegNode(LifecycleNode):
         return SetParametersResult(successful=True)
 
     def _report(self) -> None:
-        """Publish the diagnostics, and bring a node whose inference ended to inactive."""
+        """Look after the diagnostics, and bring a node whose inference ended to inactive."""
         if self._failed.is_set() and self._worker is not None:
             self.trigger_deactivate()
-        message = DiagnosticArray()
-        message.header.stamp = self.get_clock().now().to_msg()
-        hardware = self._pipeline.segmenter.device if self._pipeline else ''
-        message.status = [status(self, 'node', hardware, self._node_report())]
-        for name, camera in self._cameras.items():
-            report = (camera.health.report(self._limits(), camera.topic_hint)
-                      if self._worker is not None
-                      else Report(Level.OK, 'inactive', {'topic': camera.health.topic}))
-            message.status.append(status(self, name, hardware, report))
-        self._diagnostics.publish(message)
-
-    def _period_ns(self) -> int:
-        return round(self.get_parameter('diagnostics_period_s').value * 1e9)
-
-    def _limits(self) -> Limits:
-        values = {name: self.get_parameter(name).value
-                  for name in ('image_timeout_s', 'max_age_s', 'min_rate_hz')}
-        return Limits(**values)
+        self._diagnostics.look(
+            self._node_report(), self._cameras, active=self._worker is not None,
+            hardware_id=self._pipeline.segmenter.device if self._pipeline else '')
 
     def _node_report(self) -> Report:
         state = self._state_machine.current_state[1]

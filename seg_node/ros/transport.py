@@ -13,7 +13,7 @@ PROFILE = ('config', 'fastdds_shm.xml')
 # at which Kilted warns of a deprecated variable.
 _VARIABLES = {'libfastdds': 'FASTDDS_DEFAULT_PROFILES_FILE',
               'libfastrtps': 'FASTRTPS_DEFAULT_PROFILES_FILE'}
-_TRANSPORTS = 'FASTDDS_BUILTIN_TRANSPORTS'
+TRANSPORTS = 'FASTDDS_BUILTINTRANSPORTS'
 # Fast DDS reads these from the working directory by itself.
 _LOCAL_PROFILES = ('DEFAULT_FASTDDS_PROFILES.xml', 'DEFAULT_FASTRTPS_PROFILES.xml')
 
@@ -39,7 +39,7 @@ def apply_transport_environment() -> str:
 
 
 def _select_profile() -> str:
-    for name in (_TRANSPORTS, *_VARIABLES.values()):
+    for name in (TRANSPORTS, *_VARIABLES.values()):
         if os.environ.get(name):
             return f'{name}={os.environ[name]} (from the environment)'
     for file in _LOCAL_PROFILES:
@@ -49,6 +49,14 @@ def _select_profile() -> str:
     for name in profile_variables():
         os.environ[name] = profile
     return f'Fast DDS profile {profile}'
+
+
+def profile_in_force() -> Path | None:
+    """Return the profile that Fast DDS takes, as far as it can be known; None = its defaults."""
+    for name in profile_variables():
+        if os.environ.get(name):
+            return Path(os.environ[name])
+    return next((Path(file) for file in _LOCAL_PROFILES if Path(file).exists()), None)
 
 
 def profile_variables() -> list[str]:

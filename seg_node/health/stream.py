@@ -1,0 +1,284 @@
+"""One camera's stream: what happened to its images, counted, and over the last seconds."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from threading import Lock
+import time
+
+import numpy as np
+
+from ..errors import FrameError
+from ..geometry import Size
+from .facts import InfoFacts, Publishers, StreamFacts
+from .judge import Judge, Verdict
+from .losses import Losses
+from .report import Level, Limits, Report
+from .rules import CAMERA, CAUSES, SILENT
+from .stamps import FAULTS, Stamp, Stamps
+from .window import FIGURES_S, LEAST, median, RECENT_S, View, Window
+
+_FIRST_MASK_S = 1.0
+
+
+@dataclass(frozen=True)
+class _Arrival:
+    """An image that came, ``lost`` others having been lost before it."""
+
+    stamp: Stamp
+    age_ms: float | None
+    lost: int
+
+
+@dataclass(frozen=True)
+class _Mask:
+    """An image that was segmented and published."""
+
+    latency_ms: float | None
+    processing_ms: float
+    stages_ms: dict[str, float]
+
+
+@dataclass(frozen=True)
+class _Snapshot:
+    """The windows at one moment."""
+
+    now: float
+    arrivals: View[_Arrival]
+    decided: View[str]
+    masks: View[_Mask]
+    dropped: View[None]
+
+
+class CameraHealth:
+    """
+    Counts what happens to one camera's images; filled by two threads, asked by one of them.
+
+    The counts go on as long as the camera lives; what is judged is forgotten by ``restart``.
+
+    :param topic: where its images come from, for the messages.
+    :param name: the camera's, for the messages.
+    :param clock: the time in seconds; it must never jump.
+    :ivar arriving: whether images came when it was last judged.
+    """
+
+    def __init__(self, topic: str, name: str = '',
+                 clock: Callable[[], float] = time.monotonic) -> None:
+        self.topic = topic
+        self.name = name
+        self.received = self.segmented = self.dropped = self.lost = 0
+        self.refused: Counter[str] = Counter()
+        self.stamp_faults: Counter[str] = Counter()
+        self.arriving = False
+        self._clock = clock
+        self._lock = Lock()
+        self._arrivals: Window[_Arrival] = Window(clock)
+        self._decided: Window[str] = Window(clock)
+        self._masks: Window[_Mask] = Window(clock)
+        self._dropped: Window[None] = Window(clock)
+        self._judge = Judge(CAMERA)
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget all but the counts: the node has been activated again."""
+        with self._lock:
+            for window in (self._arrivals, self._decided, self._masks, self._dropped):
+                window.clear()
+            self._started = self._clock()
+            self._first_image: float | None = None
+            self._losses = Losses()
+            self._stamps = Stamps()
+            self._refusals: dict[str, str] = {}
+            self._last_refusal = ''
+            self._image_size: Size | None = None
+            self._judge.forget()
+            self.arriving = False
+
+    # What happens
+
+    def on_received(self, stamp_ns: int, age_ms: float | None, publisher: bytes = b'',
+                    number: int | None = None) -> None:
+        """
+        Count an image.
+
+        :param age_ms: its age on arrival, None when the node's clock has no time.
+        :param publisher: which of the topic's publishers sent it.
+        :param number: that publisher's number for it, None where the middleware gives none.
+        """
+        with self._lock:
+            now = self._clock()
+            stamp = self._stamps.check(stamp_ns, now, age_ms)
+            if stamp.fault:
+                self.stamp_faults[stamp.fault] += 1
+            self._count_arrival(now, _Arrival(stamp, age_ms if stamp_ns else None,
+                                              self._losses.on_message(publisher, number)))
+
+    def on_malformed(self, error: FrameError, publisher: bytes = b'',
+                     number: int | None = None) -> None:
+        """Count an image that has not even a stamp."""
+        with self._lock:
+            self._count_arrival(self._clock(), _Arrival(
+                Stamp(), None, self._losses.on_message(publisher, number)))
+        self.on_refused(error)
+
+    def on_lost(self, count: int) -> None:
+        """Take the middleware's word that images were lost on the way."""
+        with self._lock:
+            self._losses.on_reported(count)
+
+    def on_dropped(self) -> None:
+        """Count an image that a newer one replaced."""
+        with self._lock:
+            self.dropped += 1
+            self._dropped.add(None)
+
+    def on_refused(self, error: FrameError) -> None:
+        """Count an image that could not be used."""
+        with self._lock:
+            self.refused[error.reason] += 1
+            self._decided.add(error.reason)
+            self._refusals[error.reason] = self._last_refusal = str(error)
+
+    def on_segmented(self, size: Size, latency_ms: float | None, processing_ms: float,
+                     stages_ms: dict[str, float]) -> None:
+        """
+        Count a published result.
+
+        :param size: of the image.
+        :param latency_ms: camera stamp to publish, None when there is no stamp or clock.
+        :param processing_ms: receipt to publish.
+        :param stages_ms: time of each stage for the frame's batch.
+        """
+        with self._lock:
+            self.segmented += 1
+            self._image_size = size
+            self._decided.add('')
+            self._masks.add(_Mask(latency_ms, processing_ms, stages_ms))
+
+    def _count_arrival(self, now: float, arrival: _Arrival) -> None:
+        self.received += 1
+        self.lost += arrival.lost
+        self._arrivals.add(arrival)
+        if self._first_image is None:
+            self._first_image = now
+
+    # What to say about it
+
+    def judge(self, limits: Limits, publishers: Callable[[], Publishers] | None = None,
+              info: InfoFacts | None = None) -> Verdict:
+        """
+        Return what holds of the stream now; cheap enough for many times a second.
+
+        :param publishers: asked about a silent camera only, and never under the lock.
+        :param info: what is known of the camera's calibration.
+        """
+        facts = self._facts(limits, info or InfoFacts())
+        self.arriving = facts.arriving
+        verdict = self._judge(facts, self._clock())
+        if publishers is not None and verdict.names and verdict.names[0] in SILENT:
+            both = facts, publishers()
+            cause = next(rule for rule in CAUSES if rule.when(both))
+            return verdict.because(cause.name, cause.text(both))
+        return verdict if verdict.names else Verdict(Level.OK, (), (_fine(facts),))
+
+    def report(self, limits: Limits) -> Report:
+        """Judge by what came alone, with the figures."""
+        return self.judge(limits).report(self.values())
+
+    def _snapshot(self) -> _Snapshot:
+        return _Snapshot(self._clock(), self._arrivals.copy(), self._decided.copy(),
+                         self._masks.copy(), self._dropped.copy())
+
+    def _facts(self, limits: Limits, info: InfoFacts) -> StreamFacts:
+        with self._lock:
+            shot = self._snapshot()
+            started, first_image = self._started, self._first_image
+            reported_lost, refusals = self._losses.reported, dict(self._refusals)
+            image_size = self._image_size
+        recent = shot.arrivals.last(RECENT_S)
+        sent = shot.arrivals.last(FIGURES_S)
+        lost = sum(arrival.lost for arrival in sent)
+        refused = Counter(reason for reason in shot.decided.last(RECENT_S) if reason)
+        reason = max(refused, key=lambda reason: refused[reason], default='')
+        silent_s = shot.arrivals.age_s
+        interval_s = shot.arrivals.interval_s(FIGURES_S) or 0.0
+        mask_age_s, mask_due_s = _mask_times(shot, first_image, limits)
+        return StreamFacts(
+            topic=self.topic, name=self.name, limits=limits, arrived=silent_s is not None,
+            silent_s=shot.now - started if silent_s is None else silent_s, interval_s=interval_s,
+            images=len(recent), age_s=(median([arrival.age_ms for arrival in recent
+                                               if arrival.age_ms is not None]) or 0.0) / 1e3,
+            stamps=Counter(arrival.stamp.fault for arrival in recent if arrival.stamp.fault),
+            jump_s=max((arrival.stamp.jump_s for arrival in recent), default=0.0),
+            lost=sum(arrival.lost for arrival in recent),
+            lost_share=lost / (lost + len(sent)) if lost else 0.0, reported_lost=reported_lost,
+            decided=len(shot.decided.last(RECENT_S)), refused=refused.total(), reason=reason,
+            refusal=refusals.get(reason, ''),
+            dropped_share=min(1.0, shot.dropped.since(shot.arrivals.start(RECENT_S))
+                              / max(1, len(recent))),
+            mask_age_s=mask_age_s, mask_due_s=mask_due_s,
+            input_rate_hz=shot.arrivals.rate_hz(RECENT_S),
+            output_rate_hz=shot.masks.rate_hz(RECENT_S), image_size=image_size,
+            info=info, active_s=shot.now - started)
+
+    def values(self) -> dict[str, str]:
+        """Return the figures: counts since the start, rates and times of the last seconds."""
+        with self._lock:
+            shot = self._snapshot()
+            values = {'topic': self.topic, 'received': str(self.received),
+                      'segmented': str(self.segmented), 'dropped': str(self.dropped),
+                      'refused': str(self.refused.total()),
+                      'lost': str(self.lost + self._losses.reported)}
+            values.update({f'refused_{reason}': str(count)
+                           for reason, count in sorted(self.refused.items())})
+            values.update({f'stamps_{fault}': str(self.stamp_faults[fault]) for fault in FAULTS})
+            values['last_refusal'] = self._last_refusal
+        for name, rate_hz in (('input_rate_hz', shot.arrivals.rate_hz(FIGURES_S)),
+                              ('output_rate_hz', shot.masks.rate_hz(FIGURES_S))):
+            values[name] = '' if rate_hz is None else f'{rate_hz:.1f}'
+        masks = shot.masks.last(FIGURES_S)
+        mask_age_s = shot.masks.age_s
+        values['mask_age_ms'] = '' if mask_age_s is None else f'{mask_age_s * 1e3:.0f}'
+        for name, series in (
+                ('input_age_ms', [arrival.age_ms for arrival in shot.arrivals.last(FIGURES_S)]),
+                ('latency_ms', [mask.latency_ms for mask in masks]),
+                ('processing_ms', [mask.processing_ms for mask in masks])):
+            values.update(_percentiles(name, series))
+        for stage in sorted({stage for mask in masks for stage in mask.stages_ms}):
+            times = np.median([mask.stages_ms.get(stage, 0.0) for mask in masks])
+            values[f'stage_{stage}_ms'] = f'{times:.2f}'
+        return values
+
+
+def _mask_times(shot: _Snapshot, first_image: float | None,
+                limits: Limits) -> tuple[float | None, float]:
+    """Return the age of the last mask, and the age at which the next one is overdue."""
+    age_s = shot.masks.age_s
+    if age_s is None and first_image is not None:
+        age_s = shot.now - first_image
+    image_s, mask_s = (view.interval_s(FIGURES_S) for view in (shot.arrivals, shot.masks))
+    if image_s is None:  # nothing to judge by before the second image
+        return age_s, limits.image_timeout_s
+    processing_s = (median([mask.processing_ms for mask in shot.masks.last(FIGURES_S)]) or 0) / 1e3
+    shortest_s = _FIRST_MASK_S if mask_s is None else RECENT_S
+    return age_s, max(shortest_s, LEAST * max(image_s, mask_s or 0.0, processing_s))
+
+
+def _fine(facts: StreamFacts) -> str:
+    if not facts.arrived:
+        return f'waiting for the first image on {facts.topic}'
+    if facts.dropped_share and facts.input_rate_hz and facts.output_rate_hz:
+        return (f'segmenting {facts.output_rate_hz:.1f} Hz of {facts.input_rate_hz:.1f} Hz, the '
+                'newest images')
+    return 'segmenting'
+
+
+def _percentiles(name: str, series: Sequence[float | None]) -> dict[str, str]:
+    known = [value for value in series if value is not None]
+    if not known:
+        return {}
+    percents = (50, 95, 99)
+    return {f'{name}_p{percent}': f'{value:.1f}' for percent, value in
+            zip(percents, np.percentile(known, percents), strict=True)}
+
+

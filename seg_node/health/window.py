@@ -1,0 +1,101 @@
+"""The last seconds of a stream: long enough to judge by, short enough to notice a change."""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+Item = TypeVar('Item')
+
+#: What a stream is judged by: with a look every 0.1 s a fault shows and clears within a second.
+RECENT_S = 0.7
+#: ... but at least so many items, which is what a camera of 1 Hz is judged by.
+LEAST = 3
+#: What the figures (rates, percentiles) are taken over.
+FIGURES_S = 5.0
+
+
+class Window(Generic[Item]):
+    """
+    Keeps the items of the last ``FIGURES_S``, and always the last ``LEAST``.
+
+    :param clock: the time in seconds; only differences count.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._items: deque[tuple[float, Item]] = deque()
+
+    def add(self, item: Item) -> None:
+        """Append an item that came now; forget those that are too old."""
+        now = self._clock()
+        items = self._items
+        items.append((now, item))
+        while len(items) > LEAST and items[0][0] < now - FIGURES_S:
+            items.popleft()
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._items.clear()
+
+    def copy(self) -> 'View[Item]':
+        """Return what it holds now, to be looked at in peace."""
+        return View(self._clock(), tuple(self._items))
+
+
+class View(Generic[Item]):
+    """What a window held at one moment (``now``, in seconds of its clock)."""
+
+    def __init__(self, now: float, items: tuple[tuple[float, Item], ...]) -> None:
+        self.now = now
+        self._items = items
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def last(self, seconds: float) -> list[Item]:
+        """Return the items of the last seconds, and at least the last ``LEAST``."""
+        return [item for _, item in self._last(seconds)]
+
+    def since(self, moment: float) -> int:
+        """Return how many came at or after a moment."""
+        return sum(1 for time_s, _ in self._items if time_s >= moment)
+
+    def start(self, seconds: float) -> float:
+        """Return when the first of ``last(seconds)`` came; now, if there is none."""
+        items = self._last(seconds)
+        return items[0][0] if items else self.now
+
+    @property
+    def age_s(self) -> float | None:
+        """How long ago the last one came."""
+        return self.now - self._items[-1][0] if self._items else None
+
+    def interval_s(self, seconds: float) -> float | None:
+        """Return the median time between two items; None before the second one."""
+        times = [time_s for time_s, _ in self._last(seconds)]
+        return median([after - before for before, after in zip(times, times[1:], strict=False)])
+
+    def rate_hz(self, seconds: float) -> float | None:
+        """
+        Return the rate of the last seconds; None before the second item.
+
+        0 once the stream has stalled: nothing for ``RECENT_S`` and for three intervals.
+        """
+        if len(self._items) < 2:
+            return None
+        times = [time_s for time_s, _ in self._last(seconds)]
+        mean_s = (times[-1] - times[0]) / (len(times) - 1)
+        if self.now - times[-1] > max(RECENT_S, LEAST * mean_s):
+            return 0.0
+        return 1 / max(mean_s, 1e-6)
+
+    def _last(self, seconds: float) -> tuple[tuple[float, Item], ...]:
+        items, first = self._items, max(0, len(self._items) - LEAST)
+        while first > 0 and items[first - 1][0] >= self.now - seconds:
+            first -= 1
+        return items[first:]
+
+
+def median(values: list[float]) -> float | None:
+    """Return the middle value (the upper of two), None of none; numpy's takes far longer."""
+    return sorted(values)[len(values) // 2] if values else None
