@@ -57,6 +57,8 @@ setup(
     entry_points={'console_scripts': [
         'seg_node = seg_node.ros.main:main',
         'replay = seg_node.tools.replay:main',
+        'calibrate = seg_node.tools.calibrate:main',
+        'check_mount = seg_node.tools.check_mount:main',
         'demo = seg_node.tools.demo:main',
         'benchmark = seg_node.tools.benchmark:main',
         'evaluate = seg_node.tools.evaluate:main',
