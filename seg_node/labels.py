@@ -43,10 +43,10 @@ def upsample_argmax(scores: np.ndarray, rows: Axis, columns: Axis,
     return labels, confidence if wanted else None
 
 
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Return the softmax of float32 logits (C, h, w) over the classes."""
+def softmax(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
+    """Return the softmax of float32 logits (C, h, w) / temperature over the classes."""
     with np.errstate(invalid='ignore'):  # NaN and infinity are refused by upsample_argmax
-        exponentials = np.exp(logits - logits.max(axis=0))
+        exponentials = np.exp((logits - logits.max(axis=0)) * np.float32(1 / temperature))
         exponentials /= exponentials.sum(axis=0)
     return exponentials
 

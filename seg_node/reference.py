@@ -24,9 +24,9 @@ def upsample(maps: np.ndarray, rows: Axis, columns: Axis) -> np.ndarray:
     return tall[:, :, columns.low] * (1 - fx) + tall[:, :, right] * fx
 
 
-def softmax(logits: np.ndarray) -> np.ndarray:
+def softmax(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
     """Return the softmax over the first axis, float32 as the fast path computes it."""
-    exponentials = np.exp(logits - logits.max(axis=0))
+    exponentials = np.exp((logits - logits.max(axis=0)) * np.float32(1 / temperature))
     return exponentials / exponentials.sum(axis=0)
 
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings, strategies as st
 import numpy as np
 import pytest
 
-from seg_node import labels
+from seg_node import labels, reference
 from seg_node.geometry import fit, Size
 from seg_node.gpu import launch
 from seg_node.gpu.launch import ResultBlock, UploadImage
@@ -214,14 +214,16 @@ def noise(rng, *shape):
     return rng.normal(size=shape) * 3
 
 
-def check_labels(kernels, values, geometry, layout='NCHW', corners=False, softmax=True):
+def check_labels(kernels, values, geometry, layout='NCHW', corners=False, softmax=True,
+                 temperature=1.0):
     """Compare one frame with the CPU's path; return the share of confidences that differ."""
-    post = Post(kernels, values[None], [geometry], layout, softmax, corners)
+    post = Post(kernels, values[None], [geometry], layout, softmax, corners,
+                temperature=temperature)
     scores = values.astype(np.float32)
     rows = geometry.rows(scores.shape[1], corners)
     columns = geometry.columns(scores.shape[2], corners)
     with np.errstate(over='ignore'):
-        probabilities = labels.softmax(scores) if softmax else scores
+        probabilities = reference.softmax(scores, temperature) if softmax else scores
     truth, sure = labels.upsample_argmax(scores, rows, columns, probabilities)
     parts = post.parts(0)
     np.testing.assert_array_equal(parts.labels, truth)
@@ -259,6 +261,20 @@ def test_labels_of_every_kind_of_output(kernels, dtype, layout, corners):
     check_labels(kernels, values, geometry, layout, corners)
     values = labels.softmax(values.astype('f4')).astype(dtype)
     check_labels(kernels, values, geometry, layout, corners, softmax=False)
+
+
+@pytest.mark.parametrize('temperature', [0.05, 0.7, 1.3, 20])
+@pytest.mark.parametrize('dtype', ['f2', 'f4'])
+def test_the_temperature_is_in_the_confidence_alone(kernels, temperature, dtype):
+    rng = np.random.default_rng(15)
+    geometry = fit(spec((64, 96)), Size(75, 101))
+    values = busy(rng, 11, 16, 24).astype(dtype)
+    check_labels(kernels, values, geometry, temperature=temperature)
+    plain, tempered = (Post(kernels, values[None], [geometry], temperature=t).parts(0)
+                       for t in (1.0, temperature))
+    np.testing.assert_array_equal(tempered.labels, plain.labels)
+    surer = tempered.confidence.mean() > plain.confidence.mean()
+    assert surer == (temperature < 1) and (tempered.confidence != plain.confidence).mean() > 0.1
 
 
 @settings(max_examples=150, deadline=None)

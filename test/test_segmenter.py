@@ -48,6 +48,17 @@ def test_logits_in_every_layout_and_precision():
     np.testing.assert_array_equal(labels, truth(half.astype(np.float32)))
 
 
+@pytest.mark.parametrize('temperature', [0.05, 0.7, 1.3, 20.0])
+def test_the_temperature_is_in_the_confidence_alone(temperature):
+    maps = scores()
+    labels, sure = read_head(output('logits', temperature=temperature), maps, GEOMETRY, True)
+    np.testing.assert_array_equal(labels, truth(maps))
+    exact = np.exp((maps - maps.max(axis=0)).astype(np.float64) / temperature)
+    exact /= exact.sum(axis=0)
+    expected = reference.confidence(exact, labels, GEOMETRY.rows(8), GEOMETRY.columns(12))
+    assert np.abs(sure.astype(int) - expected).max() <= 1
+
+
 def test_probabilities_are_not_squashed_again():
     maps = reference.softmax(scores())
     labels, sure = read_head(output('probabilities'), maps, GEOMETRY, True)

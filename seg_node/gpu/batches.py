@@ -166,7 +166,7 @@ class Batches:
                              f'card lists {len(spec.classes)}: mend `classes` or `layout` in the '
                              'card')
         return Scores(tensor.dtype, spec.layout, sizes['C'], Size(sizes['H'], sizes['W']),
-                      spec.kind == 'logits')
+                      spec.kind == 'logits', spec.temperature)
 
     def _sizes(self, job: Job, scores: Scores, execution: Execution) -> dict[str, int]:
         """Return how large each buffer must be."""

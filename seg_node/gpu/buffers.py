@@ -104,6 +104,7 @@ class Scores:
     :ivar size: of the grid of one image.
     :ivar softmax: whether these are logits, whose softmax is the confidence; else the values
         themselves are (``probabilities``).
+    :ivar temperature: the confidence is the softmax of logits / temperature.
     """
 
     dtype: str
@@ -111,6 +112,7 @@ class Scores:
     classes: int
     size: Size
     softmax: bool = True
+    temperature: float = 1.0
 
     def __post_init__(self) -> None:
         if self.dtype not in ('float16', 'float32') or self.layout not in ('NCHW', 'NHWC'):

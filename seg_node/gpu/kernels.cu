@@ -171,12 +171,14 @@ extern "C" __global__ void __launch_bounds__(kThreads) preprocess_u8(PreprocessP
 struct WinnersParameters {
   const void* scores;
   uint8_t* winners;
-  float2* sums;           // greatest score and 1 / sum of exp(score - greatest); may be null
+  float2* sums;           // greatest score and 1 / sum of exp((score - greatest) / temperature);
+                          // may be null
   unsigned* range;        // of each image: greatest magnitude above 0, below 0, as float bits
   uint64_t image_stride;  // elements from image to image
   int range_stride;       // words from image to image
   int class_stride, row_stride, point_stride;
   int classes, grid_width, points;
+  float colder;  // 1 / temperature
 };
 static_assert(sizeof(WinnersParameters) == 72, "as launch.py packs it");
 
@@ -233,7 +235,9 @@ __device__ __forceinline__ void corner_winners(const WinnersParameters& p) {
     if (p.sums != nullptr) {
       float sum = 0.f;
 #pragma unroll 4
-      for (int k = 0; k < p.classes; ++k) sum += __expf(load(scores + k * p.class_stride) - best);
+      for (int k = 0; k < p.classes; ++k) {
+        sum += __expf((load(scores + k * p.class_stride) - best) * p.colder);
+      }
       p.sums[at] = make_float2(best, 1.f / sum);
     }
   }
@@ -271,8 +275,9 @@ struct LabelsParameters {
   const uint8_t* lut[2];
   int class_stride, row_stride, point_stride;
   int classes, grid_height, grid_width, height, width;
+  float colder;  // 1 / temperature
 };
-static_assert(sizeof(LabelsParameters) == 144, "as launch.py packs it");
+static_assert(sizeof(LabelsParameters) == 152, "as launch.py packs it");
 
 namespace {
 
@@ -341,11 +346,12 @@ __device__ __forceinline__ int contest(const LabelsParameters& p, const Corners<
   return best - second > tie_margin(peak) ? label : contest_exact(p, corners, x, y);
 }
 
-__device__ __forceinline__ float4 softmax(float4 v, const float2* sums, int4 point) {
+__device__ __forceinline__ float4 softmax(float4 v, const float2* sums, int4 point,
+                                          float colder) {
   const float2 a = __ldg(sums + point.x), b = __ldg(sums + point.y), c = __ldg(sums + point.z),
                d = __ldg(sums + point.w);
-  return make_float4(__expf(v.x - a.x) * a.y, __expf(v.y - b.x) * b.y, __expf(v.z - c.x) * c.y,
-                     __expf(v.w - d.x) * d.y);
+  return make_float4(__expf((v.x - a.x) * colder) * a.y, __expf((v.y - b.x) * colder) * b.y,
+                     __expf((v.z - c.x) * colder) * c.y, __expf((v.w - d.x) * colder) * d.y);
 }
 
 __device__ __forceinline__ void write(const LabelsParameters& p, int at, int label) {
@@ -387,7 +393,7 @@ __device__ __forceinline__ void labels(const LabelsParameters& p) {
   write(p, at, label);
   if (p.confidence != nullptr) {
     float4 v = corners.of(label * p.class_stride);
-    if (p.sums != nullptr) v = softmax(v, p.sums, point);
+    if (p.sums != nullptr) v = softmax(v, p.sums, point, p.colder);
     const int sure = static_cast<int>(fmaf(bilinear(v, fx, fy), 255.f, 0.5f));
     p.confidence[at] = static_cast<uint8_t>(min(max(sure, 0), 255));
   }

@@ -49,8 +49,8 @@ _HISTOGRAM_PIXELS = 16  # of one load
 
 # The structures of kernels.cu, in its order; 0Q ends them on a multiple of 8 bytes, as C does.
 _PREPROCESS = struct.Struct('6Q I 18i 9f 0Q')
-_WINNERS = struct.Struct('5Q 7i 0Q')
-_LABELS = struct.Struct('14Q 8i 0Q')
+_WINNERS = struct.Struct('5Q 7i f 0Q')
+_LABELS = struct.Struct('14Q 8i f 0Q')
 _HISTOGRAM = struct.Struct('2Q I 0Q')
 
 
@@ -132,7 +132,8 @@ def winners_launch(scores: Scores, layout: ResultBlock, *, values: int, winners:
     """
     parameters = _WINNERS.pack(
         values, winners, sums, result + layout.range_at(0), scores.classes * scores.points,
-        COUNTERS // 4, *scores.strides, scores.classes, scores.size.width, scores.points)
+        COUNTERS // 4, *scores.strides, scores.classes, scores.size.width, scores.points,
+        1 / scores.temperature)
     images = len(layout.outputs)
     if images > 65535:
         raise ConfigError(f'a batch of {images} images; allowed are 65535')
@@ -168,7 +169,7 @@ def labels_launch(scores: Scores, layout: ResultBlock, index: int, table: Tables
         tables + table.exact_columns, tables + table.exact_rows, result + layout.labels_at(index),
         result + layout.confidence_at(index) if wanted else 0,
         *products, *spare, *luts, *spare, *scores.strides, scores.classes,
-        *scores.size, *output)
+        *scores.size, *output, 1 / scores.temperature)
     return Launch(f'labels_{scores.suffix}', _tiles(output), (THREADS, 1, 1), parameters)
 
 

@@ -205,7 +205,8 @@ def _output(entry: dict[str, Any], prefix: str, model: str, path: Path) -> Outpu
         raise ConfigError(f'{path}: {prefix}layout is NHW, which only kind: labels can have; '
                           f'kind is {kind}. Allowed: NCHW, NHWC.')
     _belongs(entry, 'activation', kind == 'sigmoid', 'kind: sigmoid', path, prefix)
-    for key, fits in (('threshold', kind == 'sigmoid'), ('align_corners', kind != 'labels')):
+    for key, fits in (('threshold', kind == 'sigmoid'), ('align_corners', kind != 'labels'),
+                      ('temperature', kind == 'logits')):
         if key in entry and not fits:
             raise ConfigError(f'{path}: {prefix}{key} means nothing with kind: {kind}. Remove '
                               'it, or correct kind.')
@@ -222,7 +223,8 @@ def _output(entry: dict[str, Any], prefix: str, model: str, path: Path) -> Outpu
                           'Say drivable: true at the classes a car may drive on.')
     return OutputSpec(name=entry['name'], kind=kind, layout=layout, role=entry['role'],
                       classes=table, align_corners=entry.get('align_corners', False),
-                      activation=entry.get('activation'), threshold=entry.get('threshold', 0.5))
+                      activation=entry.get('activation'), threshold=entry.get('threshold', 0.5),
+                      temperature=float(entry.get('temperature', 1)))
 
 
 def _classes(entry: str | list[Any], prefix: str, name: str, path: Path) -> ClassTable:

@@ -52,6 +52,7 @@ class OutputSpec:
     :ivar activation: of a sigmoid, whether the tensor holds 0..1 (applied) or raw scores; None
         for the other kinds.
     :ivar threshold: of a sigmoid, from this probability on a pixel is class 1.
+    :ivar temperature: of logits, the confidence is the softmax of ``logits / temperature``.
     """
 
     name: str
@@ -62,6 +63,7 @@ class OutputSpec:
     align_corners: bool = False
     activation: Literal['applied', 'raw'] | None = None
     threshold: float = 0.5
+    temperature: float = 1.0
 
 
 @dataclass(frozen=True)

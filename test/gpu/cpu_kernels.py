@@ -157,9 +157,10 @@ class Post:
     """
 
     def __init__(self, kernels, values, geometries, layout='NCHW', softmax=True, corners=False,
-                 luts=(), confidence=True, histogram=True, fill=FILL):
+                 luts=(), confidence=True, histogram=True, fill=FILL, temperature=1.0):
         images, classes, height, width = values.shape
-        self.scores = Scores(values.dtype.name, layout, classes, Size(height, width), softmax)
+        self.scores = Scores(values.dtype.name, layout, classes, Size(height, width), softmax,
+                             temperature)
         self.layout = ResultBlock(tuple(g.output for g in geometries), confidence, len(luts),
                                    histogram)
         self.tables = [launch.tables_for(geometry, self.scores.size, corners)
