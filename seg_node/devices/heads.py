@@ -26,7 +26,8 @@ def read_head(spec: OutputSpec, values: np.ndarray, geometry: Geometry,
         return pick_nearest(_checked_ids(spec, maps[0]), rows, columns), None
     scores = np.asarray(maps, np.float32)
     if spec.kind == 'logits':
-        return upsample_argmax(scores, rows, columns, softmax(scores, spec.temperature) if confidence else None)
+        probabilities = softmax(scores, spec.temperature) if confidence else None
+        return upsample_argmax(scores, rows, columns, probabilities)
     if spec.kind == 'sigmoid':
         if spec.activation == 'raw':
             scores = _sigmoid(scores)
