@@ -9,7 +9,7 @@ import time
 import numpy as np
 
 from .geometry import Geometry, Size
-from .image.decode import decode, USUAL_PIXELS
+from .image.decode import decode, grey_plane, USUAL_PIXELS
 from .image.wire import CompressedImageMessage, Header, ImageMessage
 from .model.taxonomy import UNLABELLED
 from .rectification import Rectification
@@ -46,6 +46,18 @@ class Frame:
         :raises FrameError: when the message cannot be decoded.
         """
         return decode(self.message, self.max_pixels)
+
+    @property
+    def grey(self) -> np.ndarray:
+        """
+        The image in some grey, (height, width) uint8: green or luma, of a mosaic its pixels.
+
+        A view; decoded only where nothing else will do.
+
+        :raises FrameError: when the message cannot be decoded.
+        """
+        plane = grey_plane(self.message) if isinstance(self.message, ImageMessage) else None
+        return self.bgr[..., 1] if plane is None else plane
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,7 @@ class _Encoding:
     ``step`` as its rows are longer than those of the first plane (V4L2's rule, e.g. for NV24).
     ``to_bgr`` gets each as (rows, columns, channels) uint8; of ``depth`` 2 bytes the high one.
     ``multiple``: (height, width) must be divisible by it; ``least``: shortest side in pixels.
+    ``grey``: the channel of the first plane that is green or luma, of a mosaic the only one.
     """
 
     planes: tuple[_Plane, ...]
@@ -50,6 +51,7 @@ class _Encoding:
     depth: int = 1
     multiple: tuple[int, int] = (1, 1)
     least: int = 1
+    grey: int = 0
 
 
 def _as_is(pixels: Image) -> Image:
@@ -84,7 +86,7 @@ def _nv24_to_bgr(luma: Image, chroma: Image) -> Image:
 
 
 def _packed(channels: int, to_bgr: Callable[..., Image], depth: int = 1) -> _Encoding:
-    return _Encoding((_Plane(channels),), to_bgr, depth)
+    return _Encoding((_Plane(channels),), to_bgr, depth, grey=min(channels - 1, 1))
 
 
 def _bayer(code: int, depth: int) -> _Encoding:
@@ -96,7 +98,7 @@ _GREY = _convert(cv2.COLOR_GRAY2BGR)
 _RGB = _convert(cv2.COLOR_RGB2BGR)
 _BGRA = _convert(cv2.COLOR_BGRA2BGR)
 _RGBA = _convert(cv2.COLOR_RGBA2BGR)
-_UYVY = _Encoding((_Plane(2),), _convert(cv2.COLOR_YUV2BGR_UYVY), multiple=(1, 2))
+_UYVY = _Encoding((_Plane(2),), _convert(cv2.COLOR_YUV2BGR_UYVY), multiple=(1, 2), grey=1)
 _YUY2 = _Encoding((_Plane(2),), _convert(cv2.COLOR_YUV2BGR_YUY2), multiple=(1, 2))
 _LUMA_HALF_CHROMA = (_Plane(1), _Plane(2, subsampling=2))
 
@@ -156,6 +158,19 @@ def planes(message: ImageMessage, max_pixels: int = USUAL_PIXELS) -> list[Image]
     check_size(message.height, message.width, max_pixels)
     _check_fit(message, encoding)
     return _planes(message, encoding)
+
+
+def grey_plane(message: ImageMessage) -> Image | None:
+    """
+    Return the green or luma of a raw image as it lies, (height, width) uint8, without decoding.
+
+    Of a mosaic these are its pixels, whatever their colours.
+
+    :returns: a view of the message; None for 16-bit channels, which have none.
+    :raises FrameError: as ``decode`` does.
+    """
+    encoding = _lookup(message.encoding)
+    return planes(message)[0][..., encoding.grey] if encoding.depth == 1 else None
 
 
 def _lookup(name: str) -> _Encoding:

@@ -1,0 +1,1 @@
+"""Is this picture, and is this mask, to be believed?"""

@@ -1,0 +1,128 @@
+"""
+The judgement of one frame, without regard to any other.
+
+Two questions: does the picture show anything (blind, if not), and is the mask one that this model
+makes of pictures it understands (doubtful, if not)? The first needs nothing but the picture; the
+second needs the card's reference.
+"""
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+from ..frame import Frame, Segmentation
+from ..model.card import ModelCard
+from ..model.policy import DrivablePolicy
+from ..products import look_up
+from .evidence import Evidence, measure
+from .reference import load_reference, Reference, TERMS
+
+COVERED = 0.97  # share of the picture without structure from which on it shows nothing
+COVERED_IN_PART = 0.45  # the same of its lower half
+NO_ROWS_ALIKE = 0.08  # mean correlation of neighbouring rows below which it is noise
+TORN = -0.06  # correlation of the 5 % worst rows; those of whole pictures have some left
+BLACK, WHITE = 16, 239
+
+
+class State(IntEnum):
+    """How far a camera's mask is to be believed; the greater, the less."""
+
+    OK = 0
+    DOUBTFUL = 1
+    BLIND = 2
+
+    def __str__(self) -> str:
+        return self.name.lower()
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """
+    What is to be thought of one frame.
+
+    :ivar reason: why it is not ok, '' if it is.
+    :ivar figures: what it was judged by.
+    :ivar evidence: what was measured.
+    """
+
+    state: State
+    reason: str
+    figures: dict[str, float]
+    evidence: Evidence
+
+
+class Judge:
+    """
+    Judges the frames of one model.
+
+    :param card: the model; its ``reference`` says what is usual.
+    :ivar missing: what is not judged, and why; '' if nothing.
+    :raises ConfigError: the reference does not fit the card.
+    """
+
+    def __init__(self, card: ModelCard) -> None:
+        self._reference = load_reference(card)
+        # The reference is about the card's drivable area, whatever the user calls drivable.
+        policy = DrivablePolicy(card)
+        self._lut = policy.lut if policy.output == card.main_output else None
+        self.missing = '' if self._reference else (
+            f'{card.name} has no reference in its card: implausible masks are not told. Make one '
+            f'with python -m seg_node.tools.reference --model {card.directory} --images FOLDER')
+
+    def __call__(self, frame: Frame, segmentation: Segmentation) -> Verdict:
+        """
+        Judge a frame by itself.
+
+        :param segmentation: with the confidence, if the model has one, and with the drivable area
+            if the model has a head of its own for it.
+        """
+        labels, area = segmentation.labels, segmentation.drivable
+        if self._lut is not None:
+            area = None
+        if area is None:
+            area = look_up(labels, self._lut)
+        evidence = measure(frame.grey, labels, area, segmentation.confidence)
+        return weigh(evidence, self._reference)
+
+
+def weigh(evidence: Evidence, reference: Reference | None) -> Verdict:
+    """Return the verdict on what was measured."""
+    figures = evidence.figures if reference is None else reference.figures(evidence)
+    if reason := _shows_nothing(figures):
+        return Verdict(State.BLIND, reason, figures, evidence)
+    if figures['row_break'] < TORN:
+        return Verdict(State.DOUBTFUL, 'rows of the picture do not fit one another '
+                       f'({figures["row_break"]:.2f}, at least {TORN:.2f} in a whole one): lost '
+                       'lines? Check the cable and the driver', figures, evidence)
+    if reference is None:
+        return Verdict(State.OK, '', figures, evidence)
+    parts = reference.parts(figures)
+    total = reference.bias + sum(parts.values())
+    figures = figures | {'doubt': total}
+    if total <= 0:
+        return Verdict(State.OK, '', figures, evidence)
+    return Verdict(State.DOUBTFUL, _unusual(parts, figures, reference), figures, evidence)
+
+
+def _shows_nothing(figures: dict[str, float]) -> str:
+    """Return why a picture shows nothing, '' if it does."""
+    light = figures['brightness']
+    shade = 'black' if light < BLACK else 'white' if light > WHITE else 'one even tone'
+    if figures['flat'] >= COVERED:
+        return f'the picture is {shade}: is the lens covered, the exposure right?'
+    if figures['flat_below'] >= COVERED_IN_PART:
+        return (f'{figures["flat_below"]:.0%} of the lower half of the picture shows nothing: is '
+                'the lens covered in part, or the light too weak?')
+    if figures['row_likeness'] < NO_ROWS_ALIKE:
+        return (f'the picture is noise (neighbouring rows correlate by '
+                f'{figures["row_likeness"]:.2f}): is the encoding right, the cable sound?')
+    return ''
+
+
+def _unusual(parts: dict[str, float], figures: dict[str, float], reference: Reference) -> str:
+    """Say what speaks most against a mask."""
+    against = sorted((name for name in parts if parts[name] > 0), key=lambda name: -parts[name])
+    said = []
+    for name in against[:2]:
+        low, high = reference.usual[name]
+        said.append(f'{TERMS[name].about} {figures[name]:.3f}, usually {low:.3f} to {high:.3f}')
+    return 'the mask is implausible: ' + '; '.join(said)

@@ -1,0 +1,137 @@
+"""
+What is usual for a model: the card's ``reference``, and the rule that weighs a frame against it.
+
+The rule is linear. Each term is a figure of the frame, brought to a scale on which good and bad
+masks lie apart, counted in spreads from its usual value and bounded, so that no single figure can
+outvote all others. The sum is the logarithm of the odds that the mask is badly wrong.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+import math
+from typing import Any
+
+import numpy as np
+
+from ..errors import ConfigError
+from ..model.card import ModelCard
+from .evidence import BANDS, Evidence
+
+BOUND = 4.0  # spreads that a term can count at most
+_SEEN, _USUAL = 1e-3, 1e-2  # added to shares of a class in a band: in the frame, in the reference
+
+
+@dataclass(frozen=True)
+class Term:
+    """
+    How a figure enters the rule.
+
+    :ivar scale: from the figure to the scale that is weighed.
+    :ivar about: what it says, for people.
+    """
+
+    scale: Callable[[float], float]
+    about: str
+
+
+TERMS: Mapping[str, Term] = {
+    'drivable_confidence': Term(lambda value: math.log(1.003 - min(value, 1.0)),
+                                'confidence inside the drivable area'),
+    'drivable_ahead': Term(lambda value: math.log(value + 0.03), 'drivable share ahead'),
+    'layout': Term(lambda value: math.log(value + 0.02),
+                   'difference of the classes, from top to bottom, from the usual ones'),
+    'edges': Term(lambda value: value, 'agreement of the mask with edges of the picture'),
+    'drivable_afloat': Term(lambda value: math.log(value + 0.01),
+                            'what is not drivable below the drivable area'),
+}
+
+
+@dataclass(frozen=True)
+class Weighed:
+    """One term's part in the rule: ``usual`` and ``spread`` on the term's scale."""
+
+    usual: float
+    spread: float
+    weight: float
+
+    def part(self, value: float) -> float:
+        """Return what a value on the term's scale adds to the sum."""
+        return self.weight * float(np.clip((value - self.usual) / self.spread, -BOUND, BOUND))
+
+
+@dataclass(frozen=True)
+class Reference:
+    """
+    The usual figures of a model, and the rule fitted with them.
+
+    :ivar layout: (BANDS, n) float64, share of each class in each band from top to bottom.
+    :ivar terms: by name in ``TERMS``.
+    :ivar bias: what the sum starts from; above 0 a mask is doubtful.
+    :ivar bands: figure -> the least and the greatest value of 98 % of good masks, for messages.
+    """
+
+    layout: np.ndarray
+    terms: Mapping[str, Weighed]
+    bias: float
+    usual: Mapping[str, tuple[float, float]]
+
+    def figures(self, evidence: Evidence) -> dict[str, float]:
+        """Return the figures of a frame with those that need the reference."""
+        return evidence.figures | {'layout': layout_difference(evidence.bands, self.layout)}
+
+    def parts(self, figures: Mapping[str, float]) -> dict[str, float]:
+        """Return what each term adds to the sum."""
+        return {name: entry.part(TERMS[name].scale(figures[name]))
+                for name, entry in self.terms.items()}
+
+
+def layout_difference(bands: np.ndarray, usual: np.ndarray) -> float:
+    """
+    Return how far the classes of a frame differ from the usual ones.
+
+    The Kullback-Leibler divergence in nats of the frame's classes from the usual ones, both
+    smoothed, averaged over the bands that have labels at all.
+
+    :param bands: (BANDS, 256) counts.
+    :param usual: (BANDS, n) shares.
+    """
+    counts = bands[:, :usual.shape[1]].astype(np.float64)
+    known = counts.sum(axis=1) > 0
+    if not known.any():
+        return 0.0
+    seen = _smooth(counts[known] / counts[known].sum(axis=1, keepdims=True), _SEEN)
+    return float((seen * np.log(seen / _smooth(usual[known], _USUAL))).sum(axis=1).mean())
+
+
+def _smooth(shares: np.ndarray, extra: float) -> np.ndarray:
+    return (shares + extra) / (1 + extra * shares.shape[1])
+
+
+def load_reference(card: ModelCard) -> Reference | None:
+    """
+    Return the reference in a model's card, None when it has none.
+
+    :raises ConfigError: it is of another class table, or its figures are out of order.
+    """
+    raw: dict[str, Any] | None = card.raw.get('reference')
+    if raw is None:
+        return None
+    mend = ('Write it anew: python -m seg_node.tools.reference --model '
+            f'{card.directory} --images FOLDER')
+    table = card.main_output.classes
+    layout = np.array(raw['layout'], np.float64)
+    if raw['classes'] != table.name or layout.shape != (BANDS, len(table)):
+        raise ConfigError(f'{card.path}: reference is for the class table {raw["classes"]!r} with '
+                          f'{layout.shape[-1]} classes, but the labels are of {table.name!r} with '
+                          f'{len(table)}. {mend}.')
+    if not np.allclose(layout.sum(axis=1), 1, atol=0.02) or layout.min() < 0:
+        raise ConfigError(f'{card.path}: reference.layout must have {BANDS} rows of shares that '
+                          f'add up to 1; they add up to {layout.sum(axis=1).round(3).tolist()}. '
+                          f'{mend}.')
+    for name, (low, high) in raw['usual'].items():
+        if not low <= high:
+            raise ConfigError(f'{card.path}: reference.usual.{name} is [{low}, {high}]; the '
+                              f'first must not be above the second. {mend}.')
+    return Reference(layout, {name: Weighed(**entry) for name, entry in raw['terms'].items()},
+                     float(raw['bias']), {name: (float(low), float(high))
+                                          for name, (low, high) in raw['usual'].items()})
