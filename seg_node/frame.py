@@ -13,6 +13,7 @@ from .image.decode import decode, grey_plane, USUAL_PIXELS
 from .image.wire import CompressedImageMessage, Header, ImageMessage
 from .model.taxonomy import UNLABELLED
 from .rectification import Rectification
+from .trust.verdict import Standing
 
 
 @dataclass
@@ -56,7 +57,8 @@ class Frame:
 
         :raises FrameError: when the message cannot be decoded.
         """
-        plane = grey_plane(self.message) if isinstance(self.message, ImageMessage) else None
+        plane = (grey_plane(self.message, self.max_pixels)
+                 if isinstance(self.message, ImageMessage) else None)
         return self.bgr[..., 1] if plane is None else plane
 
 
@@ -103,11 +105,13 @@ class Products:
 
     :ivar images: by the names of ``products.OUTPUTS``; those that were wanted and that this model
         has.
+    :ivar standing: how far it is to be believed; None: nobody judged it.
     """
 
     frame: Frame
     segmentation: Segmentation
     images: dict[str, np.ndarray]
+    standing: Standing | None = None
 
     @property
     def geometry(self) -> Geometry:

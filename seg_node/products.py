@@ -13,6 +13,7 @@ import numpy as np
 
 from .frame import Frame, Products, Segmentation
 from .geometry import Geometry
+from .trust.verdict import Standing
 
 
 @dataclass
@@ -80,13 +81,13 @@ OUTPUTS = (
 NAMES = tuple(output.name for output in OUTPUTS)
 
 
-def make(frame: Frame, segmentation: Segmentation, tables: Tables,
-         wanted: Collection[str]) -> Products:
+def make(frame: Frame, segmentation: Segmentation, tables: Tables, wanted: Collection[str],
+         standing: Standing | None = None) -> Products:
     """Return the outputs that are wanted, as far as this model has them."""
     making = Making(frame, segmentation, tables)
     images = {output.name: output.make(making) for output in OUTPUTS if output.name in wanted}
     return Products(frame, segmentation, {name: image for name, image in images.items()
-                                          if image is not None})
+                                          if image is not None}, standing)
 
 
 def look_up(labels: np.ndarray, table: np.ndarray) -> np.ndarray:

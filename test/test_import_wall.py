@@ -144,9 +144,10 @@ ROOMS = {
     'image': set(), 'model': set(), 'ground': {'model'},
     'devices': {'image', 'model', 'gpu'}, 'gpu': {'image', 'model', 'devices'},
     'engines': {'image', 'model', 'devices', 'gpu', 'scoring'},
-    'scoring': {'image', 'model', 'ground'},
+    'trust': {'image', 'model'}, 'scoring': {'image', 'model', 'ground', 'trust'},
     'playback': {'image', 'model', 'ground', 'scoring', 'ros'},
-    'health': set(), 'ros': {'health', 'image', 'model', 'devices', 'gpu', 'ground'},
+    'health': set(),
+    'ros': {'health', 'image', 'model', 'devices', 'gpu', 'ground', 'trust'},
 }
 #: What the car never needs: the factory of engines, data sets, recordings, the renderer.
 NOT_ON_THE_ROAD = ('engines', 'scoring', 'playback', 'tools', 'street')

@@ -160,7 +160,7 @@ def planes(message: ImageMessage, max_pixels: int = USUAL_PIXELS) -> list[Image]
     return _planes(message, encoding)
 
 
-def grey_plane(message: ImageMessage) -> Image | None:
+def grey_plane(message: ImageMessage, max_pixels: int = USUAL_PIXELS) -> Image | None:
     """
     Return the green or luma of a raw image as it lies, (height, width) uint8, without decoding.
 
@@ -170,7 +170,7 @@ def grey_plane(message: ImageMessage) -> Image | None:
     :raises FrameError: as ``decode`` does.
     """
     encoding = _lookup(message.encoding)
-    return planes(message)[0][..., encoding.grey] if encoding.depth == 1 else None
+    return planes(message, max_pixels)[0][..., encoding.grey] if encoding.depth == 1 else None
 
 
 def _lookup(name: str) -> _Encoding:

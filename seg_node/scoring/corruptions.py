@@ -216,7 +216,7 @@ def _snow(share: float) -> Callable[[np.ndarray, Rng], np.ndarray]:
 def _jpeg(quality: int) -> Callable[[np.ndarray, Rng], np.ndarray]:
     def spoil(image: np.ndarray, rng: Rng) -> np.ndarray:
         data = cv2.imencode('.jpg', image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
-        return cv2.imdecode(data, cv2.IMREAD_COLOR)
+        return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))
     return spoil
 
 

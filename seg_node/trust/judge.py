@@ -6,48 +6,19 @@ makes of pictures it understands (doubtful, if not)? The first needs nothing but
 second needs the card's reference.
 """
 
-from dataclasses import dataclass
-from enum import IntEnum
-
 from ..frame import Frame, Segmentation
 from ..model.card import ModelCard
 from ..model.policy import DrivablePolicy
 from ..products import look_up
 from .evidence import Evidence, measure
 from .reference import load_reference, Reference, TERMS
+from .verdict import State, Verdict
 
 COVERED = 0.97  # share of the picture without structure from which on it shows nothing
-COVERED_IN_PART = 0.45  # the same of its lower half
+BLIND_WIDTH = 0.25  # share of the width without structure from the bottom to the middle
 NO_ROWS_ALIKE = 0.08  # mean correlation of neighbouring rows below which it is noise
 TORN = -0.06  # correlation of the 5 % worst rows; those of whole pictures have some left
 BLACK, WHITE = 16, 239
-
-
-class State(IntEnum):
-    """How far a camera's mask is to be believed; the greater, the less."""
-
-    OK = 0
-    DOUBTFUL = 1
-    BLIND = 2
-
-    def __str__(self) -> str:
-        return self.name.lower()
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """
-    What is to be thought of one frame.
-
-    :ivar reason: why it is not ok, '' if it is.
-    :ivar figures: what it was judged by.
-    :ivar evidence: what was measured.
-    """
-
-    state: State
-    reason: str
-    figures: dict[str, float]
-    evidence: Evidence
 
 
 class Judge:
@@ -62,8 +33,8 @@ class Judge:
     def __init__(self, card: ModelCard) -> None:
         self._reference = load_reference(card)
         # The reference is about the card's drivable area, whatever the user calls drivable.
-        policy = DrivablePolicy(card)
-        self._lut = policy.lut if policy.output == card.main_output else None
+        own = DrivablePolicy(card)
+        self._lut = own.lut if own.output == card.main_output else None
         self.missing = '' if self._reference else (
             f'{card.name} has no reference in its card: implausible masks are not told. Make one '
             f'with python -m seg_node.tools.reference --model {card.directory} --images FOLDER')
@@ -75,13 +46,11 @@ class Judge:
         :param segmentation: with the confidence, if the model has one, and with the drivable area
             if the model has a head of its own for it.
         """
-        labels, area = segmentation.labels, segmentation.drivable
-        if self._lut is not None:
-            area = None
-        if area is None:
-            area = look_up(labels, self._lut)
-        evidence = measure(frame.grey, labels, area, segmentation.confidence)
-        return weigh(evidence, self._reference)
+        area = segmentation.drivable if self._lut is None else look_up(segmentation.labels,
+                                                                       self._lut)
+        assert area is not None
+        return weigh(measure(frame.grey, segmentation.labels, area, segmentation.confidence),
+                     self._reference)
 
 
 def weigh(evidence: Evidence, reference: Reference | None) -> Verdict:
@@ -109,9 +78,9 @@ def _shows_nothing(figures: dict[str, float]) -> str:
     shade = 'black' if light < BLACK else 'white' if light > WHITE else 'one even tone'
     if figures['flat'] >= COVERED:
         return f'the picture is {shade}: is the lens covered, the exposure right?'
-    if figures['flat_below'] >= COVERED_IN_PART:
-        return (f'{figures["flat_below"]:.0%} of the lower half of the picture shows nothing: is '
-                'the lens covered in part, or the light too weak?')
+    if figures['blind_width'] >= BLIND_WIDTH:
+        return (f'over {figures["blind_width"]:.0%} of its width the picture shows nothing from '
+                'the bottom to the middle: is the lens covered in part?')
     if figures['row_likeness'] < NO_ROWS_ALIKE:
         return (f'the picture is noise (neighbouring rows correlate by '
                 f'{figures["row_likeness"]:.2f}): is the encoding right, the cable sound?')

@@ -8,8 +8,9 @@ from ..errors import ConfigError
 from ..frame import Frame, Segmentation
 from ..model.card import ModelCard
 from ..model.taxonomy import UNLABELLED
-from .judge import Judge, State
-from .watch import CameraWatch, Standing, Timing
+from .judge import Judge
+from .verdict import Standing, State
+from .watch import CameraWatch, Timing
 
 PUBLISH, WITHHOLD = 'publish', 'withhold_drivable'
 CHOICES = (WITHHOLD, PUBLISH)
@@ -39,8 +40,10 @@ class Policy:
         wait for a second one.
         """
         actions = {State.BLIND: self.on_blind, State.DOUBTFUL: self.on_doubtful}
-        states = {standing.state, standing.verdict.state & State.BLIND}
-        return any(actions.get(State(state)) == WITHHOLD for state in states)
+        states = {standing.state}
+        if standing.verdict.state == State.BLIND:
+            states.add(State.BLIND)
+        return any(actions.get(state) == WITHHOLD for state in states)
 
 
 class Trust:

@@ -37,7 +37,6 @@ class Term:
 TERMS: Mapping[str, Term] = {
     'drivable_confidence': Term(lambda value: math.log(1.003 - min(value, 1.0)),
                                 'confidence inside the drivable area'),
-    'drivable_ahead': Term(lambda value: math.log(value + 0.03), 'drivable share ahead'),
     'layout': Term(lambda value: math.log(value + 0.02),
                    'difference of the classes, from top to bottom, from the usual ones'),
     'edges': Term(lambda value: value, 'agreement of the mask with edges of the picture'),

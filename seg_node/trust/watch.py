@@ -5,10 +5,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .judge import State, Verdict
+from .verdict import Standing, State, Verdict
 
 _SAME = 1e-3  # share of samples that may differ in a frozen picture: a clock in a corner
-_LEVELS = (State.BLIND, State.DOUBTFUL)
 
 
 @dataclass(frozen=True)
@@ -24,21 +23,6 @@ class Timing:
     alarm_s: float = 0.3
     clear_s: float = 1.0
     frozen_s: float = 1.0
-
-
-@dataclass(frozen=True)
-class Standing:
-    """
-    A camera's state after a frame.
-
-    :ivar state: over time.
-    :ivar reason: why it is not ok, '' if it is.
-    :ivar verdict: on this frame alone; ``blind``, too, if it is frozen.
-    """
-
-    state: State
-    reason: str
-    verdict: Verdict
 
 
 class CameraWatch:

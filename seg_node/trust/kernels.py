@@ -1,0 +1,120 @@
+"""What is counted over the samples of a frame: a few passes over some 10 000 of them."""
+
+from numba import njit
+import numpy as np
+
+_UNLABELLED = 255
+_FLAT = 2  # grey levels between the lightest and the darkest of nine neighbouring samples
+_DIM = 2.0  # grey levels added to the contrast of a row: in the dark only noise is left
+
+
+@njit(nogil=True, cache=True)
+def without_structure(grey, labels):
+    """
+    Return the share of samples that are like their neighbours, and that of the blind columns.
+
+    A column is blind if 95 % of its lower half is like its neighbours.
+    """
+    height, width = grey.shape
+    flat = seen = blind = 0
+    for x in range(width):
+        flat_below = seen_below = 0
+        for y in range(height):
+            if labels[y, x] == _UNLABELLED:
+                continue
+            is_flat = _is_flat(grey, y, x)
+            seen += 1
+            flat += is_flat
+            if 2 * y >= height:
+                seen_below += 1
+                flat_below += is_flat
+        blind += seen_below > 0 and 20 * flat_below >= 19 * seen_below
+    return flat / max(seen, 1), blind / width
+
+
+@njit(nogil=True, cache=True, inline='always')
+def _is_flat(grey, y, x):
+    low = high = grey[y, x]
+    for v in range(max(y - 1, 0), min(y + 2, grey.shape[0])):
+        for u in range(max(x - 1, 0), min(x + 2, grey.shape[1])):
+            low, high = min(low, grey[v, u]), max(high, grey[v, u])
+    return high - low <= _FLAT
+
+
+@njit(nogil=True, cache=True)
+def rows_alike(grey):
+    """Return the correlation of each row with the next, (height - 1,), and the mean grey level."""
+    height, width = grey.shape
+    means, spreads = np.empty(height), np.empty(height)
+    for y in range(height):
+        total = square = np.int64(0)
+        for x in range(width):
+            value = np.int64(grey[y, x])
+            total += value
+            square += value * value
+        means[y] = total / width
+        spreads[y] = np.sqrt(max(0.0, square / width - means[y] ** 2)) + _DIM
+    alike = np.empty(height - 1)
+    for y in range(height - 1):
+        product = np.int64(0)
+        for x in range(width):
+            product += np.int64(grey[y, x]) * np.int64(grey[y + 1, x])
+        alike[y] = (product / width - means[y] * means[y + 1]) / (spreads[y] * spreads[y + 1])
+    return alike, means.mean()
+
+
+@njit(nogil=True, cache=True)
+def edge_agreement(grey, labels):
+    """Return the log of the ratio of grey steps where the labels change to those elsewhere."""
+    height, width = grey.shape
+    steps = np.zeros(2, np.int64)
+    count = np.zeros(2, np.int64)
+    for y in range(height - 1):
+        for x in range(width - 1):
+            here, value = labels[y, x], np.int64(grey[y, x])
+            changes = np.int64(labels[y, x + 1] != here)
+            steps[changes] += abs(value - np.int64(grey[y, x + 1]))
+            count[changes] += 1
+            changes = np.int64(labels[y + 1, x] != here)
+            steps[changes] += abs(value - np.int64(grey[y + 1, x]))
+            count[changes] += 1
+    mean = steps / np.maximum(count, 1)
+    return np.log((mean[1] + 1) / (mean[0] + 1))
+
+
+@njit(nogil=True, cache=True)
+def count_bands(labels, bands):
+    """Count each class id in each band of rows, (bands, 256) int64."""
+    height, width = labels.shape
+    for y in range(height):
+        band = y * len(bands) // height
+        for x in range(width):
+            bands[band, labels[y, x]] += 1
+
+
+@njit(nogil=True, cache=True)
+def drivable_area(drivable, labels, confidence):
+    """
+    Return what there is to say of the drivable area.
+
+    :returns: its share; the mean share of the height below it that is not drivable; the mean
+        confidence (0 to 1) inside it, 0 if it has no inside.
+    """
+    height, width = drivable.shape
+    area = seen = afloat = inside = sure = 0
+    below = np.zeros(width, np.int64)
+    for y in range(height - 1, -1, -1):
+        for x in range(width):
+            if labels[y, x] == _UNLABELLED:
+                continue
+            seen += 1
+            if not drivable[y, x]:
+                below[x] += 1
+                continue
+            area += 1
+            afloat += below[x]
+            if (drivable[max(y - 1, 0), x] and drivable[min(y + 1, height - 1), x]
+                    and drivable[y, max(x - 1, 0)] and drivable[y, min(x + 1, width - 1)]):
+                inside += 1
+                sure += confidence[y, x]
+    return area / max(seen, 1), afloat / max(area, 1) / height, sure / max(inside, 1) / 255
