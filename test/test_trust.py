@@ -15,7 +15,7 @@ from seg_node.model.card import load_card
 from seg_node.scoring.corruptions import chosen, CORRUPTIONS
 from seg_node.trust.evidence import BANDS, FIGURES, grid, measure
 from seg_node.trust.judge import Judge, weigh
-from seg_node.trust.policy import drop_unsure, Policy, PUBLISH, Trust, withhold, WITHHOLD
+from seg_node.trust.policy import drop_unsure, Policy, PUBLISH, Trust, WITHHOLD, withhold
 from seg_node.trust.reference import layout_difference, load_reference
 from seg_node.trust.verdict import Standing, State, Verdict
 from seg_node.trust.watch import CameraWatch, Timing
