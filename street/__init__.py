@@ -1,6 +1,6 @@
 """A synthetic drive: rendered camera frames of a street with exact labels."""
 
-from .drive import DriveFrame, SyntheticDrive
+from .drive import SyntheticDrive
 from .style import DISTRICTS
 
-__all__ = ['DISTRICTS', 'DriveFrame', 'SyntheticDrive']
+__all__ = ['DISTRICTS', 'SyntheticDrive']

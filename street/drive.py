@@ -1,7 +1,6 @@
 """The synthetic drive: a street, a car with a camera, and its frames."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 import math
 from weakref import WeakValueDictionary
 
@@ -9,8 +8,10 @@ import cv2
 import numpy as np
 
 from seg_node.errors import ConfigError
-from seg_node.ground.calibration import CameraCalibration, load_calibration, rotation_from_rpy
+from seg_node.ground.calibration import CameraCalibration, load_calibration
+from seg_node.scoring.drive import Body, DriveFrame
 
+from .body import BodyMotion
 from .scene import Scene
 from .sensor import Sensor
 from .style import DISTRICTS
@@ -19,27 +20,6 @@ from .view import Pose, View
 DEMO_CAMERA = 'demo_camera'
 _OVERSAMPLING = 1.6
 _streets: WeakValueDictionary[tuple[int, float, str | None], Scene] = WeakValueDictionary()
-
-
-@dataclass(frozen=True)
-class DriveFrame:
-    """
-    One frame of a drive.
-
-    :ivar index: its number, from 0.
-    :ivar time_s: seconds since the drive began.
-    :ivar image: (height, width, 3) uint8 BGR.
-    :ivar labels: (height, width) uint8, CamVid-11 ids; 255 (unlabelled) isn't used.
-    :ivar pose: (4, 4) float64, base_link (REP-103, on the ground) -> world.
-    :ivar exposure: the camera's gain on display values.
-    """
-
-    index: int
-    time_s: float
-    image: np.ndarray
-    labels: np.ndarray
-    pose: np.ndarray
-    exposure: float
 
 
 class SyntheticDrive:
@@ -87,11 +67,12 @@ class SyntheticDrive:
         self._optical_from_base = self.calibration.optical_from_base()
         self._view = View(self.calibration, _OVERSAMPLING)
         self._scene = _scene(seed, duration_s, district)
+        self._body = BodyMotion(self._scene.ride, self._scene.road, duration_s)
         self._sensor = Sensor(np.random.default_rng([seed, 5]), self._scene.style, width, height,
                               sensor_noise)
 
     def __len__(self) -> int:
-        return max(1, math.ceil(self.duration_s * self.rate_hz - 1e-9))
+        return frame_count(self.duration_s, self.rate_hz)
 
     def __iter__(self) -> Iterator[DriveFrame]:
         return (self.frame(index) for index in range(len(self)))
@@ -105,28 +86,17 @@ class SyntheticDrive:
         if not 0 <= index < len(self):
             raise IndexError(f'frame {index}; the drive has frames 0 to {len(self) - 1}')
         time_s = index / self.rate_hz
-        base = self.pose(time_s)
-        canvas = self._scene.draw(self._view, self._camera(base), time_s)
+        body = self.body(time_s)
+        canvas = self._scene.draw(self._view, self._camera(body.pose()), time_s)
         labels = self._view.labels(cv2.extractChannel(canvas, 3))
         exposure = self._exposure(time_s)
         image = self._view.image(cv2.cvtColor(canvas, cv2.COLOR_BGRA2BGR))
         image = self._sensor.expose(image, exposure, index)
-        return DriveFrame(index, time_s, image, labels, base, exposure)
+        return DriveFrame(index, image, labels, body)
 
-    def pose(self, time_s: float) -> np.ndarray:
-        """Return the (4, 4) float64 transform base_link -> world at a time."""
-        ride, road = self._scene.ride, self._scene.road
-        s, d, speed = ride.s(time_s), ride.d(time_s), ride.s_speed(time_s)
-        yaw = road.heading(s) + math.atan2(ride.d_speed(time_s), max(speed, 0.5))
-        # The body nods when braking, and bobs on its springs.
-        bob = math.sin(2 * math.pi * 1.35 * time_s) + 0.6 * math.sin(2 * math.pi * 0.83 * time_s)
-        pitch = -0.0022 * ride.acceleration(time_s) + 0.0018 * bob
-        roll = 0.0025 * math.sin(2 * math.pi * 0.71 * time_s + 1.0)
-        pose = np.eye(4)
-        pose[:3, :3] = rotation_from_rpy(roll, pitch, yaw)
-        pose[:2, 3] = road.to_world(s, d)
-        pose[2, 3] = 0.006 * bob
-        return pose
+    def body(self, time_s: float) -> Body:
+        """Return how the car's body stands and moves at a time."""
+        return self._body.at(time_s)
 
     def road_edge(self, side: int, s: np.ndarray) -> np.ndarray:
         """
@@ -153,6 +123,11 @@ class SyntheticDrive:
         drift = 0.06 * math.sin(2 * math.pi * time_s / 9.7 + self.seed) + 0.03 * math.sin(
             2 * math.pi * time_s / 2.9)
         return float(self._scene.style.exposure * (1 + drift))
+
+
+def frame_count(duration_s: float, rate_hz: float) -> int:
+    """Return how many frames a drive has."""
+    return max(1, math.ceil(duration_s * rate_hz - 1e-9))
 
 
 def _scene(seed: int, duration_s: float, district: str | None) -> Scene:

@@ -12,13 +12,14 @@ from .motorway import draw_motorway, MotorwayScenery
 from .order import joined, Outlines, paint_order
 from .plan import draw_plan, Motorway, Plan
 from .props import place, Prop, Props
+from .ride import draw_ride
 from .road import Road
 from .scenery import Scenery
 from .shadows import contact_outline, standing_shadows
 from .sky import Sky
 from .standing import Item, Standing
 from .style import draw_style, MOTORWAY
-from .traffic import draw_movers, draw_ride, Mover
+from .traffic import draw_movers, Mover
 from .view import Pose, View
 
 _AHEAD_M = 160.0

@@ -1,4 +1,4 @@
-"""Everyone who moves: the car itself, other cars, cyclists, walkers."""
+"""Everyone else who moves: cars, cyclists, walkers."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -9,61 +9,12 @@ from .car import make_car, PROFILES
 from .mesh import Mesh
 from .person import draw_person, Person, rider, walker
 from .plan import KERB_M, LANE_M, Motorway, other_carriageway, Plan, SIDES
+from .ride import LANE_D, Ride
 
-_LANE_D = LANE_M / 2
 _PHASES = 16
 _PEOPLE = 14
+_LEAD_S = 0.8  # who drives ahead brakes first
 _MOVING = ('hatchback', 'hatchback', 'saloon', 'estate', 'suv', 'van', 'bus')
-
-
-@dataclass(frozen=True)
-class Ride:
-    """
-    How the car itself drives: speed and place in the lane over time.
-
-    :ivar speed: metres a second on average.
-    """
-
-    speed: float
-    swing: float
-    period_s: float
-    phase: float
-    weave: float
-
-    def s(self, time_s: float) -> float:
-        """Return the place along the street, metres; 0 at the start."""
-        turn = 2 * np.pi / self.period_s
-        return float(self.speed * (time_s + self.swing / turn * (
-            np.sin(turn * time_s + self.phase) - np.sin(self.phase))))
-
-    def s_speed(self, time_s: float) -> float:
-        """Return the speed, metres a second."""
-        turn = 2 * np.pi / self.period_s
-        return float(self.speed * (1 + self.swing * np.cos(turn * time_s + self.phase)))
-
-    def acceleration(self, time_s: float) -> float:
-        """Return the acceleration, metres a second squared."""
-        turn = 2 * np.pi / self.period_s
-        return float(-self.speed * self.swing * turn * np.sin(turn * time_s + self.phase))
-
-    def d(self, time_s: float) -> float:
-        """Return the place across the street, metres left of its centre line."""
-        return float(_LANE_D - 0.05 + self.weave * np.sin(0.31 * self.s(time_s) / 3 + self.phase))
-
-    def d_speed(self, time_s: float) -> float:
-        """Return how fast it moves to the left, metres a second."""
-        return (self.d(time_s + 0.01) - self.d(time_s - 0.01)) / 0.02
-
-
-def draw_ride(rng: np.random.Generator, fast: bool = False) -> Ride:
-    """Return a way to drive; fast on a motorway."""
-    if fast:
-        return Ride(speed=rng.uniform(18, 28), swing=rng.uniform(0.01, 0.04),
-                    period_s=rng.uniform(7, 11), phase=rng.uniform(0, 2 * np.pi),
-                    weave=rng.uniform(0.08, 0.3))
-    return Ride(speed=rng.uniform(6.5, 9.0), swing=rng.uniform(0.12, 0.3),
-                period_s=rng.uniform(7, 11), phase=rng.uniform(0, 2 * np.pi),
-                weave=rng.uniform(0.08, 0.22))
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +43,7 @@ class Vehicle:
         """Return its place along the street, metres."""
         if self.ride is None:
             return self.start + self.speed * time_s
-        return self.ride.s(time_s - 0.5) + self.start
+        return self.ride.s(time_s + _LEAD_S) + self.start
 
     def at(self, time_s: float) -> State:
         """Return where it is."""
@@ -195,7 +146,7 @@ def _vehicles(rng: np.random.Generator, ride: Ride, duration_s: float) -> list[M
         make = _MOVING[int(rng.integers(len(_MOVING)))]
         profile = PROFILES[make]
         gap += profile.length / 2
-        movers.append(Vehicle(make_car(rng, make), (profile.length, profile.width), _LANE_D,
+        movers.append(Vehicle(make_car(rng, make), (profile.length, profile.width), LANE_D,
                               0.0, gap, ride))
         gap += profile.length / 2 + rng.uniform(10, 35)
     meet = rng.uniform(1.0, 3.0)
@@ -203,7 +154,7 @@ def _vehicles(rng: np.random.Generator, ride: Ride, duration_s: float) -> list[M
         make = _MOVING[int(rng.integers(len(_MOVING)))]
         profile, speed = PROFILES[make], -8.0
         start = ride.s(meet) - speed * meet
-        movers.append(Vehicle(make_car(rng, make), (profile.length, profile.width), -_LANE_D,
+        movers.append(Vehicle(make_car(rng, make), (profile.length, profile.width), -LANE_D,
                               speed, start, None))
         meet += rng.uniform(1.6, 5.0) + profile.length / 8
     return movers
@@ -225,8 +176,8 @@ def _motorway_traffic(rng: np.random.Generator, plan: Plan, motorway: Motorway, 
                                   speed, s, ride if own else None))
 
     for lane in motorway.lanes:
-        own = abs(lane - _LANE_D) < 0.1
-        speed = ride.speed * (1 + 0.08 * (lane - _LANE_D) / LANE_M * -motorway.median
+        own = abs(lane - LANE_D) < 0.1
+        speed = ride.speed * (1 + 0.08 * (lane - LANE_D) / LANE_M * -motorway.median
                               + rng.uniform(-0.03, 0.03))
         behind = min(0.0, (ride.speed - speed) * duration_s) - 8.0
         fill(lane, 6.0 if own else behind, 260.0, speed, own)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from zipfile import BadZipFile, ZipFile
+import zlib
 
 import cv2
 import numpy as np
@@ -83,9 +84,11 @@ class Drive:
                 raise ConfigError(f'{self.path} is no drive: it has no {name}. {_REMAKE}.')
         manifest = read_yaml(self.path / MANIFEST)
         try:
-            self.rate_hz, self.taxonomy = float(manifest['rate_hz']), str(manifest['taxonomy'])
+            self._count, self.rate_hz = int(manifest['frames']), float(manifest['rate_hz'])
+            self.taxonomy = str(manifest['taxonomy'])
         except (KeyError, TypeError, ValueError) as error:
-            raise self._damaged(MANIFEST, f'rate_hz or taxonomy is missing ({error})') from error
+            raise self._damaged(MANIFEST, 'frames, rate_hz or taxonomy is wrong '
+                                f'({error!r})') from error
 
     @cached_property
     def calibration(self) -> CameraCalibration:
@@ -98,22 +101,24 @@ class Drive:
         names = [field.name for field in fields(Body)]
         try:
             with (self.path / BODY).open(newline='', encoding='utf-8') as file:
-                return [Body(**{name: float(row[name]) for name in names})
-                        for row in csv.DictReader(file)]
-        except (KeyError, TypeError, ValueError) as error:
-            raise self._damaged(BODY, str(error)) from error
+                found = [Body(**{name: float(row[name]) for name in names})
+                         for row in csv.DictReader(file)]
+        except (KeyError, TypeError, ValueError, csv.Error) as error:
+            raise self._damaged(BODY, repr(error)) from error
+        if len(found) != len(self):
+            raise self._damaged(BODY, f'it has {len(found)} rows for {len(self)} frames')
+        return found
 
     def __len__(self) -> int:
-        return len(self.bodies)
+        return self._count
 
     def __iter__(self) -> Iterator[DriveFrame]:
         return self.frames(range(len(self)))
 
     def frames(self, indices: range) -> Iterator[DriveFrame]:
         """Yield some frames, in rising order."""
-        with ZipFile(self.path / LABELS) as labels:
-            for index, image in zip(indices, self.images(indices), strict=True):
-                yield DriveFrame(index, image, self._labels(labels, index), self.bodies[index])
+        for index, image in zip(indices, self.images(indices), strict=True):
+            yield DriveFrame(index, image, self.labels(index), self.bodies[index])
 
     def images(self, indices: range) -> Iterator[np.ndarray]:
         """
@@ -136,18 +141,18 @@ class Drive:
 
     def labels(self, index: int) -> np.ndarray:
         """Return the (H, W) uint8 labels of one frame."""
-        with ZipFile(self.path / LABELS) as archive:
-            return self._labels(archive, index)
-
-    def _labels(self, archive: ZipFile, index: int) -> np.ndarray:
         try:
-            data = archive.read(f'{index:04d}.png')
-        except (KeyError, BadZipFile) as error:
+            data = self._archive.read(f'{index:04d}.png')
+        except (KeyError, BadZipFile, OSError, zlib.error) as error:
             raise self._damaged(LABELS, str(error)) from error
         labels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE)
         if labels is None:
             raise self._damaged(LABELS, f'{index:04d}.png cannot be decoded')
         return np.asarray(labels)
+
+    @cached_property
+    def _archive(self) -> ZipFile:
+        return ZipFile(self.path / LABELS)
 
     def _damaged(self, name: str, why: str) -> ConfigError:
         return ConfigError(f'{self.path / name} is damaged: {why}. {_REMAKE}.')
