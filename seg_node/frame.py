@@ -15,6 +15,9 @@ from .model.taxonomy import UNLABELLED
 from .rectification import Rectification
 from .trust.verdict import Standing
 
+#: The stage in which a backend gets ready for a size it has not seen: it may take long.
+PREPARE = 'prepare'
+
 
 @dataclass
 class Frame:
@@ -121,16 +124,23 @@ class Products:
 
 @dataclass
 class StageClock:
-    """Adds up the wall time of the stages of one pass through the pipeline."""
+    """
+    Adds up the wall time of the stages of one pass through the pipeline.
+
+    :ivar current: the stage that is running, '' between two; other threads may look at it.
+    """
 
     ms: dict[str, float] = field(default_factory=dict)
+    current: str = ''
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Count the time of the block to this stage, in milliseconds."""
         start = time.perf_counter_ns()
+        self.current = name
         try:
             yield
         finally:
+            self.current = ''
             spent_ms = (time.perf_counter_ns() - start) / 1e6
             self.ms[name] = self.ms.get(name, 0.0) + spent_ms

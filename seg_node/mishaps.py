@@ -1,11 +1,11 @@
-"""What happens to one frame by chance, no memory for it, refuses that frame and no other."""
+"""What goes wrong with one frame, for lack of memory or by a fault, refuses that frame only."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import cv2
 
-from .errors import FrameError
+from .errors import brief, FrameError, place, SegNodeError
 
 
 @contextmanager
@@ -15,16 +15,22 @@ def mishaps(doing: str) -> Iterator[None]:
 
     :param doing: what the block does with the frame, for the message: ``'decoding'``.
     :raises FrameError: reason ``'memory'`` where there is none left, ``'opencv'`` where OpenCV
-        refuses its input.
+        refuses its input, ``'internal'`` where this package has a fault.
     """
     try:
         yield
-    except (MemoryError, cv2.error) as error:
+    except SegNodeError:
+        raise
+    except Exception as error:
+        where = place(error)
         # A traceback would keep the frame's arrays alive for as long as the refusal is.
-        raise _refusal(doing, error.with_traceback(None)) from None
+        raise _refusal(doing, error.with_traceback(None), where) from None
 
 
-def _refusal(doing: str, error: MemoryError | cv2.error) -> FrameError:
+def _refusal(doing: str, error: Exception, where: str) -> FrameError:
+    if not isinstance(error, MemoryError | cv2.error):
+        return FrameError('internal', f'{doing} this frame failed, a fault of seg_node itself: '
+                          f'{brief(error)} ({where})')
     if isinstance(error, cv2.error) and error.code != cv2.Error.StsNoMem:
         return FrameError('opencv', f'{doing} this frame failed in OpenCV: {error.err or error}')
     return FrameError('memory', f'there is not enough memory for {doing} this frame ({error}): '

@@ -6,8 +6,9 @@ from . import products
 from .devices.segmenter import Result, Segmenter
 from .ego_mask import EgoMask
 from .errors import FrameError
-from .frame import Demand, Frame, Products, StageClock
+from .frame import Demand, Frame, Products, Segmentation, StageClock
 from .geometry import Size
+from .mishaps import mishaps
 from .model.taxonomy import ClassTable, remap_lut
 from .trust.policy import Trust
 
@@ -43,44 +44,40 @@ class Pipeline:
         Return the products of each frame, or why it was refused, in their order.
 
         :param wanted: for each frame the names of ``products.OUTPUTS`` that somebody waits for.
-        :raises BackendError: when the device fails.
+        :raises DeviceLostError: when the device has failed for good.
         """
         judged = self.trust is not None
         demand = Demand(
             self._output, confidence=judged or any('confidence' in names for names in wanted),
             drivable=judged or any('drivable' in names for names in wanted))
         results = self.segmenter.segment(frames, demand, clock)
-        if self._ego_masks or any(frame.rectification is not None for frame in frames):
-            with clock.stage('ego_mask'):
-                results = [self._only_seen(frame, result)
-                           for frame, result in zip(frames, results, strict=True)]
-        with clock.stage('trust'):
-            standings = [None if self.trust is None or isinstance(result, FrameError)
-                         else self.trust.examine(frame, result)
-                         for frame, result in zip(frames, results, strict=True)]
-        with clock.stage('products'):
-            return [result if isinstance(result, FrameError)
-                    else products.make(frame, result, self.tables, names, standing)
-                    for frame, result, names, standing
-                    in zip(frames, results, wanted, standings, strict=True)]
+        return [self._finished(frame, result, names, clock)
+                for frame, result, names in zip(frames, results, wanted, strict=True)]
 
-    def _only_seen(self, frame: Frame, result: Result) -> Result:
-        """
-        Return the result without the vehicle itself and what the rectified camera did not see.
-
-        Or why that cannot be done.
-        """
+    def _finished(self, frame: Frame, result: Result, wanted: Collection[str],
+                  clock: StageClock) -> Products | FrameError:
+        """Return what is published for one frame, or why it was refused."""
         if isinstance(result, FrameError):
             return result
+        standing = None
+        try:
+            if frame.rectification is not None or frame.camera in self._ego_masks:
+                with clock.stage('ego_mask'), mishaps('masking'):
+                    self._forget_unseen(frame, result)
+            if self.trust is not None:
+                with clock.stage('trust'), mishaps('judging'):
+                    standing = self.trust.examine(frame, result)
+            with clock.stage('products'), mishaps('making the outputs of'):
+                return products.make(frame, result, self.tables, wanted, standing)
+        except FrameError as error:
+            return error.with_traceback(None)  # it holds this very frame
+
+    def _forget_unseen(self, frame: Frame, result: Segmentation) -> None:
+        """Take out the vehicle itself, and what the rectified camera did not see."""
         if frame.rectification is not None:
             unseen = frame.rectification.unseen(result.geometry.output)
             if unseen is not None:
                 result.forget(unseen)
         mask = self._ego_masks.get(frame.camera)
-        if mask is None:
-            return result
-        try:
+        if mask is not None:
             mask.apply(result)
-        except FrameError as error:
-            return error.with_traceback(None)  # it holds this very frame
-        return result

@@ -9,18 +9,21 @@ from .pipeline import Pipeline
 from .products import NAMES
 
 
-def warm_up(pipeline: Pipeline) -> None:
+def warm_up(pipeline: Pipeline) -> float:
     """
     Segment one noise image with all outputs wanted.
 
     Loads or compiles the kernels and lets the backend allocate; and a model whose outputs
     contradict its card is found now, not on the road.
 
+    :returns: what the network took, in seconds.
     :raises BackendError: when the model's outputs cannot be used.
     """
     height, width = pipeline.segmenter.sample
     noise = np.random.default_rng(0).integers(0, 256, height * width * 3, np.uint8)
     message = ImageMessage(Header(0, 0, ''), height, width, 'bgr8', False, width * 3, noise)
-    for result in pipeline.process([Frame('', message)], [NAMES], StageClock()):
+    clock = StageClock()
+    for result in pipeline.process([Frame('', message)], [NAMES], clock):
         if isinstance(result, FrameError):
             raise BackendError(f'the model does not work on a test image: {result}')
+    return clock.ms.get('network', 0.0) / 1e3

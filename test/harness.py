@@ -32,7 +32,11 @@ START_S = 60.0  # the very first start of all compiles the kernels
 
 
 class NodeProcess:
-    """``seg_node`` as its user starts it; everything it prints goes to a file."""
+    """
+    ``seg_node`` as its user starts it; everything it prints goes to a file.
+
+    :param folder: of this test: also of what the node remembers from one start to the next.
+    """
 
     def __init__(self, folder: Path, *arguments: str, **parameters: object) -> None:
         self.log_path = folder / f'seg_node_{time.monotonic_ns()}.log'
@@ -41,7 +45,8 @@ class NodeProcess:
             command += ['-p', f'{name.replace("__", ".")}:={value}']
         with self.log_path.open('wb') as log:
             self.process = subprocess.Popen([*command, *arguments], stdout=log,
-                                            stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+                                            stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+                                            env={**os.environ, 'XDG_STATE_HOME': str(folder)})
 
     @property
     def log(self) -> str:
@@ -161,6 +166,8 @@ class Client:
         """Return the next status of a part of seg_node for which ``until`` holds."""
         if '/diagnostics' not in self.messages:
             self.listen('/diagnostics', DiagnosticArray)
+        for _ in range(20):  # what came before is not the next
+            self.executor.spin_once(timeout_sec=0)
         self.messages['/diagnostics'].clear()
 
         def fitting() -> list[DiagnosticStatus]:

@@ -23,6 +23,9 @@ class Wrapped:
     def __init__(self, inner, change=lambda outputs: outputs):
         self.inner, self.change, self.runs = inner, change, 0
 
+    def prepare(self, shape):
+        self.inner.prepare(shape)
+
     def run(self, tensor):
         self.runs += 1
         return self.change(self.inner.run(tensor))

@@ -250,9 +250,6 @@ class Constant:
         return [FrameError('encoding', 'refused') if frame.message.encoding == 'no'
                 else segmentation(demand.output) for frame in frames]
 
-    def take_over(self):
-        pass
-
     def close(self):
         pass
 

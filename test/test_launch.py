@@ -16,7 +16,7 @@ from harness import NodeProcess
 import pytest
 import yaml
 
-from seg_node.ros.parameters import CAMERA, NODE
+from seg_node.ros.parameters import CAMERA, EMPTY, NODE
 
 ROOT = Path(__file__).resolve().parents[1]
 LAUNCH_FILES = sorted(ROOT.glob('launch/*.launch.py'))
@@ -135,7 +135,8 @@ def test_the_example_shows_every_parameter_with_its_default():
     assert set(values) == {row.name for row in NODE} | set(cameras)
     for row in NODE:
         if row.name != 'cameras':
-            assert values[row.name] == row.default and type(values[row.name]) is type(row.default)
+            default = [] if row.default == EMPTY else row.default
+            assert values[row.name] == default and type(values[row.name]) is type(default)
     for camera in cameras:
         assert set(values[camera]) == OF_CAMERAS
 

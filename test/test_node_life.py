@@ -1,5 +1,6 @@
 """How the real node starts, reports, refuses and ends."""
 
+from functools import partial
 import hashlib
 import os
 from pathlib import Path
@@ -8,11 +9,11 @@ import struct
 import time
 
 from builtin_interfaces.msg import Time
+import fault_models
 from harness import all_counted, Client, image_cdr, MODELS, NodeProcess, values
 from hypothesis import given, settings, strategies as st
 from lifecycle_msgs.msg import Transition
 import numpy as np
-import onnx
 import pytest
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import DescribeParameters, SetParameters
@@ -36,31 +37,9 @@ def client():
     client.close()
 
 
-def model_copy(folder: Path, edit=None, **card_changes) -> Path:
-    """Write a changed palette model with a fitting card; return its folder."""
-    folder.mkdir()
-    model = onnx.load(PALETTE / 'model.onnx')
-    if edit:
-        edit(model)
-    onnx.save(model, folder / 'model.onnx')
-    card = yaml.safe_load((PALETTE / 'card.yaml').read_text())
-    data = (folder / 'model.onnx').read_bytes()
-    card.update(sha256=hashlib.sha256(data).hexdigest(), size_bytes=len(data), **card_changes)
-    (folder / 'card.yaml').write_text(yaml.safe_dump(card))
-    return folder
-
-
-def with_nan(model):
-    """Put a NaN into the last constant of the network."""
-    constant = model.graph.initializer[-1]
-    array = onnx.numpy_helper.to_array(constant).copy()
-    array.reshape(-1)[-1] = np.nan
-    constant.CopyFrom(onnx.numpy_helper.from_array(array, constant.name))
-
-
 def broken_file(folder: Path) -> Path:
     """Write a model that is not ONNX but has a card that fits its bytes."""
-    model_copy(folder)
+    fault_models.write(folder)
     data = b'this is not a network'
     (folder / 'model.onnx').write_bytes(data)
     card = yaml.safe_load((folder / 'card.yaml').read_text())
@@ -71,7 +50,7 @@ def broken_file(folder: Path) -> Path:
 
 def other_output(folder: Path) -> Path:
     """Write a card that names an output which the model does not have."""
-    model_copy(folder)
+    fault_models.write(folder)
     card = yaml.safe_load((folder / 'card.yaml').read_text())
     card['outputs'][0]['name'] = 'scores'
     (folder / 'card.yaml').write_text(yaml.safe_dump(card))
@@ -80,9 +59,10 @@ def other_output(folder: Path) -> Path:
 
 @pytest.mark.parametrize('parameters, words', [
     ({'model': 'no_such_model'}, ['no_such_model', 'deeplabv3plus_lite0_camvid']),
-    ({'model': broken_file}, ['cannot be loaded by ONNX Runtime']),
+    ({'model': broken_file}, ['model.onnx is no ONNX file']),
     ({'model': other_output}, ['scores', 'logits']),
-    ({'model': lambda folder: model_copy(folder, with_nan)}, ['does not work on a test image']),
+    ({'model': partial(fault_models.write, edit=fault_models.returns_nan)},
+     ['does not work on a test image']),
     ({'modle': 'x'}, ['parameter modle is unknown', 'did you mean model']),
     ({'camera__image_topik': 'x'}, ['camera.image_topik is unknown', 'camera.image_topic']),
     ({'camere__image_topic': 'x'}, ['camere.image_topic is unknown', 'camera.image_topic']),
@@ -106,9 +86,9 @@ def test_wrong_configuration_ends_with_the_mend(tmp_path, monkeypatch, parameter
                   for name, value in parameters.items()}
     with NodeProcess(tmp_path, **{'model': PALETTE, **parameters}) as node:
         assert node.wait() == 1, node.log
-        lines = [line for line in node.log.splitlines() if 'configure failed' in line]
-        assert len(lines) == 1, node.log
-        rest = node.log[node.log.index('configure failed'):]
+        lines = [line for line in node.log.splitlines() if 'failed: ' in line]
+        assert len(lines) == 1 and 'FATAL' in lines[0], node.log
+        rest = node.log[node.log.index('failed: '):]
         for word in words:
             assert word in rest, rest
         assert 'Traceback' not in node.log
@@ -294,10 +274,11 @@ def test_a_clean_end_under_load(client, tmp_path, number):
         node.process.send_signal(number)
         assert node.wait(10) == 0, node.log
         assert time.monotonic() - start < 2
+        assert f'ended by {signal.Signals(number).name}' in node.log.splitlines()[-1]
         for word in ('Traceback', 'rror', 'WARN'):
             assert word not in node.log, node.log
     left = {segment for segment in segments if segment.exists()}
-    assert not left
+    assert not left, node.log
 
 
 def shared_memory(pid: object) -> set[Path]:
@@ -357,41 +338,8 @@ def run_for(client, node, masks, seconds, period_s):
 
 def big_palette(folder):
     """Write a palette model that works on 720 rows: slow enough to be overtaken."""
-    return model_copy(folder, input={**yaml.safe_load((PALETTE / 'card.yaml').read_text())
+    return fault_models.write(folder, input={**yaml.safe_load((PALETTE / 'card.yaml').read_text())
                                      ['input'], 'short_side': 720})
-
-
-def only_for_the_test_image(model):
-    """Make the network fail, at run time, for any image that is not the node's own test image."""
-    source = model.graph.input[0].name
-    for node in model.graph.node:
-        node.input[:] = ['reshaped' if name == source else name for name in node.input]
-    shape = onnx.numpy_helper.from_array(np.array([1, 3, 120, 216]), 'fixed_shape')
-    model.graph.initializer.append(shape)
-    model.graph.node.insert(0, onnx.helper.make_node('Reshape', [source, 'fixed_shape'],
-                                                     ['reshaped']))
-
-
-def test_a_failing_network_is_an_error_and_a_clean_deactivation(client, tmp_path):
-    model = model_copy(tmp_path / 'model', only_for_the_test_image)
-    masks = client.listen('/seg_node/fail/mask')
-    with NodeProcess(tmp_path, model=model, cameras='[fail]', diagnostics_period_s=0.2) as node:
-        node.wait_for_log('camera fail')
-        def failed(status):
-            client.send('/fail/image_raw', image_cdr(BLANK, 1))
-            return status.level == ERROR
-        for _ in range(2):
-            status = client.diagnostics('node', until=failed)
-            assert 'inference ended: ONNX Runtime failed on an input' in status.message
-            client.diagnostics('node', until=lambda status: values(status)['state'] == 'inactive')
-            assert client.state() == 'inactive'
-            transition(client, Transition.TRANSITION_ACTIVATE)
-            client.diagnostics('node', until=lambda status: status.level == OK)
-        assert not masks and node.process.poll() is None
-        good = image_cdr(np.zeros((360, 640, 3), np.uint8), 9)
-        client.handshake('/fail/image_raw', ['/seg_node/fail/mask'], good)
-        code, seconds = node.interrupt()
-        assert code == 0 and seconds < 2, node.log
 
 
 def test_simulated_time(client, tmp_path):

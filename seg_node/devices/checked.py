@@ -72,14 +72,19 @@ class CheckedBackend:
         self.description, self.device = backend.description, backend.device
         self.max_batch = backend.max_batch
 
-    def run(self, tensor: np.ndarray) -> list[np.ndarray]:
+    def prepare(self, shape: tuple[int, ...]) -> None:
         """
-        Run the network; see ``Backend.run``.
+        Compare at this shape, unless that was done before; see ``Backend.prepare``.
 
         :raises BackendError: its labels at this size are not those of the reference, too.
         """
-        if tensor.shape not in self._good:
-            self.check(tensor.shape)
+        if shape not in self._good:
+            self.check(shape)
+        self._backend.prepare(shape)
+
+    def run(self, tensor: np.ndarray) -> list[np.ndarray]:
+        """Run the network; see ``Backend.run``."""
+        self.prepare(tensor.shape)  # nothing is published that was not compared
         return self._backend.run(tensor)
 
     def close(self) -> None:

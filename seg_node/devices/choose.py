@@ -13,7 +13,7 @@ from ..errors import BackendError, ConfigError, SegNodeError
 from ..gpu.engine_manifest import PRECISIONS as TENSORRT_PRECISIONS
 from ..model.card import ModelCard
 from ..model.policy import DrivablePolicy
-from . import backend as backends, openvino
+from . import backend as backends, onnx_runtime, openvino
 from .backend import CPU_PROVIDER, ONNX_RUNTIME, OPENVINO
 from .host import HostSegmenter
 from .presence import gpu_is_there
@@ -54,6 +54,22 @@ class Wish:
     precision: str = AUTO
     max_batch: int = 0
 
+    def check(self) -> None:
+        """
+        Refuse words that nothing goes by; no device is asked.
+
+        :raises ConfigError: unknown backend, precision or provider.
+        :raises BackendError: the library of the backend is missing.
+        """
+        if self.backend not in NAMES:
+            raise ConfigError(f'backend {self.backend!r} is unknown; allowed: '
+                              f'{", ".join(NAMES)}')
+        if self.precision not in PRECISION_NAMES:
+            raise ConfigError(f'precision {self.precision!r} is unknown; allowed: '
+                              f'{", ".join(PRECISION_NAMES)}')
+        if self.backend == ONNX_RUNTIME:
+            onnx_runtime.check_providers(self.providers)
+
 
 @dataclass(frozen=True)
 class Chosen:
@@ -79,11 +95,7 @@ def open_segmenter(card: ModelCard, wish: Wish,
     :raises ConfigError: unknown backend, precision or provider, or what the backend refuses.
     :raises BackendError: the backend that was asked for cannot run.
     """
-    if wish.backend not in NAMES:
-        raise ConfigError(f'backend {wish.backend!r} is unknown; allowed: {", ".join(NAMES)}')
-    if wish.precision not in PRECISION_NAMES:
-        raise ConfigError(f'precision {wish.precision!r} is unknown; allowed: '
-                          f'{", ".join(PRECISION_NAMES)}')
+    wish.check()
     if wish.backend == AUTO:
         return _best(card, wish, policy)
     if wish.backend == TENSORRT:

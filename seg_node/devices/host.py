@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..errors import FrameError
-from ..frame import Demand, Frame, Segmentation, StageClock
+from ..errors import BACKEND, BackendError, DeviceLostError, FrameError
+from ..frame import Demand, Frame, PREPARE, Segmentation, StageClock
 from ..geometry import fit_frame, Geometry, Size
 from ..mishaps import mishaps
 from ..model.card import ModelCard
@@ -31,6 +31,7 @@ class HostSegmenter:
         self.description = backend.description
         self.device = backend.device
         self._max_batch = backend.max_batch
+        self._prepared: set[tuple[int, ...]] = set()
         # A batch on the CPU costs more core time a frame than one by one, and makes all wait.
         self.preferred_batch = 1 if backend.device == 'cpu' else backend.max_batch or 4
 
@@ -57,9 +58,6 @@ class HostSegmenter:
                     results[index] = result
         return [result for result in results if result is not None]
 
-    def take_over(self) -> None:
-        """Do nothing: any thread may use it."""
-
     def close(self) -> None:
         """Free the backend."""
         self._backend.close()
@@ -74,8 +72,17 @@ class HostSegmenter:
             if len(batch) == 1:
                 return [error.with_traceback(None)]
             return [self._run([image], demand, clock)[0] for image in batch]
-        with clock.stage('network'):
-            outputs = self._backend.run(tensor)
+        try:
+            if tensor.shape not in self._prepared:
+                with clock.stage(PREPARE):
+                    self._backend.prepare(tensor.shape)
+                self._prepared.add(tensor.shape)
+            with clock.stage('network'):
+                outputs = self._backend.run(tensor)
+        except DeviceLostError:
+            raise
+        except BackendError as error:
+            return [FrameError(BACKEND, str(error))] * len(batch)
         with clock.stage('labels'):
             return [self._read([output[n] for output in outputs], geometry, demand)
                     for n, (_, _, geometry) in enumerate(batch)]

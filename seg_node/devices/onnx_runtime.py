@@ -2,16 +2,20 @@
 
 from collections.abc import Sequence
 from importlib import metadata
+import re
 from typing import Any
 
 import numpy as np
 
-from ..errors import BackendError, ConfigError
+from ..errors import BackendError, ConfigError, DeviceLostError
 from ..model.card import check_card, ModelCard, TensorInfo
 from . import cpu
 
 _DEVICES = {'CPUExecutionProvider': 'cpu', 'CUDAExecutionProvider': 'cuda',
             'TensorrtExecutionProvider': 'cuda', 'NvTensorRTRTXExecutionProvider': 'cuda'}
+# Errors of CUDA after which a process gets nothing but errors from this GPU: uncorrectable memory,
+# illegal addresses and instructions, time-outs, assertions, launch failures.
+_LOST = re.compile(r'CUDA (?:failure|error) (?:214|220|700|702|709|710|71[4-9]|999)\b')
 
 
 _PACKAGES = ('onnxruntime', 'onnxruntime-gpu', 'onnxruntime-openvino')
@@ -48,6 +52,9 @@ class OnnxBackend:
         self._bound = (BoundRun(self._session, self._outputs, 'cuda', gpu)
                        if self.device == 'cuda' else None)
 
+    def prepare(self, shape: tuple[int, ...]) -> None:
+        """Do nothing: a first run takes hardly longer than the others."""
+
     def run(self, tensor: np.ndarray) -> list[np.ndarray]:
         """Run the network; see ``Backend.run``."""
         try:
@@ -55,8 +62,9 @@ class OnnxBackend:
                 return self._bound(tensor)
             return self._session.run(self._outputs, {self._input: tensor})
         except Exception as error:  # ONNX Runtime raises types of its own C++ module
-            raise BackendError(f'ONNX Runtime failed on an input of shape {tensor.shape}: '
-                               f'{error}') from error
+            kind = DeviceLostError if _LOST.search(str(error)) else BackendError
+            raise kind(f'ONNX Runtime failed on an input of shape {tensor.shape}: '
+                       f'{error}') from error
 
     def close(self) -> None:
         """Free the session."""
@@ -96,7 +104,13 @@ class BoundRun:
         return list(binding.copy_outputs_to_cpu())
 
 
-def _open(card: ModelCard, providers: list[str], threads: int, gpu: int) -> Any:
+def check_providers(providers: Sequence[str]) -> Any:
+    """
+    Return ONNX Runtime, once it is sure that this build of it has these providers.
+
+    :raises ConfigError: it has not.
+    :raises BackendError: it is not installed.
+    """
     try:
         import onnxruntime
     except ImportError as error:
@@ -105,8 +119,13 @@ def _open(card: ModelCard, providers: list[str], threads: int, gpu: int) -> Any:
     known = onnxruntime.get_available_providers()
     unknown = [provider for provider in providers if provider not in known]
     if unknown or not providers:
-        raise ConfigError(f'providers {unknown or providers} are not in this build of ONNX '
+        raise ConfigError(f'providers {unknown or list(providers)} are not in this build of ONNX '
                           f'Runtime {onnxruntime.__version__}; allowed: {", ".join(known)}')
+    return onnxruntime
+
+
+def _open(card: ModelCard, providers: list[str], threads: int, gpu: int) -> Any:
+    onnxruntime = check_providers(providers)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or cpu.cores()
     options.log_severity_level = 3

@@ -51,6 +51,11 @@ class OpenVinoBackend:
         self.identity = f'openvino {version} {precision} on {cpu.identity()}'
         self._requests: OrderedDict[tuple[int, ...], Any] = OrderedDict()
 
+    def prepare(self, shape: tuple[int, ...]) -> None:
+        """Compile the network for a shape of its input; see ``Backend.prepare``."""
+        if shape not in self._requests:
+            self._compile(shape)
+
     def run(self, tensor: np.ndarray) -> list[np.ndarray]:
         """Run the network; see ``Backend.run``."""
         request = self._requests.get(tensor.shape)

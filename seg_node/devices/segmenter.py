@@ -22,9 +22,16 @@ class Backend(Protocol):
     #: frames that one run can take; None = any number
     max_batch: int | None
 
+    def prepare(self, shape: tuple[int, ...]) -> None:
+        """
+        Do what the first run at a shape of the input would take unusual time for.
+
+        :raises BackendError: it cannot run at this shape.
+        """
+
     def run(self, tensor: np.ndarray) -> list[np.ndarray]:
         """
-        Run the network.
+        Run the network; ``prepare`` comes first.
 
         :param tensor: the card's input layout and dtype, batch first.
         :returns: the outputs in the card's order, batch first; valid until the next run.
@@ -36,7 +43,7 @@ class Backend(Protocol):
 
 
 class Segmenter(Protocol):
-    """Turns frames into segmentations; used by one thread at a time."""
+    """Turns frames into segmentations; made, used and closed by one thread."""
 
     #: what really runs and where
     description: str
@@ -50,12 +57,11 @@ class Segmenter(Protocol):
         """
         Return one result for each frame, in their order.
 
-        :param clock: gets the time of each stage.
-        :raises BackendError: when the device fails; then there is no result at all.
-        """
+        A run that fails refuses its frames, reason ``errors.BACKEND``.
 
-    def take_over(self) -> None:
-        """Make the calling thread the one that uses it; the one before must have ended."""
+        :param clock: gets the time of each stage.
+        :raises DeviceLostError: the device has failed for good; then there is no result at all.
+        """
 
     def close(self) -> None:
         """Free the device."""

@@ -7,7 +7,7 @@ import numpy as np
 
 from ..devices.heads import check_probabilities
 from ..devices.segmenter import Result
-from ..errors import BackendError, ConfigError, FrameError
+from ..errors import BackendError, ConfigError, DeviceLostError, FrameError
 from ..frame import Demand, Frame, Segmentation, StageClock
 from ..geometry import camera_for, fit, fit_frame, Geometry, Size
 from ..mishaps import mishaps
@@ -84,7 +84,7 @@ class TensorRTSegmenter:
     def segment(self, frames: Sequence[Frame], demand: Demand, clock: StageClock) -> list[Result]:
         """Segment the frames in batches of one network size; see ``Segmenter.segment``."""
         if self._broken:
-            raise BackendError(f'the GPU segmenter is of no use any more: {self._broken}')
+            raise DeviceLostError(f'the GPU segmenter is of no use any more: {self._broken}')
         self._gpu.check_thread()
         results: list[Result | None] = [None] * len(frames)
         images = []
@@ -184,7 +184,7 @@ class TensorRTSegmenter:
             self._broken = f'{type(error).__name__}: {error}'
             raise
         # Not the error itself: its traceback would hold GPU memory beyond ``close``.
-        raise BackendError(self._broken)
+        raise DeviceLostError(self._broken)
 
     def _run_all(self, images: list[_Image], confidence: bool,
                  clock: StageClock) -> list[tuple[_Image, Result]]:

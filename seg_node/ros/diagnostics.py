@@ -34,20 +34,20 @@ class Diagnostics:
         self.period_s: float = node.get_parameter('diagnostics_period_s').value
         self.gpu_unused = ''
 
-    def look(self, state: Report, cameras: Mapping[str, Camera], *, active: bool,
+    def look(self, state: Report, cameras: Mapping[str, Camera], *, idle: str,
              hardware_id: str) -> None:
         """
         Judge all, and publish if it is time or if anything but figures has changed.
 
         :param state: what the node says of itself; ``values['state']`` is its lifecycle state.
-        :param active: whether images are let in.
+        :param idle: what the cameras are while no images are let in; '' = images are.
         """
         now = time.monotonic()
         limits = self._limits()
-        verdicts = {name: camera.judge(limits) if active
-                    else Verdict(Level.OK, (), ('inactive',)) for name, camera in cameras.items()}
+        verdicts = {name: camera.judge(limits) if not idle
+                    else Verdict(Level.OK, (), (idle,)) for name, camera in cameras.items()}
         facts = self._surroundings.facts(
-            images_arrive=active and any(camera.health.arriving for camera in cameras.values()),
+            images_arrive=not idle and any(camera.health.arriving for camera in cameras.values()),
             gpu_unused=self.gpu_unused)
         node = _merged(state, self._judge(facts, now))
         saying = (state.values.get('state'), node.level, node.findings,
@@ -59,7 +59,7 @@ class Diagnostics:
         message.header.stamp = self._node.get_clock().now().to_msg()
         message.status = [self._status('node', hardware_id, node)] + [
             self._status(name, hardware_id, verdict.report(
-                cameras[name].health.values() if active
+                cameras[name].health.values() if not idle
                 else {'topic': cameras[name].health.topic}))
             for name, verdict in verdicts.items()]
         self._publisher.publish(message)

@@ -1,46 +1,126 @@
-"""The executable: one node, one executor thread, a clean end on Ctrl-C."""
+"""The executable: one node, one executor thread, and an end that says why."""
 
+import os
+import re
 import signal
 import sys
-from threading import Event
+from types import FrameType
+from typing import Any, TYPE_CHECKING
 
+from ..errors import brief, place, SegNodeError
 from .transport import apply_transport_environment
+
+if TYPE_CHECKING:
+    from .node import SegNode
+
+_DEVICE_S = 1.0  # how long the end waits for the device
+_END_S = 8.0  # how long all of the end may take
+_TURN_S = 10.0  # how long the executor may take for one callback
+
+
+class Signals:
+    """
+    SIGINT and SIGTERM, from the first line of the program on.
+
+    :ivar name: of the one that came, '' = none has.
+    """
+
+    def __init__(self) -> None:
+        self.name = ''
+        self._starting = True
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._on_signal)
+
+    def node_is_there(self) -> None:
+        """From now on there is something to end in order."""
+        self._starting = False
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self.name = signal.Signals(number).name
+        if self._starting:
+            leave(0, f'ended by {self.name} before the node was there')
 
 
 def main(args: list[str] | None = None) -> int:
-    """Run the node until SIGINT or SIGTERM; return the exit code."""
-    transport = apply_transport_environment()  # before rclpy: it fixes the middleware's set-up
+    """Run the node until SIGINT, SIGTERM or a fault; return the exit code."""
+    signals = Signals()
+    try:
+        transport = apply_transport_environment()  # before rclpy: it fixes the middleware's set-up
+        return _run(args, transport, signals)
+    except Exception as error:  # one line, whatever it is; never a silent end
+        print(f'seg_node: {_plain(error)}', file=sys.stderr, flush=True)
+        return 1
+
+
+def leave(code: int, reason: str) -> None:
+    """End the process at once, with threads that may never come back; the reason is told."""
+    print(f'seg_node: {reason}', file=sys.stderr, flush=True)
+    _exit(code)
+
+
+def _run(args: list[str] | None, transport: str, signals: Signals) -> int:
     import rclpy
     from rclpy.executors import SingleThreadedExecutor
-    from rclpy.lifecycle import TransitionCallbackReturn
     from rclpy.signals import SignalHandlerOptions
 
-    from .node import SegNode
+    from ..watchdog import Patience
+    from .node import End, FAULT, SegNode
 
     # Own handlers: rclpy's would shut the context down before the node could end in order.
-    stop = Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
-    node = SegNode(transport)
+    node = SegNode(transport, leave)
+    signals.node_is_there()
     executor = SingleThreadedExecutor()
     executor.add_node(node)
-    code = 0
-    try:
-        if node.get_parameter('autostart').value:
-            for transition in (node.trigger_configure, node.trigger_activate):
-                if transition() != TransitionCallbackReturn.SUCCESS:
-                    code = 1
-                    stop.set()
-                    break
-        while not stop.is_set():
-            executor.spin_once(timeout_sec=0.1)
-    finally:
-        node.shut_down()
-        executor.shutdown()
-        node.destroy_node()
-        rclpy.shutdown()
-    return code
+    turn, patience = node.watchdog.watch('the executor'), Patience.of(_TURN_S)
+    if node.get_parameter('autostart').value:
+        node.start()
+    while node.end is None and not signals.name:
+        with turn.doing('a callback has run', lambda: patience):
+            try:
+                executor.spin_once(timeout_sec=0.1)
+            except Exception as error:
+                node.end = End(FAULT, f'a callback failed: {_plain(error)}')
+    return _end(node, executor, signals.name)
+
+
+def _end(node: 'SegNode', executor: Any, signal_name: str) -> int:
+    """End in order, within a bounded time, with the reason as the last line."""
+    import rclpy
+
+    from .node import End, FAULT
+    end = node.end or End(0, f'ended by {signal_name}{node.unfinished()}')
+    node.watchdog.end_within(_END_S, end.code or FAULT, end.reason)
+    node.report()
+    node.shut_down()
+    device_ended = node.release_device(_DEVICE_S)
+    if not end.code and (late := node.watchdog.complaints()):
+        end = End(FAULT, '; '.join([end.reason, *late]))
+    if end.code:
+        node.get_logger().fatal(end.reason)
+    else:
+        node.starts.end()
+        node.get_logger().info(end.reason)
+    executor.shutdown()
+    node.destroy_node()
+    rclpy.shutdown()
+    if not device_ended:
+        _exit(end.code)  # the interpreter would wait for what runs on the device
+    return end.code
+
+
+def _plain(error: Exception) -> str:
+    """Return one line about an error, with the place where it is one of this package's faults."""
+    text = re.sub(r', at \S+:\d+', '', brief(error))  # the places in rcl's own sources
+    told = isinstance(error, SegNodeError | ImportError | OSError)
+    return text if told or type(error).__module__.startswith('rclpy') else (
+        f'{text} ({place(error)})')
+
+
+def _exit(code: int) -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 if __name__ == '__main__':

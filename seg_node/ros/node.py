@@ -1,189 +1,290 @@
-"""The lifecycle node: wires cameras, pipeline and inference thread together."""
+"""The lifecycle node: wires cameras, the device's thread and the watchdog together."""
 
-from threading import Event
-import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 from lifecycle_msgs.msg import State
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
+from rclpy.exceptions import InvalidHandle
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 
-from ..devices.choose import open_segmenter
-from ..errors import FrameError, SegNodeError
-from ..frame import Frame, Products, StageClock
-from ..health.report import Level, Report
-from ..mailbox import Mailbox
-from ..model.card import load_card
-from ..model.policy import DrivablePolicy
-from ..model.taxonomy import load_taxonomy
-from ..pipeline import Pipeline
-from ..warm_up import warm_up
-from ..worker import Worker
+from ..device_thread import DeviceThread, Load
+from ..errors import ConfigError, SegNodeError
+from ..frame import Frame
+from ..loading import Loaded, PipelineSpec
+from ..starts import delay_s, record_path, Starts
+from ..watchdog import AwakeClock, Watchdog
 from . import parameters
 from .cameras import Camera
 from .diagnostics import Diagnostics, LOOK_S
+from .node_report import node_report, NodeFacts
+from .serving import Serving
+from .transitions import telling
 
-_SUCCESS, _FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
+_SUCCESS, _FAILURE, _ERROR = (TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE,
+                              TransitionCallbackReturn.ERROR)
+_LEAVE_S = 5.0  # how long an orderly end may take once something is lost
+CANNOT_START, FAULT = 1, 3  # exit codes
+
+
+@dataclass(frozen=True)
+class End:
+    """
+    Why the process is to end.
+
+    :ivar code: 0, ``CANNOT_START`` or ``FAULT``.
+    """
+
+    code: int
+    reason: str
 
 
 class SegNode(LifecycleNode):
     """
     Subscribes to cameras and publishes masks.
 
-    Callbacks run on the executor's one thread; they only receive, answer and report. The
-    network and all publishing of results run on the worker's one thread.
+    Callbacks run on the executor's one thread; they only receive, answer and report. Everything
+    about the network, and all publishing of results, runs on the device's one thread. A third one
+    watches both. docs/lifecycle.md tells which fault ends in which state, or in which exit code.
 
     :param transport: what the process did about the transport, for the diagnostics.
+    :param leave: ends the process at once, with exit code and reason, when all else has failed.
+    :ivar end: why the process is to end, None = it is not.
+    :ivar error: what failed last, '' = nothing; for the diagnostics.
+    :ivar load: the model that is configured, whether it is there yet or not; None = none is.
     """
 
-    def __init__(self, transport: str = '') -> None:
+    def __init__(self, transport: str, leave: Callable[[int, str], None]) -> None:
         super().__init__('seg_node')
         self._transport = transport
+        self.end: End | None = None
+        self.error = ''
+        self.load: Load | None = None
         self._problems = parameters.declare(self)
+        self.add_pre_set_parameters_callback(parameters.with_empty_lists)
         self.add_on_set_parameters_callback(self._on_set_parameters)
+        self._autostarting = self._gave_up = False
         self._settings: parameters.Settings | None = None
-        self._pipeline: Pipeline | None = None
         self._cameras: dict[str, Camera] = {}
-        self._worker: Worker | None = None
-        self._mailbox: Mailbox[Frame] | None = None
-        self._error = ''
-        self._failed = Event()  # set when the inference thread has ended by an error
+        self._serving: Serving | None = None
+        self.starts = Starts(record_path(self.get_fully_qualified_name()))
         self._diagnostics = Diagnostics(self)
         # A steady clock: under use_sim_time a paused bag must not silence the diagnostics.
-        self._timer = self.create_timer(LOOK_S, self._report,
+        self._timer = self.create_timer(LOOK_S, self.report,
                                         clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self._changed = self.create_guard_condition(self._on_change)
+        awake = AwakeClock()
+        self.watchdog = Watchdog(awake, self._wake, self._on_lost, leave)
+        self._device = DeviceThread(self.watchdog.watch('the device'), self._wake, self._on_lost,
+                                    lambda: self._value('device_timeout_s'))
+        self.watchdog.start()
 
-    # Lifecycle
+    # Start and end of the process
 
-    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Check the parameters, load the model, create the publishers."""
-        try:
-            if self._problems:
-                raise SegNodeError('; '.join(self._problems))
-            self._settings = parameters.read(self)
-            self._pipeline = self._load(self._settings)
-            for camera in self._settings.cameras:
-                self._cameras[camera.name] = Camera(self, camera, self._pipeline.classes,
-                                                    self._settings.ground,
-                                                    self._settings.rectified,
-                                                    self._on_frame)
-        except SegNodeError as error:
-            self._error = str(error)
-            self.get_logger().error(f'configure failed: {error}')
-            self._release()
-            return _FAILURE
-        self._error = ''
-        self._diagnostics.period_s = self.get_parameter('diagnostics_period_s').value
-        return super().on_configure(state)
-
-    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Start the inference thread, then let the images in."""
-        assert self._pipeline is not None and self._settings is not None
-        super().on_activate(state)  # enables the publishers
-        self._error = ''
-        self._failed.clear()
-        self._mailbox = Mailbox(self._cameras)
-        batch = self._settings.max_batch or self._pipeline.segmenter.preferred_batch
-        self._worker = Worker(self._pipeline, self._mailbox, batch,
-                              wanted=lambda name: self._cameras[name].wanted(),
-                              deliver=self._deliver, refuse=self._refuse, fail=self._fail)
-        for camera in self._cameras.values():
-            camera.activate()
-            self.get_logger().info(f'camera {camera.settings.name}: {camera.health.topic} -> '
-                                   f'{camera.mask_topic}')
-        return _SUCCESS
-
-    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Stop the images, finish the frames in hand, end the inference thread."""
-        self._stop()
-        return super().on_deactivate(state)
-
-    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Free the model and the publishers."""
-        self._release()
-        return super().on_cleanup(state)
-
-    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Free everything from whatever state."""
-        self._stop()
-        self._release()
-        return super().on_shutdown(state)
-
-    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Free everything; the node is then unconfigured."""
-        self._stop()
-        self._release()
-        return super().on_error(state)
+    def start(self) -> None:
+        """Configure and activate; a node that cannot be brought to that ends its process."""
+        self._autostarting = True
+        if self.trigger_configure() == _SUCCESS and self.trigger_activate() == _SUCCESS:
+            return
+        self._autostarting = False
+        if self._gave_up:
+            self.get_logger().error(self.error)
+        else:
+            self.end = End(CANNOT_START, self.error)
 
     def shut_down(self) -> None:
         """End in order from whatever state, unless a lifecycle manager has done so already."""
         if self._state_machine.current_state[0] != State.PRIMARY_STATE_FINALIZED:
             self.trigger_shutdown()
 
-    def _load(self, settings: parameters.Settings) -> Pipeline:
-        card = load_card(settings.model)
-        start = time.monotonic()
-        policy = DrivablePolicy(card, settings.drivable_classes)
-        chosen = open_segmenter(card, settings.wish, policy)
-        published = load_taxonomy(settings.taxonomy) if settings.taxonomy else None
-        ego_masks = {camera.name: camera.ego_mask for camera in settings.cameras
-                     if camera.ego_mask is not None}
-        pipeline = Pipeline(chosen.segmenter, card.main_output.classes, published,
-                            settings.output, ego_masks)
-        pipeline.tables.overlay_alpha = self.get_parameter('overlay_alpha').value
-        warm_up(pipeline)
-        self.get_logger().info(f'model {card.name} on {chosen.segmenter.description}, ready in '
-                               f'{time.monotonic() - start:.1f} s; {self._transport}')
-        if chosen.reason:
-            self.get_logger().info(chosen.reason)
-        self._model, self._reason = card.name, chosen.reason
-        self._diagnostics.gpu_unused = chosen.gpu_unused
-        return pipeline
+    def destroy_node(self) -> None:
+        """Leave the graph, with all shared memory, even if the process is ended the hard way."""
+        super().destroy_node()
+        self._state_machine.destroy_when_not_in_use()  # or it keeps the participant
+
+    def release_device(self, timeout_s: float) -> bool:
+        """End the device's thread, after ``shut_down``; return whether it came back in time."""
+        return self._device.end(timeout_s)
+
+    def unfinished(self) -> str:
+        """Say what an end would break off, '' = nothing."""
+        if self.load is None or self.load.loaded is not None or self.load.error:
+            return ''
+        return f' while the model was loading, after {self.load.seconds:.1f} s'
+
+    def failed(self, reason: str) -> None:
+        """Keep an error for the diagnostics and log it, unless the process ends with it."""
+        self.error = reason
+        if not self._autostarting:
+            self.get_logger().error(reason)
+
+    # Lifecycle
+
+    @telling(_FAILURE)
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Check the parameters and all files, create the publishers, begin to load the model."""
+        if self._problems:
+            raise ConfigError('; '.join(self._problems))
+        settings = parameters.read(self)
+        spec = PipelineSpec.check(settings.model, settings.wish, settings.drivable_classes,
+                                  settings.taxonomy, settings.output, settings.ego_masks)
+        delay = self._count_start(spec.card.sha256)
+        try:
+            for camera in settings.cameras:
+                self._cameras[camera.name] = Camera(self, camera, spec.classes, settings.ground,
+                                                    settings.rectified, self._on_frame)
+        except BaseException:
+            self._release()
+            raise
+        self._settings = settings
+        self.load = self._device.load(spec, delay)
+        self.error = ''
+        self._diagnostics.period_s = self._value('diagnostics_period_s')
+        return super().on_configure(state)
+
+    @telling(_ERROR)
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Let the images in, as soon as the model is there."""
+        super().on_activate(state)  # enables the publishers
+        self.error = ''
+        if self.load is not None and self.load.loaded is not None:
+            self._serve(self.load)
+        return _SUCCESS
+
+    @telling(_ERROR)
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop the images, and wait a moment for the frames in hand."""
+        self._stop()
+        super().on_deactivate(state)
+        return _ERROR if self.load is not None and self.load.error else _SUCCESS
+
+    @telling(_ERROR)
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Give up the model and the publishers; the device is freed as soon as it comes back."""
+        self._release()
+        return super().on_cleanup(state)
+
+    @telling(_ERROR)
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Give up everything from whatever state."""
+        self._stop()
+        self._release()
+        return super().on_shutdown(state)
+
+    @telling(_FAILURE)
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Give up everything; the node is then unconfigured."""
+        self._stop()
+        self._release()
+        return super().on_error(state)
+
+    def _count_start(self, model: str) -> float:
+        """
+        Note that a start has begun; return how long it should wait, after others that failed.
+
+        :param model: its checksum; starts with another one are not counted with these.
+        :raises SegNodeError: so many have failed that none is tried any more by itself.
+        """
+        values = {name: parameter.value
+                  for name, parameter in self.get_parameters_by_prefix('').items()}
+        settings = f'{model} {sorted(values.items())}'
+        failed, most = self.starts.failed(settings), self._value('max_starts')
+        if self._autostarting and most and failed >= most:
+            self._gave_up = True
+            raise SegNodeError(
+                f'gave up after {failed} starts without a mask (max_starts); the last one ended '
+                f'at {self.starts.last_end}. Mend it, then start the node anew, or configure and '
+                'activate it')
+        self.starts.begin(settings)
+        return delay_s(failed)
+
+    def _serve(self, load: Load) -> None:
+        """Let the images in."""
+        assert self._settings is not None
+        self._serving = Serving(self, self._cameras, self.starts)
+        self._device.serve(load, self._serving.worker(self._settings.max_batch))
+        self._serving.open()
 
     def _stop(self) -> None:
-        for camera in self._cameras.values():
-            camera.deactivate()
-        if self._worker is not None and self._mailbox is not None:
-            self._worker.stop()
-            for frame in self._mailbox.drain():
-                self._cameras[frame.camera].health.on_dropped()
-        self._worker = self._mailbox = None
+        if self._serving is not None:
+            self._serving.stop()
+        self._serving = None
 
     def _release(self) -> None:
         for camera in self._cameras.values():
             camera.destroy()
         self._cameras = {}
-        if self._pipeline is not None:
-            self._pipeline.segmenter.close()
-        self._pipeline = self._settings = None
+        if self.load is not None:
+            self._device.free(self.load)
+        self.load = self._settings = None
         self._diagnostics.gpu_unused = ''
+        self._autostarting = False
 
-    # Frames
+    # What the other threads say
+
+    def _on_change(self) -> None:
+        """Look what has changed with the device; runs on the executor's thread."""
+        load = self.load
+        if load is not None and not load.noticed and (load.loaded or load.error):
+            load.noticed = True
+            if load.loaded is not None:
+                self._on_loaded(load, load.loaded)
+            else:
+                self._on_load_failed(load)
+        self.report()
+
+    def _on_loaded(self, load: Load, loaded: Loaded) -> None:
+        self._autostarting = False
+        self.starts.loaded()
+        self._diagnostics.gpu_unused = loaded.gpu_unused
+        loaded.pipeline.tables.overlay_alpha = self._value('overlay_alpha')
+        self.get_logger().info(f'model {load.spec.card.name} on '
+                               f'{loaded.pipeline.segmenter.description}, ready in '
+                               f'{loaded.took_s:.1f} s; {self._transport}')
+        if loaded.reason:
+            self.get_logger().info(loaded.reason)
+        if self.state == 'active':
+            self._serve(load)
+
+    def _on_load_failed(self, load: Load) -> None:
+        """End the process, or bring a node that others manage back to unconfigured."""
+        reason = f'loading failed: {load.error}'
+        self.starts.fault(reason)
+        self.failed(reason)
+        if self._autostarting:
+            self.end = End(CANNOT_START, reason)
+        elif self.state == 'active':
+            self.trigger_deactivate()  # which ends in on_error
+        else:
+            self.trigger_cleanup()
+
+    def _on_lost(self, reason: str) -> None:
+        """End the process; runs on the device's thread or the watchdog's."""
+        self.starts.fault(reason)
+        self.end = self.end or End(FAULT, reason)
+        self.watchdog.end_within(_LEAVE_S, FAULT, reason)
+        self._wake()
+
+    def _wake(self) -> None:
+        """Let the executor call ``_on_change``; from any thread."""
+        try:
+            self._changed.trigger()
+        except InvalidHandle:  # the node is being destroyed
+            pass
 
     def _on_frame(self, frame: Frame) -> None:
-        if self._mailbox is not None and self._mailbox.put(frame.camera, frame) is not None:
-            self._cameras[frame.camera].health.on_dropped()
-
-    def _deliver(self, products: Products, clock: StageClock) -> None:
-        """Publish; runs on the inference thread."""
-        self._cameras[products.frame.camera].deliver(products, clock)
-
-    def _refuse(self, frame: Frame, error: FrameError) -> None:
-        """Count and log a refused frame; runs on the inference thread."""
-        camera = self._cameras[frame.camera]
-        camera.health.on_refused(error)
-        self.get_logger().warning(f'image on {camera.health.topic} refused: {error}',
-                                  throttle_duration_sec=5.0)
-
-    def _fail(self, error: Exception) -> None:
-        """Remember what ended the inference thread; runs on that thread, as its last act."""
-        kind = '' if isinstance(error, SegNodeError) else f'{type(error).__name__}: '
-        self._error = f'inference ended: {kind}{error}'
-        self._failed.set()
-        self.get_logger().fatal(self._error)
+        if self._serving is not None:
+            self._serving.put(frame)
 
     # Parameters and diagnostics
+
+    @property
+    def state(self) -> str:
+        """The name of the lifecycle state."""
+        return str(self._state_machine.current_state[1])
 
     def _on_set_parameters(self, changes: list[Parameter]) -> SetParametersResult:
         """Take dynamic parameters at once, others only while the node is unconfigured."""
@@ -191,34 +292,30 @@ class SegNode(LifecycleNode):
         for change in changes:
             if change.name == 'use_sim_time' or change.name in dynamic:
                 continue
-            if self._pipeline is not None:
+            if self._settings is not None:
                 return SetParametersResult(successful=False, reason=(
                     f'{change.name} is read at configure: deactivate and cleanup the node, set '
                     'it, then configure and activate'))
         for change in changes:
             self._problems = [problem for problem in self._problems
                               if not problem.startswith(f'parameter {change.name} ')]
-            if change.name == 'overlay_alpha' and self._pipeline is not None:
-                self._pipeline.tables.overlay_alpha = change.value
+            if (change.name == 'overlay_alpha' and self.load is not None
+                    and self.load.loaded is not None):
+                self.load.loaded.pipeline.tables.overlay_alpha = change.value
         return SetParametersResult(successful=True)
 
-    def _report(self) -> None:
-        """Look after the diagnostics, and bring a node whose inference ended to inactive."""
-        if self._failed.is_set() and self._worker is not None:
-            self.trigger_deactivate()
+    def report(self) -> None:
+        """Look after the diagnostics."""
+        loaded = self.load.loaded if self.load is not None else None
+        idle = 'loading' if self.state == 'active' else 'inactive'
         self._diagnostics.look(
-            self._node_report(), self._cameras, active=self._worker is not None,
-            hardware_id=self._pipeline.segmenter.device if self._pipeline else '')
+            node_report(self._facts()), self._cameras, idle='' if self._serving else idle,
+            hardware_id=loaded.pipeline.segmenter.device if loaded is not None else '')
 
-    def _node_report(self) -> Report:
-        state = self._state_machine.current_state[1]
-        values = {'state': state, 'transport': self._transport}
-        if self._pipeline is not None and self._settings is not None:
-            segmenter = self._pipeline.segmenter
-            values.update(model=self._model, backend=segmenter.description,
-                          device=segmenter.device, taxonomy=self._pipeline.classes.name)
-            if self._reason:
-                values['backend_choice'] = self._reason
-        if self._error:
-            return Report(Level.ERROR, self._error, values)
-        return Report(Level.OK, state, values)
+    def _facts(self) -> NodeFacts:
+        ending = self.end.reason if self.end is not None and self.end.code else ''
+        return NodeFacts(self.state, self._transport, ending, self.error,
+                         self.watchdog.complaints(), self.load, self.starts)
+
+    def _value(self, name: str) -> Any:
+        return self.get_parameter(name).value

@@ -15,6 +15,7 @@ from typing import Any
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 from rclpy.node import Node
+from rclpy.parameter import Parameter as RosParameter
 
 from ..devices import choose as devices
 from ..ego_mask import EgoMask, load_ego_mask
@@ -119,6 +120,11 @@ NODE = (
               'reported.', 0.001, 3600.0, dynamic=True),
     Parameter('min_rate_hz', 0.0, 'A camera segmented more slowly is reported; 0 = never.',
               0.0, 1000.0, dynamic=True),
+    Parameter('device_timeout_s', 10.0, 'When a frame has been in hand for longer, and for more '
+              'than twenty times the median, the device is lost and the process ends with exit '
+              'code 3.', 0.5, 3600.0, dynamic=True),
+    Parameter('max_starts', 5, 'After so many starts in a row that brought no mask the node no '
+              'longer loads the model by itself; 0 = it always does.', 0, 1000),
     Parameter('diagnostics_period_s', 1.0, 'Time between two messages on /diagnostics.',
               0.1, 60.0),
 )
@@ -138,6 +144,9 @@ CAMERA = (
               'there; polygons in its pixels as text, `[[[x, y], …], …]`; or a calibration .yaml '
               'with the key ego_mask. Empty = nowhere.'),
 )
+
+
+EMPTY = ['']  # what an empty list of strings is kept as
 
 
 @dataclass(frozen=True)
@@ -174,6 +183,12 @@ class Settings:
     taxonomy: str
     drivable_classes: tuple[str, ...] | None
 
+    @property
+    def ego_masks(self) -> dict[str, EgoMask]:
+        """By camera name, what of its image shows the vehicle itself."""
+        return {camera.name: camera.ego_mask for camera in self.cameras
+                if camera.ego_mask is not None}
+
 
 def declare(node: Node) -> list[str]:
     """
@@ -183,6 +198,14 @@ def declare(node: Node) -> list[str]:
         and configure must fail until it has been set.
     """
     return _declare(node, NODE, '')
+
+
+def with_empty_lists(changes: list[RosParameter]) -> list[RosParameter]:
+    """Return changes of parameters with ``[]`` as a list of strings can say it."""
+    lists = {row.name for row in NODE if row.kind == 'string_array'}
+    return [RosParameter(change.name, value=EMPTY)
+            if change.name in lists and change.value is not None and len(change.value) == 0
+            else change for change in changes]
 
 
 def read(node: Node) -> Settings:
@@ -243,10 +266,17 @@ def _declare(node: Node, rows: Iterable[Parameter], prefix: str) -> list[str]:
         if node.has_parameter(name):
             continue
         descriptor = _descriptor(row)
+        override = node._parameter_overrides.get(name)  # no public way to see it
+        if override is not None and override.value is None:  # how rcl reads []
+            if row.kind == 'string_array':
+                node.declare_parameter(name, EMPTY, descriptor, ignore_override=True)
+                continue
+            problems.append(f'parameter {name} is []; it must be a {row.kind}')
         try:
-            node.declare_parameter(name, row.default, descriptor)
+            node.declare_parameter(name, row.default, descriptor,
+                                   ignore_override=bool(override and override.value is None))
         except (InvalidParameterTypeException, InvalidParameterValueException) as error:
-            given = node._parameter_overrides[name].value  # no public way to see it
+            given = override.value if override is not None else row.default
             hint = f' (write {given}.0)' if row.kind == 'double' and type(given) is int else ''
             allowed = f', allowed: {row.allowed}' if row.allowed else ''
             problems.append(f'parameter {name} is {given!r}; it must be a {row.kind}{allowed}'
@@ -274,7 +304,7 @@ def _value(node: Node, name: str) -> Any:
 
 
 def _names(node: Node, name: str) -> list[str]:
-    """Read a list of strings; ROS cannot say an empty list in YAML, so [''] means empty."""
+    """Read a list of strings; ROS has no empty list of a certain type: ``EMPTY`` stands for it."""
     return [item for item in _value(node, name) if item]
 
 

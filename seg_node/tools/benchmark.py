@@ -47,6 +47,10 @@ class TimedBackend:
         self.max_batch = backend.max_batch
         self.last_ms = (0.0, 0.0)
 
+    def prepare(self, shape: tuple[int, ...]) -> None:
+        """Get ready, outside of the time that is noted."""
+        self._backend.prepare(shape)
+
     def run(self, tensor: np.ndarray) -> list[np.ndarray]:
         """Run the network and note its core and wall milliseconds."""
         timer = Timer()

@@ -1,0 +1,93 @@
+"""What is to run, checked as far as that is quick; and the opening of it, which takes its time."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+import time
+
+from .devices.choose import Chosen, open_segmenter, Wish
+from .ego_mask import EgoMask
+from .geometry import Size
+from .model.card import load_card, ModelCard
+from .model.policy import DrivablePolicy
+from .model.taxonomy import ClassTable, load_taxonomy, remap_lut
+from .pipeline import Pipeline
+from .warm_up import warm_up
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """
+    A pipeline that has proved itself on a test image.
+
+    :ivar reason: of the choice of the device, '' = it was asked for.
+    :ivar gpu_unused: why it runs on the CPU although a GPU is there; '' = not so.
+    :ivar usual_s: what one run of the network took.
+    :ivar took_s: what the loading took.
+    """
+
+    pipeline: Pipeline
+    reason: str
+    gpu_unused: str
+    usual_s: float
+    took_s: float
+
+
+@dataclass(frozen=True)
+class PipelineSpec:
+    """
+    Everything that decides what a pipeline does; no device is needed to make it.
+
+    :ivar published: the class table of the published mask; None = the model's own.
+    :ivar output: size of the masks; None = each camera's own.
+    :ivar ego_masks: by camera name, what of its image shows the vehicle itself.
+    """
+
+    card: ModelCard
+    wish: Wish
+    policy: DrivablePolicy
+    published: ClassTable | None
+    output: Size | None
+    ego_masks: Mapping[str, EgoMask]
+
+    @classmethod
+    def check(cls, model: str, wish: Wish, drivable: tuple[str, ...] | None, taxonomy: str,
+              output: Size | None, ego_masks: Mapping[str, EgoMask]) -> 'PipelineSpec':
+        """
+        Read the model's card and the class tables.
+
+        :param drivable: the classes that are drivable; None = as the card says.
+        :param taxonomy: of the published mask; '' = the model's own.
+        :raises ConfigError: what cannot be read, or contradicts another part.
+        """
+        wish.check()
+        card = load_card(model)
+        published = load_taxonomy(taxonomy) if taxonomy else None
+        if published is not None:
+            remap_lut(card.main_output.classes, published)
+        return cls(card, wish, DrivablePolicy(card, drivable), published, output, ego_masks)
+
+    @property
+    def classes(self) -> ClassTable:
+        """The class table of the published mask."""
+        return self.published or self.card.main_output.classes
+
+    def open(self) -> Loaded:
+        """
+        Open the device, load the model, and try it; on the thread that will use and close it.
+
+        :raises SegNodeError: it cannot run, or contradicts its card; then nothing is left open.
+        """
+        start = time.monotonic()
+        chosen = open_segmenter(self.card, self.wish, self.policy)
+        try:
+            return self._tried(chosen, start)
+        except BaseException:
+            chosen.segmenter.close()
+            raise
+
+    def _tried(self, chosen: Chosen, start: float) -> Loaded:
+        pipeline = Pipeline(chosen.segmenter, self.card.main_output.classes, self.published,
+                            self.output, self.ego_masks)
+        usual_s = warm_up(pipeline)
+        return Loaded(pipeline, chosen.reason, chosen.gpu_unused, usual_s,
+                      time.monotonic() - start)
