@@ -13,7 +13,7 @@ from .transport import apply_transport_environment
 if TYPE_CHECKING:
     from .node import SegNode
 
-_DEVICE_S = 1.0  # how long the end waits for the device
+_DEVICE_S = 0.7  # how long the end waits for the device
 _END_S = 8.0  # how long all of the end may take
 _TURN_S = 10.0  # how long the executor may take for one callback
 
