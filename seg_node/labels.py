@@ -5,13 +5,29 @@ Bilinear weights are convex, so where the four corner logits of a cell share the
 whole cell has it (the *cell-skip*). In a mixed cell only those classes can win that no corner
 winner beats at all four corners; the rest is never evaluated. Both shortcuts are exact: the
 result equals ``reference.labels`` everywhere.
+
+The probabilities that the confidence is made of are never all computed: a winner's is one over
+the sum of the exponentials, and others count in mixed cells only.
 """
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 from numba import njit
 import numpy as np
 
+from .devices.cpu import cores
 from .errors import FrameError
 from .geometry import Axis
+
+# Where all corners are surer than this, the confidence between them is 255.
+_CERTAIN = np.float32(0.998041)
+# So many scores keep a thread busy for several milliseconds.
+_BAND = 4 << 20
+_ZERO, _ONE = np.float32(0), np.float32(1)
+# Cells: their corners' winners differ; they are one class; and that is certain.
+_MIXED, _PLAIN, _SURE = 0, 1, 2
+_POOL = ThreadPoolExecutor(cores(), 'labels')  # starts no thread before the first use
 
 
 def upsample_argmax(scores: np.ndarray, rows: Axis, columns: Axis,
@@ -22,192 +38,313 @@ def upsample_argmax(scores: np.ndarray, rows: Axis, columns: Axis,
 
     :param scores: float32 (C, h, w); the class with the highest upsampled score wins, ties go
         to the lowest class.
-    :param rows: where the output rows sample the scores (``Geometry.rows``).
-    :param columns: the same for the columns.
+    :param rows: where the output rows sample the scores; ``columns`` likewise.
     :param probabilities: float32 (C, h, w) or None. The confidence is the bilinear upsample of
         these, read at the winning class, as ``floor(p * 255 + 0.5)``: at the border between two
         sure classes it dips, as it should.
     :returns: labels uint8 (H, W) and confidence uint8 (H, W) or None.
     :raises FrameError: ``logits`` when a score is NaN or infinite.
     """
-    winners = np.empty(scores.shape[1:], np.uint8)
-    if not _corner_winners(scores, winners):
-        raise FrameError('logits', 'the network returned NaN or infinite scores for this frame: '
-                         'a broken model file, or fp16 overflow; nothing is published for it')
+    return _filled(scores, rows, columns, probabilities, _ZERO, probabilities is not None)
+
+
+def upsample_softmax(logits: np.ndarray, rows: Axis, columns: Axis, temperature: float = 1.0,
+                     ) -> tuple[np.ndarray, np.ndarray]:
+    """
+    Return the winning class and its confidence by the softmax of ``logits / temperature``.
+
+    The same as ``upsample_argmax`` with those probabilities, which never all exist.
+
+    :param logits: float32 (C, h, w).
+    :param temperature: above 0; more than 1 makes less sure.
+    :returns: labels uint8 (H, W) and confidence uint8 (H, W).
+    :raises FrameError: ``logits`` when one is NaN or infinite.
+    """
+    labels, confidence = _filled(logits, rows, columns, None, np.float32(1 / temperature), True)
+    assert confidence is not None
+    return labels, confidence
+
+
+def _filled(scores: np.ndarray, rows: Axis, columns: Axis, probabilities: np.ndarray | None,
+            colder: np.float32, wanted: bool) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return labels and confidence; ``colder`` is one over the temperature, 0: no softmax."""
     shape = (len(rows.low), len(columns.low))
     labels = np.empty(shape, np.uint8)
-    wanted = probabilities is not None
     confidence = np.empty(shape if wanted else (0, 0), np.uint8)
-    _fill(scores, winners, probabilities if wanted else scores, rows.starts, rows.fraction,
-          columns.starts, columns.low, columns.fraction, labels, confidence)
+    # The one layout that the loops are compiled for.
+    scores = np.ascontiguousarray(scores, np.float32)
+    given = scores if probabilities is None else np.ascontiguousarray(probabilities, np.float32)
+
+    def fill(first: int, end: int) -> bool:
+        return _fill(scores, given, colder, first, end, rows.starts, rows.fraction, columns.starts,
+                     columns.low, columns.fraction, labels, confidence)
+
+    if not _in_bands(fill, scores.shape[1], scores.size):
+        raise FrameError('logits', 'the network returned NaN or infinite scores for this frame: '
+                         'a broken model file, or fp16 overflow; nothing is published for it')
     return labels, confidence if wanted else None
 
 
-def softmax(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
-    """Return the softmax of float32 logits (C, h, w) / temperature over the classes."""
-    with np.errstate(invalid='ignore'):  # NaN and infinity are refused by upsample_argmax
-        exponentials = np.exp((logits - logits.max(axis=0)) * np.float32(1 / temperature))
-        exponentials /= exponentials.sum(axis=0)
-    return exponentials
-
-
-def pick_nearest(labels: np.ndarray, rows: Axis, columns: Axis) -> np.ndarray:
-    """Return a label map (h, w) of any integer type on the output grid by nearest, (H, W)."""
-    return labels.take(columns.nearest, axis=1).take(rows.nearest, axis=0)
+def _in_bands(fill: Callable[[int, int], bool], height: int, values: int) -> bool:
+    """Fill the rows of cells, by several threads where that saves more than it costs."""
+    bands = min(cores(), values // _BAND, height)
+    if bands < 2:
+        return fill(0, height)
+    ends = [height * n // bands for n in range(bands + 1)]
+    return all(list(_POOL.map(fill, ends[:-1], ends[1:])))
 
 
 @njit(nogil=True, cache=True)
-def _corner_winners(scores, winners):
-    """Write the argmax over the classes at each grid point; return whether all are finite."""
-    classes, height, width = scores.shape
-    best = np.empty(width, scores.dtype)
-    check = np.float32(0)
-    for y in range(height):
-        for x in range(width):
-            best[x] = scores[0, y, x]
-            winners[y, x] = 0
-            check += scores[0, y, x] * np.float32(0)  # NaN and infinity leave NaN here
-        for k in range(1, classes):
-            for x in range(width):
-                value = scores[k, y, x]
-                check += value * np.float32(0)
-                if value > best[x]:
-                    best[x] = value
-                    winners[y, x] = k
-    return check == 0
-
-
-@njit(nogil=True, cache=True)
-def _fill(scores, winners, probabilities, row_starts, row_fraction, column_starts,
+def _fill(scores, probabilities, colder, first, stop, row_starts, row_fraction, column_starts,
           column_low, column_fraction, labels, confidence):
-    """Walk over the cells between four neighbouring grid points and fill their pixels."""
+    """
+    Walk over the cells between four neighbouring grid points and fill their pixels.
+
+    Of the rows of cells from ``first`` to before ``stop``. Winners are found a row of the grid
+    ahead, so that its scores are still at hand.
+
+    :returns: whether all scores are finite.
+    """
     classes, height, width = scores.shape
-    candidates = np.empty(classes, np.int64)
-    best = np.empty(labels.shape[1], np.float64)
-    line = np.empty(width + 1, np.float64)
     wanted = confidence.shape[0] > 0
-    for i in range(height):
+    winners = np.empty((2, width), np.uint8)
+    best, sure = np.empty((2, width), np.float32), np.empty((2, width), np.float32)
+    scratch, exponent = np.empty((3, width), np.float32), np.empty(width, np.int32)
+    cells, line = np.empty(width, np.uint8), np.empty(width + 1)
+    candidates, found = np.empty(classes, np.int64), np.zeros((3, classes, 4))
+    check = _survey(scores, probabilities, first, colder, wanted, winners[0], best[0], sure[0],
+                    scratch, exponent)
+    for i in range(first, stop):
+        # Of the two rows of grid points the upper one was the lower one before.
+        up, low = (i - first) & 1, (i - first + 1) & 1
+        below = min(i + 1, height - 1)
+        check += _survey(scores, probabilities, below, colder, wanted, winners[low], best[low],
+                         sure[low], scratch, exponent)
         top, bottom = row_starts[i], row_starts[i + 1]
         if top == bottom:
             continue
-        below = min(i + 1, height - 1)
+        _sort_cells(winners[up], winners[low], cells)
+        if wanted:
+            _find_certain(sure[up], sure[low], cells)
         j = 0
         while j < width:
-            winner = winners[i, j]
-            stop = _end_of_run(winners, i, below, j)
-            if stop > j:
-                left, end = column_starts[j], column_starts[stop]
-                for y in range(top, bottom):
-                    labels[y, left:end] = winner
-                    if wanted:
-                        _confidence_run(probabilities[winner], i, below, j, stop,
-                                        row_fraction[y], column_low[left:end],
-                                        column_fraction[left:end], line, confidence[y, left:end])
-                j = stop
-                continue
-            left, end = column_starts[j], column_starts[j + 1]
-            if left < end:
-                right = min(j + 1, width - 1)
-                fx = column_fraction[left:end]
-                count = _find_candidates(scores, winners, i, below, j, right, candidates)
-                for y in range(top, bottom):
-                    row = labels[y, left:end]
-                    _argmax_row(scores, candidates, count, i, below, j, right, row_fraction[y],
-                                fx, best, row)
-                    if wanted:
-                        _confidence_row(probabilities, candidates, count, i, below, j, right,
-                                        row_fraction[y], fx, row, confidence[y, left:end])
+            kind, start = cells[j], j
             j += 1
+            while kind != _MIXED and j < width and cells[j] == kind:
+                j += 1
+            left, end = column_starts[start], column_starts[j]
+            if left == end:
+                continue
+            if kind == _MIXED and (bottom - top > 1 or end - left > 1 or row_fraction[top] > 0
+                                   or column_fraction[left] > 0):  # else it is the corner itself
+                right = min(j, width - 1)
+                count = _find_candidates(
+                    scores, i, below, start, right,
+                    (winners[up, start], winners[up, right],
+                     winners[low, start], winners[low, right]), candidates, found[0])
+                if wanted:
+                    _find_chances(
+                        probabilities, i, below, start, right,
+                        (best[up, start], best[up, right], best[low, start], best[low, right]),
+                        (sure[up, start], sure[up, right], sure[low, start], sure[low, right]),
+                        colder, candidates, count, found[1])
+                _fill_mixed(candidates, count, found, top, bottom, left, end, row_fraction,
+                            column_fraction, labels, confidence)
+                continue
+            for y in range(top, bottom):
+                labels[y, left:end] = winners[up, start]
+                if kind == _SURE:
+                    confidence[y, left:end] = 255
+                elif wanted:
+                    _between_points(sure[up], sure[low], start, j, row_fraction[y],
+                                    column_low[left:end], column_fraction[left:end], line,
+                                    confidence[y, left:end])
+    return check == 0
+
+
+# On a row of the grid. A loop each, so that they are vectorised; only NaN's sum is reordered.
 
 
 @njit(nogil=True, cache=True)
-def _end_of_run(winners, i, below, j):
-    """Return the end of the run of cells from j on whose corners all have the same winner."""
-    width = winners.shape[1]
-    winner = winners[i, j]
-    if winners[below, j] != winner:
-        return j
-    while j < width:
-        right = min(j + 1, width - 1)
-        if winners[i, right] != winner or winners[below, right] != winner:
-            break
-        j += 1
-    return j
+def _survey(scores, probabilities, y, colder, wanted, winners, best, sure, scratch, exponent):
+    """Write winners, their scores and probabilities; return 0, or NaN where one is not finite."""
+    lead, place, mantissa = scratch[0], scratch[1], scratch[2]
+    power = exponent.view(np.float32)
+    softmax = wanted and colder > _ZERO
+    check = _begin(scores[0, y], best, place, sure)
+    for k in range(1, scores.shape[0]):
+        check += _challenge(scores[k, y], np.float32(k), best, place, lead)
+        if softmax:
+            _exponential(lead, colder, mantissa, exponent)
+            _add(lead, mantissa, power, sure)
+    for x in range(len(winners)):
+        winners[x] = np.uint8(place[x])
+    if softmax:
+        for x in range(len(sure)):
+            sure[x] = _ONE / sure[x]
+    elif wanted:
+        for x in range(len(sure)):
+            sure[x] = probabilities[winners[x], y, x]
+    return check
+
+
+@njit(nogil=True, cache=True, fastmath={'reassoc'})
+def _begin(row, top, won, total):
+    """Let class 0 win everywhere."""
+    check = np.float32(0)
+    for x in range(len(row)):
+        top[x] = row[x]
+        won[x] = 0
+        total[x] = 1
+        check += row[x] * np.float32(0)  # NaN and infinity leave NaN here
+    return check
+
+
+@njit(nogil=True, cache=True, fastmath={'reassoc'})
+def _challenge(row, k, top, won, lead):
+    """Let class k win where its score is higher; write how much higher it was."""
+    check = np.float32(0)
+    for x in range(len(row)):
+        value, before = row[x], top[x]
+        check += value * np.float32(0)
+        higher = value > before
+        lead[x] = value - before
+        top[x] = value if higher else before
+        won[x] = k if higher else won[x]
+    return check
+
+
+@njit(nogil=True, cache=True, fastmath={'contract'})
+def _exponential(lead, colder, mantissa, exponent):
+    """
+    Write exp(-|lead| * colder) as mantissa * 2^n, n as the bits of that float32.
+
+    By Cephes' expf (1992), within 2 units in the last place; libm's is not vectorised.
+    """
+    for x in range(len(lead)):
+        value = -abs(lead[x] * colder)
+        value = value if value > np.float32(-87) else np.float32(-87)
+        whole = (value * np.float32(1.44269504088896341) + np.float32(12582912)
+                 ) - np.float32(12582912)  # the nearest whole number
+        rest = value - whole * np.float32(0.693359375)
+        rest = rest - whole * np.float32(-2.12194440e-4)
+        y = np.float32(1.9875691500e-4)
+        y = y * rest + np.float32(1.3981999507e-3)
+        y = y * rest + np.float32(8.3334519073e-3)
+        y = y * rest + np.float32(4.1665795894e-2)
+        y = y * rest + np.float32(1.6666665459e-1)
+        y = y * rest + np.float32(5.0000001201e-1)
+        mantissa[x] = y * (rest * rest) + rest + _ONE
+        exponent[x] = (np.int32(whole) + np.int32(127)) << np.int32(23)
+
+
+@njit(nogil=True, cache=True, fastmath={'contract'})
+def _add(lead, mantissa, power, total):
+    """Add one class to the sum of the exponentials, which is that of the winner so far."""
+    for x in range(len(total)):
+        term, so_far = mantissa[x] * power[x], total[x]
+        total[x] = so_far * term + _ONE if lead[x] > np.float32(0) else so_far + term
+
+
+# On one row of cells.
 
 
 @njit(nogil=True, cache=True)
-def _confidence_run(plane, i, below, start, stop, fy, low, fx, line, row):
+def _sort_cells(above, below, cells):
+    """Tell mixed cells of a row from those of one class."""
+    last = len(cells) - 1
+    for j in range(last):
+        winner = above[j]
+        one = (above[j + 1] == winner) & (below[j] == winner) & (below[j + 1] == winner)
+        cells[j] = _PLAIN if one else _MIXED
+    cells[last] = _PLAIN if above[last] == below[last] else _MIXED
+
+
+@njit(nogil=True, cache=True)
+def _find_certain(above, below, cells):
+    last = len(cells) - 1
+    for j in range(last):
+        certain = ((above[j] >= _CERTAIN) & (above[j + 1] >= _CERTAIN)
+                   & (below[j] >= _CERTAIN) & (below[j + 1] >= _CERTAIN))
+        cells[j] = cells[j] << 1 if certain else cells[j]
+
+
+@njit(nogil=True, cache=True)
+def _between_points(above, below, start, stop, fy, low, fx, line, row):
     """Write the confidence of one output row of a run of cells of one class."""
-    last = plane.shape[1] - 1
+    last = len(above) - 1
     for j in range(start, min(stop, last) + 1):
-        line[j] = np.float64(plane[i, j]) * (1 - fy) + np.float64(plane[below, j]) * fy
+        line[j] = np.float64(above[j]) * (1 - fy) + np.float64(below[j]) * fy
     line[last + 1] = line[last]
     for x in range(len(row)):
         a, b = line[low[x]], line[low[x] + 1]
         row[x] = np.uint8(np.int32((a * (1 - fx[x]) + b * fx[x]) * 255 + 0.5))
 
 
-@njit(nogil=True, cache=True, inline='always')
-def _ends(maps, k, i, below, j, right, fy):
-    """Interpolate map k along the left and the right edge of a cell, in float64."""
-    return (np.float64(maps[k, i, j]) * (1 - fy) + np.float64(maps[k, below, j]) * fy,
-            np.float64(maps[k, i, right]) * (1 - fy) + np.float64(maps[k, below, right]) * fy)
-
-
 @njit(nogil=True, cache=True)
-def _argmax_row(scores, candidates, count, i, below, j, right, fy, fx, best, row):
-    """Write the winning class of one output row of a mixed cell."""
-    a, b = _ends(scores, candidates[0], i, below, j, right, fy)
-    for x in range(len(row)):
-        best[x] = a * (1 - fx[x]) + b * fx[x]
-        row[x] = candidates[0]
-    for n in range(1, count):
-        k = candidates[n]
-        a, b = _ends(scores, k, i, below, j, right, fy)
-        for x in range(len(row)):
-            value = a * (1 - fx[x]) + b * fx[x]
-            if value > best[x]:
-                best[x] = value
-                row[x] = k
-
-
-@njit(nogil=True, cache=True)
-def _confidence_row(probabilities, candidates, count, i, below, j, right, fy, fx, labels, row):
-    """Write the confidence of one output row of a mixed cell: its winners differ by pixel."""
-    for n in range(count):
-        k = candidates[n]
-        a, b = _ends(probabilities, k, i, below, j, right, fy)
-        for x in range(len(row)):
-            if labels[x] == k:
-                row[x] = np.uint8(np.int32((a * (1 - fx[x]) + b * fx[x]) * 255 + 0.5))
-
-
-@njit(nogil=True, cache=True)
-def _find_candidates(scores, winners, i, below, j, right, candidates):
-    """List, in ascending order, the classes that may win somewhere in this cell."""
-    corners = (winners[i, j], winners[i, right], winners[below, j], winners[below, right])
+def _find_candidates(scores, i, below, j, right, winners, candidates, corners):
+    """List, in ascending order, the classes that may win somewhere in a cell, and their scores."""
     count = 0
     for k in range(scores.shape[0]):
+        a, b = scores[k, i, j], scores[k, i, right]
+        c, d = scores[k, below, j], scores[k, below, right]
         beaten = False
-        for m in corners:
-            if m != k and _beats(scores, m, k, i, below, j, right):
-                beaten = True
+        for n in range(4):
+            m = winners[n]
+            if n and m == winners[n - 1] or m == k:
+                continue
+            p, q = scores[m, i, j], scores[m, i, right]
+            r, s = scores[m, below, j], scores[m, below, right]
+            if m < k:  # ties go to the lower class
+                beaten = p >= a and q >= b and r >= c and s >= d
+            else:
+                beaten = p > a and q > b and r > c and s > d
+            if beaten:
                 break
         if not beaten:
             candidates[count] = k
+            corners[count] = (a, b, c, d)
             count += 1
     return count
 
 
 @njit(nogil=True, cache=True)
-def _beats(scores, m, k, i, below, j, right):
-    """Return whether class m wins over class k at all four corners (ties: the lower class)."""
-    if m < k:
-        return (scores[m, i, j] >= scores[k, i, j]
-                and scores[m, i, right] >= scores[k, i, right]
-                and scores[m, below, j] >= scores[k, below, j]
-                and scores[m, below, right] >= scores[k, below, right])
-    return (scores[m, i, j] > scores[k, i, j]
-            and scores[m, i, right] > scores[k, i, right]
-            and scores[m, below, j] > scores[k, below, j]
-            and scores[m, below, right] > scores[k, below, right])
+def _find_chances(probabilities, i, below, j, right, best, sure, colder, candidates, count,
+                  chances):
+    """Write the probability of each candidate at the corners of a cell."""
+    for n in range(count):
+        k = candidates[n]
+        values = (probabilities[k, i, j], probabilities[k, i, right],
+                  probabilities[k, below, j], probabilities[k, below, right])
+        for c in range(4):
+            chance = values[c]
+            if colder > _ZERO:  # those are logits
+                chance = sure[c]
+                if values[c] < best[c]:
+                    chance *= np.float32(np.exp((values[c] - best[c]) * colder))
+            chances[n, c] = chance
+
+
+@njit(nogil=True, cache=True)
+def _fill_mixed(candidates, count, found, top, bottom, left, end, row_fraction, column_fraction,
+                labels, confidence):
+    """Write the pixels of a mixed cell, each its winner among the candidates."""
+    wanted = confidence.shape[0] > 0
+    corners, chances, edges = found[0], found[1], found[2]
+    for y in range(top, bottom):
+        fy = row_fraction[y]
+        for n in range(count):
+            for side in range(2):
+                edges[n, side] = corners[n, side] * (1 - fy) + corners[n, side + 2] * fy
+                edges[n, side + 2] = chances[n, side] * (1 - fy) + chances[n, side + 2] * fy
+        for x in range(left, end):
+            fx = column_fraction[x]
+            won, highest = 0, edges[0, 0] * (1 - fx) + edges[0, 1] * fx
+            for n in range(1, count):
+                value = edges[n, 0] * (1 - fx) + edges[n, 1] * fx
+                if value > highest:
+                    won, highest = n, value
+            labels[y, x] = candidates[won]
+            if wanted:
+                chance = edges[won, 2] * (1 - fx) + edges[won, 3] * fx
+                confidence[y, x] = np.uint8(np.int32(chance * 255 + 0.5))

@@ -25,8 +25,9 @@ def upsample(maps: np.ndarray, rows: Axis, columns: Axis) -> np.ndarray:
 
 
 def softmax(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
-    """Return the softmax over the first axis, float32 as the fast path computes it."""
-    exponentials = np.exp((logits - logits.max(axis=0)) * np.float32(1 / temperature))
+    """Return the softmax of logits / temperature over the first axis, float64."""
+    logits = logits.astype(np.float64)
+    exponentials = np.exp((logits - logits.max(axis=0)) / temperature)
     return exponentials / exponentials.sum(axis=0)
 
 

@@ -15,21 +15,37 @@ def spec(size, resize='stretch'):
                      resize=resize)
 
 
-def check(scores, geometry, align_corners=False):
+def check(scores, geometry, align_corners=False, temperature=1.0):
     """Compare labels and confidence with the reference, every pixel."""
     rows = geometry.rows(scores.shape[1], align_corners)
     columns = geometry.columns(scores.shape[2], align_corners)
-    probabilities = labels.softmax(scores)
-    got, sure = labels.upsample_argmax(scores, rows, columns, probabilities)
-    alone, nothing = labels.upsample_argmax(scores, rows, columns)
     truth = reference.labels(scores, rows, columns)
-    assert got.shape == geometry.output
-    np.testing.assert_array_equal(got, truth)
+    alone, nothing = labels.upsample_argmax(scores, rows, columns)
+    assert alone.shape == geometry.output and nothing is None
     np.testing.assert_array_equal(alone, truth)
-    assert nothing is None
-    np.testing.assert_array_equal(
-        sure, reference.confidence(probabilities, truth, rows, columns))
+    probabilities = reference.softmax(scores, temperature)
+    given = probabilities.astype(np.float32)
+    got, sure = labels.upsample_argmax(scores, rows, columns, given)
+    np.testing.assert_array_equal(got, truth)
+    np.testing.assert_array_equal(sure, reference.confidence(given, truth, rows, columns))
+    got, sure = labels.upsample_softmax(scores, rows, columns, temperature)
+    np.testing.assert_array_equal(got, truth)
+    check_confidence(sure, probabilities, truth, rows, columns)
     return got
+
+
+def check_confidence(sure, probabilities, winners, rows, columns):
+    """
+    Compare with the reference where rounding to float32 decides nothing, each pixel exactly.
+
+    Where the exact value lies at half a step either neighbour is right.
+    """
+    fine = reference.upsample(probabilities, rows, columns)
+    exact = np.take_along_axis(fine, winners[None].astype(np.intp), axis=0)[0] * 255
+    assert np.abs(sure - exact).max() <= 0.5 + 1e-3
+    wanted = reference.confidence(probabilities, winners, rows, columns)
+    clear = np.abs(exact + 0.5 - np.rint(exact + 0.5)) > 1e-3
+    np.testing.assert_array_equal(sure[clear], wanted[clear])
 
 
 def smooth(rng, classes, height, width):
@@ -91,22 +107,67 @@ def test_confidence_dips_at_the_border_between_two_sure_classes():
     scores[0, :, :4], scores[1, :, 4:] = 10, 10
     geometry = fit(spec((16, 64)), Size(16, 64))
     rows, columns = geometry.rows(2), geometry.columns(8)
-    _, sure = labels.upsample_argmax(scores, rows, columns, labels.softmax(scores))
+    _, sure = labels.upsample_softmax(scores, rows, columns)
     assert sure.min() < 145 and sure.max() == 255
     assert abs(int(sure[0].argmin()) - 32) <= 1
 
 
+@pytest.mark.parametrize('temperature', [0.05, 0.5, 1.3, 20])
+def test_temperature_in_the_confidence_alone(temperature):
+    rng = np.random.default_rng(6)
+    scores = smooth(rng, 11, 40, 60)
+    geometry = fit(spec((80, 120)), Size(131, 190))
+    np.testing.assert_array_equal(check(scores, geometry, temperature=temperature),
+                                  check(scores, geometry))
+
+
+@pytest.mark.parametrize('classes', [2, 150, 255])
+@pytest.mark.parametrize('camera', [(48, 64), (61, 100)])
+def test_full_size_logits_of_many_classes(classes, camera):
+    """With the camera on the grid of the logits no cell has a pixel but its own corner."""
+    rng = np.random.default_rng(classes)
+    scores = smooth(rng, classes, 48, 64)
+    check(scores, fit(spec((48, 64)), Size(*camera)))
+
+
+def test_scores_of_any_range():
+    rng = np.random.default_rng(7)
+    for scale in (1e-30, 1e30, 3e37):
+        check((smooth(rng, 5, 12, 16) * scale).astype(np.float32),
+              fit(spec((48, 64)), Size(50, 70)))
+
+
+@pytest.mark.parametrize('threads', [2, 3, 64])
+def test_threads_share_the_rows(monkeypatch, threads):
+    monkeypatch.setattr(labels, 'cores', lambda: threads)
+    monkeypatch.setattr(labels, '_BAND', 1)
+    rng = np.random.default_rng(8)
+    scores = smooth(rng, 7, 24, 40)
+    check(scores, fit(spec((96, 160)), Size(135, 240)))
+    check(scores[:, :1], fit(spec((4, 160)), Size(3, 240)))
+    scores[3, -1, -1] = np.nan
+    with pytest.raises(FrameError):
+        geometry = fit(spec((96, 160)), Size(135, 240))
+        labels.upsample_argmax(scores, geometry.rows(24), geometry.columns(40))
+
+
 @pytest.mark.parametrize('bad', [np.nan, np.inf, -np.inf])
-def test_refuses_scores_that_are_not_finite(bad):
+@pytest.mark.parametrize('where', [(0, 0, 0), (2, 3, 4), (1, 0, 4), (0, 3, 0)])
+def test_refuses_scores_that_are_not_finite(bad, where):
     scores = np.zeros((3, 4, 5), np.float32)
-    scores[2, 3, 4] = bad
+    scores[where] = bad
     geometry = fit(spec((16, 20)), Size(30, 40))
-    with pytest.raises(FrameError, match='NaN or infinite') as refusal:
-        labels.upsample_argmax(scores, geometry.rows(4), geometry.columns(5))
-    assert refusal.value.reason == 'logits'
+    for find in (labels.upsample_argmax, labels.upsample_softmax):
+        with pytest.raises(FrameError, match='NaN or infinite') as refusal:
+            find(scores, geometry.rows(4), geometry.columns(5))
+        assert refusal.value.reason == 'logits'
 
 
-def test_softmax():
-    logits = np.random.default_rng(0).normal(size=(6, 5, 4)).astype('f4') * 30
-    np.testing.assert_allclose(labels.softmax(logits), reference.softmax(logits), rtol=1e-6)
-    np.testing.assert_allclose(labels.softmax(logits).sum(axis=0), 1, rtol=1e-5)
+def test_the_exponential_of_the_sums():
+    """Against float64, over all that it is ever asked for."""
+    lead = np.concatenate([np.linspace(0, 80, 100001), 2.0 ** np.arange(-30, 6)]).astype('f4')
+    mantissa, exponent = np.empty_like(lead), np.empty(lead.shape, np.int32)
+    for sign in (1, -1):
+        labels._exponential(sign * lead, np.float32(1), mantissa, exponent)
+        found = mantissa.astype(np.float64) * exponent.view(np.float32)
+        np.testing.assert_allclose(found, np.exp(-lead.astype(np.float64)), rtol=2e-7)

@@ -3,8 +3,8 @@
 import numpy as np
 
 from ..errors import FrameError
-from ..geometry import Geometry
-from ..labels import pick_nearest, softmax, upsample_argmax
+from ..geometry import Axis, Geometry
+from ..labels import upsample_argmax, upsample_softmax
 from ..model.tensors import OutputSpec
 
 
@@ -23,11 +23,12 @@ def read_head(spec: OutputSpec, values: np.ndarray, geometry: Geometry,
     rows = geometry.rows(maps.shape[1], spec.align_corners)
     columns = geometry.columns(maps.shape[2], spec.align_corners)
     if spec.kind == 'labels':
-        return pick_nearest(_checked_ids(spec, maps[0]), rows, columns), None
+        return _pick_nearest(_checked_ids(spec, maps[0]), rows, columns), None
     scores = np.asarray(maps, np.float32)
     if spec.kind == 'logits':
-        probabilities = softmax(scores, spec.temperature) if confidence else None
-        return upsample_argmax(scores, rows, columns, probabilities)
+        if confidence:
+            return upsample_softmax(scores, rows, columns, spec.temperature)
+        return upsample_argmax(scores, rows, columns)
     if spec.kind == 'sigmoid':
         if spec.activation == 'raw':
             scores = _sigmoid(scores)
@@ -38,6 +39,11 @@ def read_head(spec: OutputSpec, values: np.ndarray, geometry: Geometry,
         return upsample_argmax(contest, rows, columns, both)
     check_probabilities(spec, scores)
     return upsample_argmax(scores, rows, columns, scores if confidence else None)
+
+
+def _pick_nearest(labels: np.ndarray, rows: Axis, columns: Axis) -> np.ndarray:
+    """Return a label map (h, w) of any integer type on the output grid by nearest, (H, W)."""
+    return labels.take(columns.nearest, axis=1).take(rows.nearest, axis=0)
 
 
 def _channels_first(spec: OutputSpec, values: np.ndarray) -> np.ndarray:
