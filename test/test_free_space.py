@@ -248,3 +248,29 @@ def test_the_range_ends_where_pitch_and_pixels_make_it_worthless():
     assert space(range_m=200.0).rays.limit_m < 30.0  # a row of pixels covers 0.75 m there
     assert space(sigma_deg=3.0).rays.limit_m == pytest.approx(0.5 * 1.42 / np.radians(3.0))
     assert space(range_m=9.0).rays.limit_m == 9.0
+
+
+@pytest.mark.parametrize('degrees', [-1.5, 1.5])
+def test_a_known_pitch_is_made_up_for(degrees):
+    """With the deviation told, the grid of a pitched car is that of one that stands level."""
+    x, y = cells()
+    rays = make_rays(CAMERA, CAMERA.mount, SIZE, rectified=False, pitch_sigma_rad=np.radians(0.2),
+                     max_range_m=20.0, margin_rad=np.radians(4))
+    maker = FreeSpace(rays, GRID, CLASSES.ground_lut(), mark_boundary=False)
+    labels = world(tilted(degrees))
+    told, untold = [maker.occupancy(maker.see(labels, CLASSES.drivable_lut()[labels], deviation))
+                    for deviation in (np.radians(degrees), 0.0)]
+    known = visible() & visible(tilted(degrees))
+    right = [((grid == FREE) == on_road(x, y))[known].mean() for grid in (told, untold)]
+    assert right[0] > 0.95 and right[0] > right[1] + 0.02
+    assert not ((told == FREE) & ~on_road(x, y)).sum() > 0.002 * (told == FREE).sum()
+
+
+def test_less_uncertainty_means_more_freedom_and_never_less_than_was_asked():
+    rays = make_rays(CAMERA, CAMERA.mount, SIZE, rectified=False, pitch_sigma_rad=np.radians(0.7),
+                     max_range_m=20.0)
+    maker = FreeSpace(rays, GRID, CLASSES.ground_lut())
+    labels = world()
+    free = [maker.see(labels, CLASSES.drivable_lut()[labels], sigma=sigma).free.sum()
+            for sigma in (0.0, np.radians(0.3), np.radians(0.7), np.radians(5.0), None)]
+    assert free[0] > free[1] > free[2] == free[3] == free[4]

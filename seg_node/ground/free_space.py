@@ -80,19 +80,25 @@ class FreeSpace:
         self._kinds[255] = kernels.UNSEEN
         self._samples = _cell_samples(rays, grid)
 
-    def see(self, mask: np.ndarray, drivable: np.ndarray) -> Seen:
+    def see(self, mask: np.ndarray, drivable: np.ndarray, deviation: float = 0.0,
+            sigma: float | None = None) -> Seen:
         """
         Read a mask along the rays.
 
         :param mask: (H, W) uint8 class ids, 255 = unknown, contiguous.
         :param drivable: (H, W) uint8, 255 = drivable.
+        :param deviation: of the pitch from the mount's, radians, nose down positive.
+        :param sigma: how far it may be wrong, radians; None = as the rays were made for, which is
+            also the most.
         """
         rays = self.rays
-        states = np.empty(rays.pixels.shape, np.uint8)
-        kernels.read_rays(rays.pixels, mask.reshape(-1), drivable.reshape(-1), self._kinds, states)
+        states = np.empty((len(rays.depressions), len(rays.bearings)), np.uint8)
+        kernels.read_rays(rays.pixels, rays.margin, rays.shifts(deviation), mask.reshape(-1),
+                          drivable.reshape(-1), self._kinds, states)
         free = np.zeros(states.shape, np.bool_)
         boundary = np.empty(len(rays.bearings), np.float32)
-        kernels.walk(states, rays.ranges_m, rays.slack, rays.reach, free, boundary)
+        slack = rays.slack if sigma is None else min(rays.slack, int(np.ceil(sigma / rays.step)))
+        kernels.walk(states, rays.ranges_m, slack, rays.reach, free, boundary)
         return Seen(free, boundary)
 
     def occupancy(self, seen: Seen) -> np.ndarray:
@@ -146,7 +152,7 @@ def _cell_samples(rays: RayTable, grid: GridSpec) -> np.ndarray:
     x = (np.arange(columns) + 0.5) * grid.cell_m + grid.origin[0]
     y = (np.arange(rows) + 0.5) * grid.cell_m + grid.origin[1]
     samples = np.full((rows, columns, 9), -1, np.int32)
-    step = rays.depressions[0] - rays.depressions[1]
+    step = rays.step
     turn = rays.bearings[1] - rays.bearings[0]
     for index, (dx, dy) in enumerate(product((-1, 0, 1), repeat=2)):
         px = x[None, :] + dx * third - rays.foot[0]

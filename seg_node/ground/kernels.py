@@ -12,11 +12,11 @@ ENOUGH = 6
 
 
 @njit(nogil=True, cache=True)
-def read_rays(pixels, mask, drivable, kinds, states):
+def read_rays(pixels, margin, shifts, mask, drivable, kinds, states):
     """Write what each ray meets at each row of the table."""
-    for i in range(pixels.shape[0]):
-        for j in range(pixels.shape[1]):
-            at = pixels[i, j]
+    for i in range(states.shape[0]):
+        for j in range(states.shape[1]):
+            at = pixels[margin + i + shifts[j], j]
             if at < 0:
                 states[i, j] = UNSEEN
             else:

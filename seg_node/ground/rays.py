@@ -32,8 +32,9 @@ class RayTable:
     :ivar bearings: (B,) float64 radians, from right to left (ascending).
     :ivar depressions: (R,) float64 radians, from near to far (descending), evenly spaced.
     :ivar ranges_m: (R,) float64, from the camera's foot to the ground, inf from the horizon on.
-    :ivar pixels: (R, B) int32, index of the pixel in the flattened mask, -1 where the camera does
-        not see it.
+    :ivar pixels: (M + R + M, B) int32, index of the pixel in the flattened mask, -1 where the
+        camera does not see it. Row M + i belongs to depression i while the pitch is the mount's.
+    :ivar margin: M, rows by which another pitch may shift it.
     :ivar foot: (x, y) of the point below the optical centre, metres in the base frame.
     :ivar height_m: of the optical centre above the ground.
     :ivar slack: rows of the table by which the pitch may be wrong.
@@ -45,15 +46,31 @@ class RayTable:
     depressions: np.ndarray
     ranges_m: np.ndarray
     pixels: np.ndarray
+    margin: int
     foot: tuple[float, float]
     height_m: float
     slack: int
     reach: int
     limit_m: float
 
+    @property
+    def step(self) -> float:
+        """The angle from row to row, radians."""
+        return float(self.depressions[0] - self.depressions[1])
+
+    def shifts(self, deviation: float) -> np.ndarray:
+        """
+        Return by how many rows each bearing's pixels are shifted, (B,) int32.
+
+        :param deviation: of the pitch from the mount's, radians, nose down positive: what lies at
+            a depression is then seen so much higher in the picture, straight ahead.
+        """
+        rows = np.rint(deviation * np.cos(self.bearings) / self.step)
+        return np.clip(rows, -self.margin, self.margin).astype(np.int32)
+
 
 def make_rays(calibration: CameraCalibration, mount: Mount, mask: Size, *, rectified: bool,
-              pitch_sigma_rad: float, max_range_m: float) -> RayTable:
+              pitch_sigma_rad: float, max_range_m: float, margin_rad: float = 0.0) -> RayTable:
     """
     Return the table for masks of a size.
 
@@ -61,6 +78,7 @@ def make_rays(calibration: CameraCalibration, mount: Mount, mask: Size, *, recti
     :param mount: where the camera sits now.
     :param rectified: whether the mask lies on the rectified grid.
     :param pitch_sigma_rad: how far the pitch may be wrong.
+    :param margin_rad: how far the pitch may deviate from the mount's and be known.
     :raises ConfigError: the camera is on or below the ground, or sees none of it.
     """
     height = float(mount.translation[2])
@@ -81,9 +99,11 @@ def make_rays(calibration: CameraCalibration, mount: Mount, mask: Size, *, recti
     depressions = steepest - step * np.arange(reach + slack)
     with np.errstate(divide='ignore'):
         ranges = np.where(depressions > 0, height / np.tan(np.maximum(depressions, 1e-9)), np.inf)
-    pixels = view.pixels(depressions, bearings, mask)
+    margin = int(np.ceil(margin_rad / step))
+    seen = steepest + step * margin - step * np.arange(reach + slack + 2 * margin)
+    pixels = view.pixels(seen, bearings, mask)
     foot = float(mount.translation[0]), float(mount.translation[1])
-    return RayTable(bearings, depressions, ranges, pixels, foot, height, slack, reach,
+    return RayTable(bearings, depressions, ranges, pixels, margin, foot, height, slack, reach,
                     limit)
 
 

@@ -21,6 +21,7 @@ from ..ground.calibration import CameraCalibration
 from ..ground.cloud import GroundCloud
 from ..ground.free_space import FreeSpace, GridSpec, Seen
 from ..ground.known import KnownCamera
+from ..ground.live_pitch import LivePitch, MOST_DEVIATION, Pitch, USUAL_SIGMA
 from ..ground.rays import make_rays
 from ..model.taxonomy import ClassTable
 
@@ -42,6 +43,7 @@ class GroundSettings:
     How free space is told.
 
     :ivar pitch_sigma_rad: how far the pitch of the mount may be wrong.
+    :ivar live_pitch: whether the pitch is followed in the picture.
     :ivar mark_boundary: whether the nearest boundary of each ray is 100 in the grid.
     :ivar connected: whether only free cells that connect to the car count.
     """
@@ -49,6 +51,7 @@ class GroundSettings:
     grid: GridSpec
     pitch_sigma_rad: float
     range_m: float
+    live_pitch: bool
     mark_boundary: bool
     connected: bool
 
@@ -58,6 +61,7 @@ class GroundOutputs:
     Makes and publishes the ground outputs of one camera.
 
     :param known: its calibration in use.
+    :ivar pitch: the last estimate, where it is followed in the picture.
     :ivar problem: why there is no output though somebody listens, '' if there is no problem.
     """
 
@@ -69,7 +73,9 @@ class GroundOutputs:
         self._made_for: tuple[Size, CameraCalibration | None] | None = None
         self._free_space: FreeSpace | None = None
         self._cloud: GroundCloud | None = None
+        self._live: LivePitch | None = None
         self.problem = ''
+        self.pitch: Pitch | None = None
         self._publishers: dict[str, LifecyclePublisher] = {
             name: node.create_lifecycle_publisher(kind, prefix + name, qos)
             for name, (kind, qos) in _TYPES.items()}
@@ -108,7 +114,12 @@ class GroundOutputs:
         if wanted == {'ground_points'}:
             return
         space = self._free_space
-        seen = space.see(mask, np.ascontiguousarray(products.images['drivable']))
+        drivable = np.ascontiguousarray(products.images['drivable'])
+        if self._live is None:
+            seen = space.see(mask, drivable)
+        else:
+            self.pitch = self._live.update(products.frame.bgr, products.frame.header.stamp_ns)
+            seen = space.see(mask, drivable, self.pitch.deviation, self.pitch.sigma)
         for name, make in (('drivable_grid', grid_message), ('free_space', polygon_message)):
             if name in wanted:
                 self._publishers[name].publish(make(header, space, seen))
@@ -122,19 +133,24 @@ class GroundOutputs:
         if self._made_for == (size, known):
             return self._free_space is not None
         self._made_for, self._free_space, self._cloud = (size, known), None, None
+        self._live, self.pitch = None, None
+        follow = self._settings.live_pitch
+        sigma = max(self._settings.pitch_sigma_rad, USUAL_SIGMA if follow else 0.0)
         try:
             self._calibration = _fitting(known, products.geometry.camera)
             assert self._calibration.mount is not None
             rays = make_rays(self._calibration, self._calibration.mount, size,
                              rectified=self._known.rectify,
-                             pitch_sigma_rad=self._settings.pitch_sigma_rad,
-                             max_range_m=self._settings.range_m)
+                             pitch_sigma_rad=sigma, max_range_m=self._settings.range_m,
+                             margin_rad=MOST_DEVIATION if follow else 0.0)
         except ConfigError as error:
             self.problem = f'no ground outputs: {error}'
             return False
         self._free_space = FreeSpace(
             rays, self._settings.grid, self._ground_lut,
             mark_boundary=self._settings.mark_boundary, connected=self._settings.connected)
+        if follow:
+            self._live = LivePitch(self._calibration, self._calibration.mount)
         self.problem = ''
         self._tell_frame(products.frame.camera)
         return True

@@ -98,6 +98,8 @@ NODE = (
               'its way into the network.', choices=('raw', 'rectified')),
     Parameter('pitch_sigma_deg', 0.5, 'Ground outputs: how far the pitch of the mount may be '
               'wrong, degrees. What an error of this size could flip is unknown.', 0.0, 10.0),
+    Parameter('live_pitch', False, 'Ground outputs: follow the pitch in the picture, by vanishing '
+              'point and horizon; its own uncertainty then counts.'),
     Parameter('ground_range_m', 20.0, 'Ground outputs: nothing is told beyond, metres from the '
               'camera.', 1.0, 200.0),
     Parameter('grid_cell_m', 0.1, 'Side of a cell of drivable_grid, metres.', 0.02, 2.0),
@@ -339,7 +341,8 @@ def _ground(node: Node) -> GroundSettings:
                           f'{rows} cells; allowed are {_MOST_CELLS} in all. Take larger cells or '
                           'a smaller grid')
     return GroundSettings(grid, math.radians(_value(node, 'pitch_sigma_deg')),
-                          _value(node, 'ground_range_m'), _value(node, 'mark_boundary'),
+                          _value(node, 'ground_range_m'), _value(node, 'live_pitch'),
+                          _value(node, 'mark_boundary'),
                           _value(node, 'connected_only'))
 
 
