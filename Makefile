@@ -5,7 +5,7 @@
 # sourced Jazzy (or ROS_DISTRO=jazzy) the Jazzy wheels are taken, with all others Kilted's.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench gpu-check train lint clean distclean venv-run venv-test
+.PHONY: help demo test bench gpu-check train mutation lint clean distclean venv-run venv-test
 
 ifeq ($(ROS_DISTRO),jazzy)
 WHEELS := jazzy
@@ -61,6 +61,10 @@ train:  ## Train a model: DATA=camvid RUN=runs/deeplab RECIPE=deeplab ARGS='...'
 	@.venv-train/bin/python -m training.train training/recipes/$(or $(RECIPE),deeplab).yaml \
 	    --data "$(or $(DATA),$(error DATA=... must name the folder with train/ and val/))" \
 	    --run "$(or $(RUN),runs/$(or $(RECIPE),deeplab))" $(ARGS)
+
+mutation: venv-test  ## Which small mistakes would no test notice? ARGS='geometry labels'
+	@scripts/venv.sh $(VENV) requirements/mutation.txt
+	@$(PY) scripts/mutation.py $(ARGS)
 
 lint: venv-test  ## Lint and type check only
 	@scripts/check.sh $(PY) ruff mypy

@@ -1,9 +1,12 @@
 """The look-ups that make products of labels."""
 
 import numpy as np
+import pytest
 
 from seg_node import products
+from seg_node.frame import Frame, Segmentation
 from seg_node.geometry import fit, Size
+from seg_node.image.wire import Header, ImageMessage
 from seg_node.model.card import InputSpec
 
 SPEC = InputSpec('image', 'NCHW', 'rgb', 'float32', (0, 0, 0), (1, 1, 1), size=(32, 48))
@@ -27,3 +30,61 @@ def test_overlay_on_the_output_grid():
         mixed = image[rows[:, None], columns] * 0.7 + PALETTE[mask] * 0.3
         laid = products.overlay(image, mask, PALETTE, 0.3, geometry)
         assert np.abs(laid - mixed).max() <= 0.5001
+
+
+IMAGE = RNG.integers(0, 256, (40, 60, 3), np.uint8)
+FRAME = Frame('', ImageMessage(Header(0, 0, ''), 40, 60, 'bgr8', False, 180, IMAGE.reshape(-1)))
+LABELS, SURE = RNG.integers(0, 20, (2, 40, 60), np.uint8)
+DRIVABLE = products.look_up(LABELS, np.where(np.arange(256) < 5, 255, 0).astype(np.uint8))
+REMAP, DYNAMIC = RNG.integers(0, 256, (2, 256), np.uint8)
+
+
+def made(wanted, segmentation=None, **tables):
+    result = segmentation or Segmentation(fit(SPEC, Size(40, 60)), LABELS, SURE, DRIVABLE)
+    given = products.Tables(**{'remap': REMAP, 'dynamic': DYNAMIC, 'palette_bgr': PALETTE}
+                            | tables)
+    found = products.make(FRAME, result, given, wanted)
+    assert found.frame is FRAME and found.segmentation is result
+    return found.images
+
+
+def test_every_output_is_made_by_its_table():
+    images = made(products.NAMES, overlay_alpha=0.25)
+    assert list(images) == [output.name for output in products.OUTPUTS]
+    mask = REMAP[LABELS]
+    for name, expected in (('mask', mask), ('confidence', SURE), ('drivable', DRIVABLE),
+                           ('dynamic_mask', DYNAMIC[LABELS]), ('color_mask', PALETTE[mask])):
+        np.testing.assert_array_equal(images[name], expected, name)
+    mixed = IMAGE * 0.75 + PALETTE[mask] * 0.25
+    assert np.abs(images['overlay'] - mixed).max() <= 0.5001
+    for output in products.OUTPUTS:
+        channels = {'mono8': (), 'bgr8': (3,)}[output.encoding]
+        assert images[output.name].shape == (40, 60, *channels)
+        assert images[output.name].dtype == np.uint8
+
+
+@pytest.mark.parametrize('name', products.NAMES)
+def test_only_what_is_wanted_is_made(name):
+    assert list(made([name])) == [name]
+    assert made([]) == {}
+
+
+def test_without_a_remap_the_mask_is_the_labels_themselves():
+    assert made(['mask'], remap=None)['mask'] is LABELS
+
+
+def test_what_a_model_has_not_is_left_out():
+    bare = Segmentation(fit(SPEC, Size(40, 60)), LABELS)
+    assert set(made(products.NAMES, bare)) == {'mask', 'dynamic_mask', 'overlay', 'color_mask'}
+
+
+def test_the_overlay_is_half_and_half_unless_told_otherwise():
+    mixed = IMAGE * 0.5 + PALETTE[REMAP[LABELS]] * 0.5
+    assert np.abs(made(['overlay'])['overlay'] - mixed).max() <= 0.5001
+
+
+def test_a_mask_is_remapped_once_for_all_that_show_it(monkeypatch):
+    calls = []
+    monkeypatch.setattr(products, 'look_up', lambda *given: calls.append(given) or LABELS)
+    made(['mask', 'overlay', 'color_mask'])
+    assert len(calls) == 1
