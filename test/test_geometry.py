@@ -4,8 +4,16 @@ import cv2
 import numpy as np
 import pytest
 
-from seg_node.errors import FrameError
-from seg_node.geometry import fit, fit_frame, MAX_ASPECT, MAX_INPUT_RATIO, Size
+from seg_node.errors import ConfigError, FrameError
+from seg_node.geometry import (
+    Axis,
+    camera_for,
+    fit,
+    fit_frame,
+    MAX_ASPECT,
+    MAX_INPUT_RATIO,
+    Size,
+)
 from seg_node.model.card import InputSpec
 
 
@@ -115,3 +123,129 @@ def test_no_frame_costs_more_than_the_bound(resize, multiple):
                 refused += 1
                 assert cost > limit or width > MAX_ASPECT * 100
     assert refused > 300
+
+
+# Exact figures, one rule at a time: a small mistake in any of them moves masks by a pixel.
+
+@pytest.mark.parametrize(('short_side', 'multiple', 'camera', 'network'), [
+    (360, 32, (360, 480), (352, 480)),    # 11.25 and 15 times 32
+    (368, 32, (368, 368), (384, 384)),    # 11.5: halves go to the even one, 12
+    (336, 32, (336, 336), (320, 320)),    # 10.5: 10
+    (17, 32, (17, 40), (32, 32)),         # 0.53 -> 1, 1.25 -> 1
+    (15, 32, (15, 15), (32, 32)),         # 0.47 would be 0: never less than one
+    (8, 64, (8, 1000), (64, 1024)),       # 0.125 -> 1, 15.6 -> 16
+    (100, 1, (200, 301), (100, 150)),     # 150.5: even
+])
+def test_stretch_rounds_to_the_multiple_but_never_to_nothing(short_side, multiple, camera,
+                                                            network):
+    found = fit(spec(short_side=short_side, multiple=multiple, resize='stretch'), Size(*camera))
+    assert found.network == found.content == network
+    assert (found.top, found.left) == (0, 0)
+
+
+@pytest.mark.parametrize(('short_side', 'multiple', 'camera', 'network', 'content'), [
+    (360, 32, (720, 1280), (384, 640), (360, 640)),
+    (384, 32, (384, 384), (384, 384), (384, 384)),   # a multiple already: nothing is added
+    (385, 32, (385, 385), (416, 416), (385, 385)),
+    (8, 16, (1, 7000), (16, 56000), (8, 56000)),
+    (64, 32, (7000, 1), (448000, 64), (448000, 64)),
+])
+def test_letterbox_rounds_up_and_fills(short_side, multiple, camera, network, content):
+    found = fit(spec(short_side=short_side, multiple=multiple), Size(*camera))
+    assert (found.network, found.content) == (network, content)
+    assert found.top == (network[0] - content[0]) // 2
+    assert found.left == (network[1] - content[1]) // 2
+
+
+@pytest.mark.parametrize(('size', 'camera', 'content', 'top', 'left'), [
+    ((100, 200), (50, 50), (100, 100), 0, 50),
+    ((100, 200), (50, 200), (50, 200), 25, 0),
+    ((101, 200), (50, 200), (50, 200), 25, 0),       # an odd border: the larger half below
+    ((100, 203), (100, 100), (100, 100), 0, 51),
+    ((32, 48), (1, 40000), (1, 48), 15, 0),          # never thinner than a pixel
+    ((32, 48), (40000, 1), (32, 1), 0, 23),
+])
+def test_a_fixed_letterbox_keeps_the_shape_in_the_middle(size, camera, content, top, left):
+    found = fit(spec(size=size), Size(*camera))
+    assert found.network == size and found.content == content
+    assert (found.top, found.left) == (top, left)
+
+
+def test_a_size_is_height_and_width_and_prints_as_people_say_it():
+    assert (str(Size(720, 1280)), Size(720, 1280).pixels) == ('1280x720', 921600)
+
+
+def test_the_mask_has_the_camera_s_size_or_the_one_asked_for():
+    assert fit(spec(size=(96, 160)), Size(30, 40)).output == (30, 40)
+    assert fit(spec(size=(96, 160)), Size(30, 40), Size(7, 9)).output == (7, 9)
+
+
+@pytest.mark.parametrize(('output', 'camera', 'pixels'), [
+    (4, 4, [0, 1, 2, 3]), (2, 4, [1, 3]), (4, 2, [0, 0, 1, 1]), (3, 5, [0, 2, 4]), (1, 9, [4]),
+    (5, 3, [0, 0, 1, 2, 2])])
+def test_output_pixels_lie_where_their_centres_fall(output, camera, pixels):
+    square = fit(spec(size=(96, 96)), Size(camera, camera), Size(output, output))
+    rows, columns = square.output_pixels()
+    assert rows.tolist() == columns.tolist() == pixels
+    mixed = fit(spec(size=(96, 96)), Size(camera, 11), Size(output, 1))
+    assert mixed.output_pixels()[0].tolist() == pixels and mixed.output_pixels()[1].tolist() == [5]
+
+
+def positions(axis):
+    return (axis.low + axis.fraction).tolist()
+
+
+def test_where_the_logits_are_sampled_worked_out_by_hand():
+    """Camera 8x6 in a network input of 8x12: 3 columns of border on either side, stride 4."""
+    geometry = fit(spec(size=(8, 12)), Size(8, 6))
+    assert (geometry.content, geometry.left) == ((8, 6), 3)
+    # The centre of row 2 is 2.5, in cells of 4 rows 0.625, whose centre is 0.5: 0.125.
+    assert positions(geometry.rows(2)) == [0, 0, .125, .375, .625, .875, 1, 1]
+    # Column 0 has its centre at 3.5: 0.875 cells, 0.375 beyond the first one's centre.
+    assert positions(geometry.columns(3)) == [.375, .625, .875, 1.125, 1.375, 1.625]
+    # With corners aligned 2 cells are 11 columns apart.
+    aligned = geometry.columns(3, align_corners=True)
+    assert positions(aligned) == pytest.approx([(3 + x) * 2 / 11 for x in range(6)])
+    assert aligned.low.tolist() == [0, 0, 0, 1, 1, 1]
+
+
+def test_a_single_cell_is_sampled_everywhere():
+    geometry = fit(spec(size=(1, 1), resize='stretch'), Size(5, 7))
+    for corners in (False, True):
+        assert positions(geometry.rows(1, corners)) == [0] * 5
+        assert geometry.columns(1, corners).starts.tolist() == [0, 7]
+
+
+def test_starts_name_the_first_pixel_of_each_cell():
+    geometry = fit(spec(size=(8, 12)), Size(8, 6))
+    assert geometry.rows(2).starts.tolist() == [0, 6, 8]
+    assert geometry.columns(3).starts.tolist() == [0, 3, 6, 6]
+    assert {array.dtype for array in (geometry.rows(2).starts, geometry.rows(2).low)} == {
+        np.dtype(np.int32)}
+
+
+def test_nearest_takes_the_closer_cell_and_halves_go_up():
+    axis = Axis(np.array([0, 0, 0, 1]), np.array([0, .49, .5, .75]), np.array([0, 3, 4]))
+    assert axis.nearest.tolist() == [0, 0, 1, 2]
+
+
+@pytest.mark.parametrize(('rule', 'network'), [
+    (dict(size=(96, 160)), (96, 160)),
+    (dict(short_side=360), (384, 640)), (dict(short_side=360), (640, 384)),
+    (dict(short_side=360), (384, 384)), (dict(short_side=320, resize='stretch'), (320, 320)),
+    (dict(short_side=320, resize='stretch'), (320, 1024)),
+])
+def test_a_camera_for_a_network_size_reaches_it(rule, network):
+    camera = camera_for(spec(**rule), Size(*network))
+    assert fit(spec(**rule), camera).network == network
+
+
+@pytest.mark.parametrize(('rule', 'network', 'words'), [
+    (dict(size=(96, 160)), (160, 96), r'at 160x96 \(height x width\): .* fixed at 96x160'),
+    (dict(short_side=360), (384, 650), 'the card has short_side 360 and multiple 32'),
+    (dict(short_side=360), (352, 640), 'short_side 360'),
+    (dict(short_side=360), (640, 352), 'short_side 360'),
+])
+def test_a_network_size_that_no_camera_reaches_is_refused(rule, network, words):
+    with pytest.raises(ConfigError, match=words):
+        camera_for(spec(**rule), Size(*network))
