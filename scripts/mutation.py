@@ -69,7 +69,7 @@ TARGETS = {
 
 
 def main() -> int:
-    """Run Cosmic Ray on the modules named (default: all); return 0."""
+    """Run Cosmic Ray on the modules named (default: all); return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.strip().splitlines()[0])
     parser.add_argument('names', nargs='*', metavar='NAME', help=', '.join(TARGETS))
     parser.add_argument('--one', action='store_true', help=argparse.SUPPRESS)
@@ -84,7 +84,9 @@ def main() -> int:
     for name in options.names or TARGETS:
         # A process a module: some run with, some without Numba's compiler.
         environment = {**os.environ, 'NUMBA_DISABLE_JIT': str(int(not TARGETS[name].jit))}
-        subprocess.run([sys.executable, __file__, '--one', name], env=environment, check=True)
+        done = subprocess.run([sys.executable, __file__, '--one', name], env=environment)
+        if done.returncode:
+            return done.returncode
     for name in options.names or TARGETS:
         report(name)
     return 0

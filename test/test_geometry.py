@@ -91,6 +91,7 @@ FIXED, DYNAMIC = {'size': (512, 896)}, {'short_side': 360}
     ((100, 801), FIXED, 'allowed is 8 times'),
     ((360, 2880), DYNAMIC, '4 times the pixels of 640x3'),
     ((2880, 360), DYNAMIC, '4 times the pixels of 640x3'),
+    ((100, 926), FIXED, 'the image is 926x100, 9.3 times as long as it is short'),
 ])
 def test_a_frame_that_would_cost_too_much_is_refused(camera, rule, words, resize):
     with pytest.raises(FrameError, match=words) as refusal:
@@ -216,6 +217,11 @@ def test_a_single_cell_is_sampled_everywhere():
         assert geometry.columns(1, corners).starts.tolist() == [0, 7]
 
 
+def test_two_rows_with_corners_aligned():
+    geometry = fit(spec(size=(2, 2)), Size(2, 2))
+    assert positions(geometry.rows(3, align_corners=True)) == [0, 2]
+
+
 def test_starts_name_the_first_pixel_of_each_cell():
     geometry = fit(spec(size=(8, 12)), Size(8, 6))
     assert geometry.rows(2).starts.tolist() == [0, 6, 8]
@@ -249,3 +255,11 @@ def test_a_camera_for_a_network_size_reaches_it(rule, network):
 def test_a_network_size_that_no_camera_reaches_is_refused(rule, network, words):
     with pytest.raises(ConfigError, match=words):
         camera_for(spec(**rule), Size(*network))
+
+
+def test_the_bound_is_counted_from_a_camera_of_1920x1080():
+    """With a multiple of 1 and its own size kept, the bound is exactly four times its pixels."""
+    rule = spec(short_side=1080, multiple=1)
+    assert fit_frame(rule, Size(1080, 4 * 1920)).network.pixels == MAX_INPUT_RATIO * 1080 * 1920
+    with pytest.raises(FrameError, match='7681x1080; allowed are 4 times the pixels of 1920x1080'):
+        fit_frame(rule, Size(1080, 4 * 1920 + 1))

@@ -1,5 +1,6 @@
 """From messages to products: what is asked of the device, what becomes of its answer."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from seg_node.model.card import load_card
 from seg_node.model.taxonomy import load_taxonomy, remap_lut
 from seg_node.pipeline import Pipeline
 from seg_node.products import NAMES
+from seg_node.rectification import Rectification
 
 MODELS = Path(__file__).parent / 'models'
 CARD = load_card(MODELS / 'palette_cityscapes19')
@@ -157,6 +159,28 @@ def test_a_frame_refused_before_needs_no_ego_mask(make):
     [refused] = make(ego_masks={'a': EgoMask('test', own)}).process([broken], [NAMES],
                                                                    StageClock())
     assert isinstance(refused, FrameError) and refused.reason == 'truncated'
+
+
+@pytest.mark.parametrize('shift', [0, 7])
+def test_what_a_rectified_camera_did_not_see_is_unknown(make, shift):
+    def positions(size):
+        rows, columns = np.mgrid[:size[0], :size[1]]
+        across = (columns + .5) * 40 / size[1] - .5 + shift
+        return np.stack([across, (rows + .5) * 24 / size[0] - .5], axis=-1).astype(np.float32)
+    frame = replace(FRAMES[0], rectification=Rectification((24, 40), positions))
+    [products] = make().process([frame], [NAMES], StageClock())
+    wanted = np.full((24, 40), 255, np.uint8)
+    wanted[:, :40 - shift] = TRUTHS[0][:, shift:]
+    np.testing.assert_array_equal(products.images['mask'], wanted)
+    assert ((products.images['confidence'] > 0) == (wanted != 255)).all()
+
+
+def test_a_device_that_answers_too_much_is_not_believed(make):
+    pipeline = make(ego_masks={'a': EgoMask('test', np.eye(24, 40, dtype=np.uint8) * 255)})
+    segment = pipeline.segmenter.segment
+    pipeline.segmenter.segment = lambda *given: segment(*given) * 2
+    with pytest.raises(ValueError):
+        pipeline.process(FRAMES, [NAMES] * 3, StageClock())
 
 
 def test_the_stages_are_timed(make):
