@@ -286,7 +286,8 @@ def with_reference(**changes):
 
 
 def test_a_mask_like_the_usual_ones_is_ok_and_another_is_doubtful():
-    judge = Judge(with_reference())
+    card = with_reference()
+    judge = Judge(card, load_reference(card))
     assert not judge.missing
     good = judge(frame_of(street()), segmentation(mask()))
     assert good.state == OK and good.figures['doubt'] < 0
@@ -297,7 +298,7 @@ def test_a_mask_like_the_usual_ones_is_ok_and_another_is_doubtful():
 
 def test_without_a_reference_the_judge_says_what_it_cannot_tell():
     card = load_card('test/models/palette_fixed')
-    judge = Judge(card)
+    judge = Trust(card).judge
     assert 'no reference' in judge.missing and 'seg_node.tools.reference' in judge.missing
 
 
