@@ -99,7 +99,7 @@ def _make(options: argparse.Namespace, card: ModelCard) -> dict[str, Any]:
     if left_out:
         command += f' --leave-out {" ".join(options.leave_out)}'
     return {'pictures': options.pictures or f'{len(pictures)} of {folders}', 'command': command,
-            'classes': main_output.classes.name, 'temperature': main_output.temperature,
+            'classes': main_output.classes.name,
             **fit_reference(samples, len(main_output.classes))}
 
 

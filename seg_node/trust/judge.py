@@ -10,7 +10,7 @@ from ..frame import Frame, Segmentation
 from ..model.card import ModelCard
 from ..model.policy import DrivablePolicy
 from ..products import look_up
-from .evidence import Evidence, measure
+from .evidence import certainty_at, Evidence, measure
 from .reference import Reference, TERMS
 from .verdict import State, Verdict
 
@@ -35,6 +35,7 @@ class Judge:
         # The reference is about the card's drivable area, whatever the user calls drivable.
         own = DrivablePolicy(card)
         self._lut = own.lut if own.output == card.main_output else None
+        self._certainty = certainty_at(card.main_output.temperature)
         self.missing = '' if reference else (
             f'{card.name} has no reference in its card: implausible masks are not told. Make one '
             f'with python -m seg_node.tools.reference --model {card.directory} --images FOLDER')
@@ -53,7 +54,8 @@ class Judge:
         area = (segmentation.drivable if self._lut is None
                 else look_up(segmentation.labels, self._lut))
         assert area is not None
-        return measure(frame.grey, segmentation.labels, area, segmentation.confidence)
+        return measure(frame.grey, segmentation.labels, area, segmentation.confidence,
+                       self._certainty)
 
 
 def weigh(evidence: Evidence, reference: Reference | None) -> Verdict:

@@ -119,8 +119,7 @@ def load_reference(card: ModelCard) -> Reference | None:
     """
     Return the reference in a model's card, None when it has none.
 
-    :raises ConfigError: it is of another class table or temperature, or its figures are out of
-        order.
+    :raises ConfigError: it is of another class table, or its figures are out of order.
     """
     raw: dict[str, Any] | None = card.raw.get('reference')
     if raw is None:
@@ -128,11 +127,6 @@ def load_reference(card: ModelCard) -> Reference | None:
     mend = ('Write it anew: python -m seg_node.tools.reference --model '
             f'{card.directory} --images FOLDER')
     table = card.main_output.classes
-    temperature = card.main_output.temperature
-    if raw.get('temperature', 1) != temperature:
-        raise ConfigError(f'{card.path}: reference was made at temperature '
-                          f'{raw.get("temperature", 1):g}, but that of the labels is '
-                          f'{temperature:g}: their confidences differ. {mend}.')
     layout = _layout(raw['layout'], card.path, mend)
     if raw['classes'] != table.name or layout.shape != (BANDS, len(table)):
         raise ConfigError(f'{card.path}: reference is for the class table {raw["classes"]!r} with '
