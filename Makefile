@@ -80,7 +80,15 @@ distclean: clean  ## Remove the virtual environments, too
 venv-run:
 	$(NOTE)
 	@scripts/venv.sh $(VENV) $(RUNTIME)
+	@$(MAKE) -s --no-print-directory .cache/compiled$(VENV)
 
 venv-test:
 	$(NOTE)
 	@scripts/venv.sh $(VENV) $(RUNTIME) requirements/test.txt
+	@$(MAKE) -s --no-print-directory .cache/compiled$(VENV)
+
+# The loops, once for this processor, so that no start of the node has to compile them.
+.cache/compiled$(VENV): $(shell grep -rl --include='*.py' 'jit import' seg_node)
+	@echo 'Compiling the loops for this processor ...'
+	@$(PY) -m seg_node.tools.precompile
+	@touch $@

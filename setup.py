@@ -1,9 +1,14 @@
 """Build description; name, version and people come from package.xml, its one home."""
 
+import os
 from pathlib import Path
+import subprocess
+import sys
 from xml.etree import ElementTree
 
 from setuptools import find_packages, setup
+from setuptools.command.develop import develop
+from setuptools.command.install_lib import install_lib
 
 HERE = Path(__file__).resolve().parent
 MANIFEST = ElementTree.parse(HERE / 'package.xml').getroot()
@@ -32,6 +37,34 @@ def shared_files():
     return [(folder, files) for folder, files in found if files]
 
 
+def precompile(folder):
+    """
+    Compile the loops of the package that was put into a folder, so that no start has to.
+
+    What is compiled is for this processor and for files at this place, so not for wheels.
+    """
+    paths = os.pathsep.join(filter(None, [str(folder), os.environ.get('PYTHONPATH')]))
+    subprocess.run([sys.executable, '-m', 'seg_node.tools.precompile'], check=False,
+                   cwd=folder, env={**os.environ, 'PYTHONPATH': paths})
+
+
+class InstallLib(install_lib):
+    """Compiles after the installation into its final place."""
+
+    def run(self):
+        super().run()
+        if 'bdist_wheel' not in sys.argv and not self.get_finalized_command('install').root:
+            precompile(self.install_dir)
+
+
+class Develop(develop):
+    """Compiles where the sources lie."""
+
+    def run(self):
+        super().run()
+        precompile(HERE)
+
+
 setup(
     name=NAME,
     version=MANIFEST.findtext('version'),
@@ -54,8 +87,10 @@ setup(
         'test': requirements('test'),
     },
     zip_safe=False,
+    cmdclass={'install_lib': InstallLib, 'develop': Develop},
     entry_points={'console_scripts': [
         'seg_node = seg_node.ros.main:main',
+        'precompile = seg_node.tools.precompile:main',
         'replay = seg_node.tools.replay:main',
         'calibrate = seg_node.tools.calibrate:main',
         'check_mount = seg_node.tools.check_mount:main',
@@ -65,7 +100,5 @@ setup(
         'build_engine = seg_node.tools.build_engine:main',
         'gpu_check = seg_node.tools.gpu_check:main',
         'ego_mask = seg_node.tools.ego_mask:main',
-        'stress = seg_node.tools.stress:main',
-        'reference = seg_node.tools.reference:main',
     ]},
 )

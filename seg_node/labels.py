@@ -13,12 +13,12 @@ the sum of the exponentials, and others count in mixed cells only.
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from numba import njit
 import numpy as np
 
 from .devices.cpu import cores
 from .errors import FrameError
 from .geometry import Axis
+from .jit import inner, njit
 
 # Where all corners are surer than this, the confidence between them is 255.
 _CERTAIN = np.float32(0.998041)
@@ -94,7 +94,7 @@ def _in_bands(fill: Callable[[int, int], bool], height: int, values: int) -> boo
     return all(list(_POOL.map(fill, ends[:-1], ends[1:])))
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def _fill(scores, probabilities, colder, first, stop, row_starts, row_fraction, column_starts,
           column_low, column_fraction, labels, confidence):
     """
@@ -126,7 +126,7 @@ def _fill(scores, probabilities, colder, first, stop, row_starts, row_fraction, 
         _sort_cells(winners[up], winners[low], cells)
         if wanted:
             _find_certain(sure[up], sure[low], cells)
-        j = 0
+        j = np.int64(0)
         while j < width:
             kind, start = cells[j], j
             j += 1
@@ -165,7 +165,7 @@ def _fill(scores, probabilities, colder, first, stop, row_starts, row_fraction, 
 # On a row of the grid. A loop each, so that they are vectorised; only NaN's sum is reordered.
 
 
-@njit(nogil=True, cache=True)
+@inner()
 def _survey(scores, probabilities, y, colder, wanted, winners, best, sure, scratch, exponent):
     """Write winners, their scores and probabilities; return 0, or NaN where one is not finite."""
     lead, place, mantissa = scratch[0], scratch[1], scratch[2]
@@ -188,7 +188,7 @@ def _survey(scores, probabilities, y, colder, wanted, winners, best, sure, scrat
     return check
 
 
-@njit(nogil=True, cache=True, fastmath={'reassoc'})
+@inner(fastmath={'reassoc'})
 def _begin(row, top, won, total):
     """Let class 0 win everywhere."""
     check = np.float32(0)
@@ -200,7 +200,7 @@ def _begin(row, top, won, total):
     return check
 
 
-@njit(nogil=True, cache=True, fastmath={'reassoc'})
+@inner(fastmath={'reassoc'})
 def _challenge(row, k, top, won, lead):
     """Let class k win where its score is higher; write how much higher it was."""
     check = np.float32(0)
@@ -214,7 +214,7 @@ def _challenge(row, k, top, won, lead):
     return check
 
 
-@njit(nogil=True, cache=True, fastmath={'contract'})
+@inner(fastmath={'contract'})
 def _exponential(lead, colder, mantissa, exponent):
     """
     Write exp(-|lead| * colder) as mantissa * 2^n, n as the bits of that float32.
@@ -238,7 +238,7 @@ def _exponential(lead, colder, mantissa, exponent):
         exponent[x] = (np.int32(whole) + np.int32(127)) << np.int32(23)
 
 
-@njit(nogil=True, cache=True, fastmath={'contract'})
+@inner(fastmath={'contract'})
 def _add(lead, mantissa, power, total):
     """Add one class to the sum of the exponentials, which is that of the winner so far."""
     for x in range(len(total)):
@@ -249,7 +249,7 @@ def _add(lead, mantissa, power, total):
 # On one row of cells.
 
 
-@njit(nogil=True, cache=True)
+@inner()
 def _sort_cells(above, below, cells):
     """Tell mixed cells of a row from those of one class."""
     last = len(cells) - 1
@@ -260,7 +260,7 @@ def _sort_cells(above, below, cells):
     cells[last] = _PLAIN if above[last] == below[last] else _MIXED
 
 
-@njit(nogil=True, cache=True)
+@inner()
 def _find_certain(above, below, cells):
     last = len(cells) - 1
     for j in range(last):
@@ -269,7 +269,7 @@ def _find_certain(above, below, cells):
         cells[j] = cells[j] << 1 if certain else cells[j]
 
 
-@njit(nogil=True, cache=True)
+@inner()
 def _between_points(above, below, start, stop, fy, low, fx, line, row):
     """Write the confidence of one output row of a run of cells of one class."""
     last = len(above) - 1
@@ -281,7 +281,7 @@ def _between_points(above, below, start, stop, fy, low, fx, line, row):
         row[x] = np.uint8(np.int32((a * (1 - fx[x]) + b * fx[x]) * 255 + 0.5))
 
 
-@njit(nogil=True, cache=True)
+@inner()
 def _find_candidates(scores, i, below, j, right, winners, candidates, corners):
     """List, in ascending order, the classes that may win somewhere in a cell, and their scores."""
     count = 0
@@ -303,12 +303,13 @@ def _find_candidates(scores, i, below, j, right, winners, candidates, corners):
                 break
         if not beaten:
             candidates[count] = k
-            corners[count] = (a, b, c, d)
+            # One by one: an array assigned a tuple takes seconds to compile.
+            corners[count, 0], corners[count, 1], corners[count, 2], corners[count, 3] = a, b, c, d
             count += 1
     return count
 
 
-@njit(nogil=True, cache=True)
+@inner()
 def _find_chances(probabilities, i, below, j, right, best, sure, colder, candidates, count,
                   chances):
     """Write the probability of each candidate at the corners of a cell."""
@@ -325,7 +326,7 @@ def _find_chances(probabilities, i, below, j, right, best, sure, colder, candida
             chances[n, c] = chance
 
 
-@njit(nogil=True, cache=True)
+@inner()
 def _fill_mixed(candidates, count, found, top, bottom, left, end, row_fraction, column_fraction,
                 labels, confidence):
     """Write the pixels of a mixed cell, each its winner among the candidates."""

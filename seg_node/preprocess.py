@@ -1,10 +1,10 @@
 """Camera image -> network input: resize, colour order, normalisation, layout, border."""
 
 import cv2
-from numba import njit
 import numpy as np
 
 from .geometry import Geometry, Size
+from .jit import njit
 from .model.card import InputSpec
 
 
@@ -42,9 +42,7 @@ class Preprocessor:
             top, left = geometry.top, geometry.left
             if geometry.content != network:
                 self._fill_border(item)
-            planes = item if self._spec.layout == 'NCHW' else item.transpose(2, 0, 1)
-            inside = planes[:, top:top + small.shape[0], left:left + small.shape[1]]
-            _look_up(small, self._table, self._order, inside)
+            _look_up(small, self._table, self._order, item, top, left, self._spec.layout == 'NHWC')
         return batch
 
     def _buffer(self, count: int, network: Size) -> np.ndarray:
@@ -72,14 +70,21 @@ def _fitted(image: np.ndarray, geometry: Geometry, border: int) -> np.ndarray:
     if geometry.rectification is not None:
         return geometry.rectification.picture(image, size, border)
     if image.shape[:2] == size:
-        return image
+        return np.ascontiguousarray(image)
     return cv2.resize(image, (size.width, size.height), interpolation=cv2.INTER_LINEAR)
 
 
-@njit(nogil=True, cache=True)
-def _look_up(image, table, order, planes):
-    for y in range(image.shape[0]):
+@njit()
+def _look_up(image, table, order, item, top, left, channels_last):
+    """Write the values of an image into the network's input, which may be larger."""
+    height, width = image.shape[:2]
+    for y in range(height):
         for k in range(3):
             source = order[k]
-            for x in range(image.shape[1]):
-                planes[k, y, x] = table[k, image[y, x, source]]
+            if channels_last:
+                for x in range(width):
+                    item[top + y, left + x, k] = table[k, image[y, x, source]]
+            else:
+                row = item[k, top + y, left:left + width]
+                for x in range(width):
+                    row[x] = table[k, image[y, x, source]]

@@ -1,6 +1,7 @@
 """The fused labelling against the plain reference, on logits that try to break it."""
 
 from hypothesis import given, settings, strategies as st
+from numba import njit
 import numpy as np
 import pytest
 
@@ -165,9 +166,13 @@ def test_refuses_scores_that_are_not_finite(bad, where):
 
 def test_the_exponential_of_the_sums():
     """Against float64, over all that it is ever asked for."""
+    @njit
+    def call(lead, colder, mantissa, exponent):
+        labels._exponential(lead, colder, mantissa, exponent)
+
     lead = np.concatenate([np.linspace(0, 80, 100001), 2.0 ** np.arange(-30, 6)]).astype('f4')
     mantissa, exponent = np.empty_like(lead), np.empty(lead.shape, np.int32)
     for sign in (1, -1):
-        labels._exponential(sign * lead, np.float32(1), mantissa, exponent)
+        call(sign * lead, np.float32(1), mantissa, exponent)
         found = mantissa.astype(np.float64) * exponent.view(np.float32)
         np.testing.assert_allclose(found, np.exp(-lead.astype(np.float64)), rtol=2e-7)

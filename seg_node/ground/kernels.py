@@ -1,7 +1,8 @@
 """The loops over rays, cells and pixels, compiled by Numba."""
 
-from numba import njit
 import numpy as np
+
+from ..jit import njit
 
 # What a ray meets: the mask's class, as far as it matters here.
 UNSEEN, DRIVABLE, FLAT, OBSTACLE = range(4)
@@ -11,7 +12,7 @@ LEAST_ROWS = 2
 ENOUGH = 6
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def read_rays(pixels, margin, shifts, mask, drivable, kinds, states):
     """Write what each ray meets at each row of the table."""
     for i in range(states.shape[0]):
@@ -24,7 +25,7 @@ def read_rays(pixels, margin, shifts, mask, drivable, kinds, states):
                 states[i, j] = DRIVABLE if drivable[at] and kind != UNSEEN else kind
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def walk(states, ranges, slack, reach, free, boundary):
     """
     Follow each ray from near to far; see ``free_space.Seen`` for the results.
@@ -70,7 +71,7 @@ def walk(states, ranges, slack, reach, free, boundary):
                 free[middle, j] = True
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def fill_cells(samples, free, cells, is_free, is_unknown):
     """Write a cell as free when two thirds of its samples are."""
     for i in range(cells.shape[0]):
@@ -82,7 +83,7 @@ def fill_cells(samples, free, cells, is_free, is_unknown):
             cells[i, j] = is_free if count >= ENOUGH else is_unknown
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def select_points(points, mask, flat, cloud):
     """Write the points of flat pixels, NaN for all else."""
     for i in range(mask.shape[0]):

@@ -1,14 +1,15 @@
 """What is counted over the samples of a frame: a few passes over some 10 000 of them."""
 
-from numba import njit
 import numpy as np
+
+from ..jit import inner, njit
 
 _UNLABELLED = 255
 _FLAT = 2  # grey levels between the lightest and the darkest of nine neighbouring samples
 _DIM = 2.0  # grey levels added to the contrast of a row: in the dark only noise is left
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def without_structure(grey, labels):
     """
     Return the share of samples that are like their neighbours, and that of the blind columns.
@@ -32,7 +33,7 @@ def without_structure(grey, labels):
     return flat / max(seen, 1), blind / width
 
 
-@njit(nogil=True, cache=True, inline='always')
+@inner(inline='always')
 def _is_flat(grey, y, x):
     low = high = grey[y, x]
     for v in range(max(y - 1, 0), min(y + 2, grey.shape[0])):
@@ -41,7 +42,7 @@ def _is_flat(grey, y, x):
     return high - low <= _FLAT
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def rows_alike(grey):
     """Return the correlation of each row with the next, (height - 1,), and the mean grey level."""
     height, width = grey.shape
@@ -63,7 +64,7 @@ def rows_alike(grey):
     return alike, means.mean()
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def edge_agreement(grey, labels):
     """Return the log of the ratio of grey steps where the labels change to those elsewhere."""
     height, width = grey.shape
@@ -82,7 +83,7 @@ def edge_agreement(grey, labels):
     return np.log((mean[1] + 1) / (mean[0] + 1))
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def count_bands(labels, bands):
     """Count each class id in each band of rows, (bands, 256) int64."""
     height, width = labels.shape
@@ -92,18 +93,16 @@ def count_bands(labels, bands):
             bands[band, labels[y, x]] += 1
 
 
-@njit(nogil=True, cache=True)
-def drivable_area(drivable, labels, confidence, certainty):
+@njit()
+def drivable_area(drivable, labels, confidence):
     """
     Return what there is to say of the drivable area.
 
-    :param certainty: (256,) float64, 0 to 1, what each confidence counts as.
     :returns: its share; the mean share of the height below it that is not drivable; the mean
         confidence (0 to 1) inside it, 0 if it has no inside.
     """
     height, width = drivable.shape
-    area = seen = afloat = inside = 0
-    sure = 0.0
+    area = seen = afloat = inside = sure = 0
     below = np.zeros(width, np.int64)
     for y in range(height - 1, -1, -1):
         for x in range(width):
@@ -118,5 +117,5 @@ def drivable_area(drivable, labels, confidence, certainty):
             if (drivable[max(y - 1, 0), x] and drivable[min(y + 1, height - 1), x]
                     and drivable[y, max(x - 1, 0)] and drivable[y, min(x + 1, width - 1)]):
                 inside += 1
-                sure += certainty[confidence[y, x]]
-    return area / max(seen, 1), afloat / max(area, 1) / height, sure / max(inside, 1)
+                sure += confidence[y, x]
+    return area / max(seen, 1), afloat / max(area, 1) / height, sure / max(inside, 1) / 255
