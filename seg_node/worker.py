@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
+import math
 from statistics import median_low
 from threading import Event, Lock
 import time
@@ -15,6 +16,7 @@ from .pipeline import Pipeline
 from .watchdog import Patience, Watched
 
 TRIES = 5  # runs of the network that may fail in a row
+_PREPARING_S = 60.0  # after this it is reported that a new size takes so long
 _TAKES = 50  # batches over which the usual time is taken
 
 
@@ -87,10 +89,10 @@ class Worker:
             self._lock.release()
         return left + self._mailbox.drain()
 
-    def _patience(self, usual_s: float, clock: StageClock) -> Patience | None:
-        """Return how long a batch may be in hand; getting ready for a new size is exempt."""
+    def _patience(self, usual_s: float, clock: StageClock) -> Patience:
+        """Return how long a batch may be in hand; getting ready for a new size takes its time."""
         if clock.current == PREPARE:
-            return None
+            return Patience(_PREPARING_S, math.inf)
         return Patience.of(self._timeout_s(), usual_s).after(_preparing_s(clock))
 
     def _take(self, limit: int) -> list[Frame]:

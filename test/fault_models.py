@@ -8,6 +8,7 @@ and added to the scores, so that the answers are the palette model's.
 from collections.abc import Callable
 import hashlib
 from pathlib import Path
+import time
 
 import numpy as np
 import onnx
@@ -43,9 +44,25 @@ def hangs(model: onnx.ModelProto) -> None:
     _loop(model, trips=_FOR_EVER, above=-1e9)
 
 
-def takes(trips: int) -> Callable[[onnx.ModelProto], None]:
-    """Return what makes the network slow, but the same answers come in the end."""
-    return lambda model: _loop(model, trips=trips, above=-1e9)
+def takes(seconds: float) -> Callable[[onnx.ModelProto], None]:
+    """Return what makes the network take this long here, or longer, for the same answers."""
+    return lambda model: _loop(model, trips=round(seconds / _trip_s()), above=-1e9)
+
+
+def _trip_s() -> float:
+    """Return what one trip of a loop takes at the least."""
+    import onnxruntime
+    model, trips = onnx.load(PALETTE / 'model.onnx'), 200_000
+    _loop(model, trips=trips, above=-1e9)
+    session = onnxruntime.InferenceSession(model.SerializeToString(),
+                                           providers=['CPUExecutionProvider'])
+    image = np.zeros((1, 3, 8, 8), np.float32)
+    spent_s = []
+    for _ in range(5):
+        start = time.perf_counter()
+        session.run(None, {'image': image})
+        spent_s.append(time.perf_counter() - start)
+    return min(spent_s) / trips
 
 
 def fails_unless(height: int, width: int) -> Callable[[onnx.ModelProto], None]:

@@ -19,7 +19,7 @@ from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import DescribeParameters, SetParameters
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rosgraph_msgs.msg import Clock
-from sensor_msgs.msg import CompressedImage, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 import yaml
 
 from seg_node.image import wire
@@ -78,6 +78,8 @@ def other_output(folder: Path) -> Path:
     ({'camera__transport': 'theora'}, ["camera.transport is 'theora'", 'raw | compressed']),
     ({'output_width': 100}, ['output_width and output_height are 100 and 0']),
     ({'taxonomy': 'mapillary'}, ['mapillary', 'autoware16']),
+    ({'cameras': '[]'}, ['parameter cameras is empty', '[front]']),
+    ({'threads': '[]'}, ['threads is []', 'must be an integer']),
     ({'drivable_classes': '[road, grass]'}, ['grass', 'terrain']),
 ])
 def test_wrong_configuration_ends_with_the_mend(tmp_path, monkeypatch, parameters, words):
@@ -92,6 +94,29 @@ def test_wrong_configuration_ends_with_the_mend(tmp_path, monkeypatch, parameter
         for word in words:
             assert word in rest, rest
         assert 'Traceback' not in node.log
+
+
+@pytest.mark.parametrize('arguments, words', [
+    (['--params-file', '/nowhere.yaml'], ['/nowhere.yaml', 'Error opening YAML file']),
+    (['--params-file', 'broken'], ['broken.yaml', 'line_num 3']),
+    (['-r', 'mask'], ["remap rule: '-r mask'"]),
+    (['-p', 'threads:=[1, x]'], ['threads:=[1, x]']),
+])
+def test_wrong_ros_arguments_end_with_one_line(tmp_path, arguments, words):
+    (tmp_path / 'broken.yaml').write_text('seg_node:\n  ros__parameters:\n    cameras: [1, x]\n')
+    arguments = [str(tmp_path / 'broken.yaml') if word == 'broken' else word
+                 for word in arguments]
+    with NodeProcess(tmp_path, *arguments) as node:
+        assert node.wait() == 1
+        line = node.log.strip().splitlines()[-1]
+        assert line.startswith('seg_node: ') and all(word in line for word in words), node.log
+        assert 'Traceback' not in node.log and '/project/src' not in line
+
+
+CALIBRATION = CameraInfo(height=120, width=160, distortion_model='plumb_bob',
+                         k=[100.0, 0.0, 79.5, 0.0, 100.0, 59.5, 0.0, 0.0, 1.0],
+                         p=[100.0, 0.0, 79.5, 0.0, 0.0, 100.0, 59.5, 0.0, 0.0, 0.0, 1.0, 0.0],
+                         d=[0.0] * 5)
 
 
 def transition(client, number):
@@ -140,12 +165,59 @@ def test_lifecycle_by_hand(client, tmp_path):
 def set_parameter(client, name, value):
     """Set one parameter over ROS; return the node's answer."""
     kinds = {str: (ParameterType.PARAMETER_STRING, 'string_value'),
-             float: (ParameterType.PARAMETER_DOUBLE, 'double_value')}
+             float: (ParameterType.PARAMETER_DOUBLE, 'double_value'),
+             list: (ParameterType.PARAMETER_BOOL_ARRAY, 'bool_array_value')}  # `ros2 param set []`
     kind, field = kinds[type(value)]
     request = SetParameters.Request()
     request.parameters = [Parameter(name=name, value=ParameterValue(
         type=kind, **{field: value}))]
     return client.call(SetParameters, '/seg_node/set_parameters', request).results[0]
+
+
+def test_what_is_set_is_applied_and_what_was_told_is_forgotten(client, tmp_path):
+    """Empty lists, the period of the diagnostics, the overlay; camera_info of an earlier life."""
+    masks, overlays = (client.listen(f'/seg_node/set/{name}') for name in ('mask', 'overlay'))
+    infos = client.listen('/seg_node/set/camera_info', CameraInfo)
+    grey = np.full((120, 160, 3), 90, np.uint8)
+
+    def answer(stamp):
+        client.send('/set/image_raw', image_cdr(grey, stamp))
+        assert client.spin_until(lambda: all(
+            any(message.header.stamp_ns == stamp for message in found)
+            for found in (masks, overlays)))
+        return overlays[-1].data.reshape(120, 160, 3)
+    with NodeProcess(tmp_path, model=PALETTE, cameras='[set]', autostart=False,
+                     drivable_classes='[]', overlay_alpha=0.0, max_age_s=3600.0):
+        assert set_parameter(client, 'drivable_classes', []).successful
+        assert set_parameter(client, 'diagnostics_period_s', 0.25).successful
+        transition(client, Transition.TRANSITION_CONFIGURE)
+        transition(client, Transition.TRANSITION_ACTIVATE)
+        client.handshake('/set/image_raw', ['/seg_node/set/mask', '/seg_node/set/overlay'],
+                         image_cdr(grey, 1))
+        assert (answer(2) == grey).all()
+        assert set_parameter(client, 'overlay_alpha', 1.0).successful
+        colours = answer(3)
+        assert not (colours == grey).any(axis=2).all()
+        assert len(np.unique(colours.reshape(-1, 3), axis=0)) == 1
+
+        def info_comes():
+            client.send('/set/camera_info', CALIBRATION, CameraInfo)
+            answer(4)
+            return client.spin_until(lambda: bool(infos), 0.3)
+        assert client.spin_until(info_comes)
+        transition(client, Transition.TRANSITION_DEACTIVATE)
+        transition(client, Transition.TRANSITION_ACTIVATE)
+        infos.clear()
+        masks.clear()
+        client.handshake('/set/image_raw', ['/seg_node/set/mask'], image_cdr(grey, 5))
+        answer(6)
+        client.spin(0.5)
+        assert not infos, 'a calibration of before the deactivation was used'
+        transition(client, Transition.TRANSITION_DEACTIVATE)
+        client.diagnostics('set', until=lambda status: status.message == 'inactive')
+        client.messages['/diagnostics'].clear()
+        client.spin(2.5)
+        assert 6 <= len(client.messages['/diagnostics']) <= 12
 
 
 def test_some_cameras_of_a_file_and_a_remapped_mask(client, tmp_path):

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..errors import BACKEND, BackendError, DeviceLostError, FrameError
+from ..errors import BACKEND, BackendError, brief, DeviceLostError, FrameError
 from ..frame import Demand, Frame, PREPARE, Segmentation, StageClock
 from ..geometry import fit_frame, Geometry, Size
 from ..mishaps import mishaps
@@ -82,7 +82,7 @@ class HostSegmenter:
         except DeviceLostError:
             raise
         except BackendError as error:
-            return [FrameError(BACKEND, str(error))] * len(batch)
+            return [FrameError(BACKEND, brief(error))] * len(batch)
         with clock.stage('labels'):
             return [self._read([output[n] for output in outputs], geometry, demand)
                     for n, (_, _, geometry) in enumerate(batch)]

@@ -25,6 +25,7 @@ from ..health.judge import Verdict
 from ..health.report import Limits
 from ..health.stream import CameraHealth
 from ..image import wire
+from ..mishaps import mishaps
 from ..model.taxonomy import ClassTable
 from ..products import OUTPUTS
 from .camera_info import calibration_of, info_of
@@ -176,7 +177,8 @@ class Camera:
         received_ns = time.monotonic_ns()
         sender = self._sender(info)
         try:
-            message = self._parse(cdr)
+            with mishaps('reading'):
+                message = self._parse(cdr)
         except FrameError as error:
             self.health.on_malformed(error, *sender)
             return

@@ -64,7 +64,7 @@ def _run(args: list[str] | None, transport: str, signals: Signals) -> int:
     from rclpy.signals import SignalHandlerOptions
 
     from ..watchdog import Patience
-    from .node import End, FAULT, SegNode
+    from .node import SegNode
 
     # Own handlers: rclpy's would shut the context down before the node could end in order.
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
@@ -79,8 +79,8 @@ def _run(args: list[str] | None, transport: str, signals: Signals) -> int:
         with turn.doing('a callback has run', lambda: patience):
             try:
                 executor.spin_once(timeout_sec=0.1)
-            except Exception as error:
-                node.end = End(FAULT, f'a callback failed: {_plain(error)}')
+            except Exception as error:  # one message must not end all the others
+                node.failed(f'a callback failed: {_plain(error)}')
     return _end(node, executor, signals.name)
 
 

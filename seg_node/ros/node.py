@@ -27,7 +27,7 @@ from .transitions import telling
 _SUCCESS, _FAILURE, _ERROR = (TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE,
                               TransitionCallbackReturn.ERROR)
 _LEAVE_S = 5.0  # how long an orderly end may take once something is lost
-CANNOT_START, FAULT = 1, 3  # exit codes
+REFUSED, FAULT = 1, 3  # exit codes
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class End:
     """
     Why the process is to end.
 
-    :ivar code: 0, ``CANNOT_START`` or ``FAULT``.
+    :ivar code: 0, ``REFUSED`` (it will be again) or ``FAULT`` (another start may go well).
     """
 
     code: int
@@ -66,7 +66,7 @@ class SegNode(LifecycleNode):
         self._problems = parameters.declare(self)
         self.add_pre_set_parameters_callback(parameters.with_empty_lists)
         self.add_on_set_parameters_callback(self._on_set_parameters)
-        self._autostarting = self._gave_up = False
+        self._starting = self._gave_up = False
         self._settings: parameters.Settings | None = None
         self._cameras: dict[str, Camera] = {}
         self._serving: Serving | None = None
@@ -86,14 +86,14 @@ class SegNode(LifecycleNode):
 
     def start(self) -> None:
         """Configure and activate; a node that cannot be brought to that ends its process."""
-        self._autostarting = True
+        self._starting = True
         if self.trigger_configure() == _SUCCESS and self.trigger_activate() == _SUCCESS:
             return
-        self._autostarting = False
+        self._starting = False
         if self._gave_up:
             self.get_logger().error(self.error)
         else:
-            self.end = End(CANNOT_START, self.error)
+            self.end = End(REFUSED, self.error)
 
     def shut_down(self) -> None:
         """End in order from whatever state, unless a lifecycle manager has done so already."""
@@ -116,10 +116,10 @@ class SegNode(LifecycleNode):
         return f' while the model was loading, after {self.load.seconds:.1f} s'
 
     def failed(self, reason: str) -> None:
-        """Keep an error for the diagnostics and log it, unless the process ends with it."""
-        self.error = reason
-        if not self._autostarting:
+        """Keep an error for the diagnostics and log it once, unless the process ends with it."""
+        if reason != self.error and not self._starting:
             self.get_logger().error(reason)
+        self.error = reason
 
     # Lifecycle
 
@@ -157,6 +157,7 @@ class SegNode(LifecycleNode):
     @telling(_ERROR)
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop the images, and wait a moment for the frames in hand."""
+        self._starting = False
         self._stop()
         super().on_deactivate(state)
         return _ERROR if self.load is not None and self.load.error else _SUCCESS
@@ -164,6 +165,7 @@ class SegNode(LifecycleNode):
     @telling(_ERROR)
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Give up the model and the publishers; the device is freed as soon as it comes back."""
+        self._starting = False
         self._release()
         return super().on_cleanup(state)
 
@@ -192,13 +194,17 @@ class SegNode(LifecycleNode):
                   for name, parameter in self.get_parameters_by_prefix('').items()}
         settings = f'{model} {sorted(values.items())}'
         failed, most = self.starts.failed(settings), self._value('max_starts')
-        if self._autostarting and most and failed >= most:
+        if self._starting and most and failed >= most:
             self._gave_up = True
             raise SegNodeError(
                 f'gave up after {failed} starts without a mask (max_starts); the last one ended '
                 f'at {self.starts.last_end}. Mend it, then start the node anew, or configure and '
                 'activate it')
         self.starts.begin(settings)
+        if failed:
+            self.get_logger().warning(
+                f'start {failed + 1} after {failed} without a mask: the model is loaded in '
+                f'{delay_s(failed):.0f} s; the last one ended at {self.starts.last_end}')
         return delay_s(failed)
 
     def _serve(self, load: Load) -> None:
@@ -221,7 +227,6 @@ class SegNode(LifecycleNode):
             self._device.free(self.load)
         self.load = self._settings = None
         self._diagnostics.gpu_unused = ''
-        self._autostarting = False
 
     # What the other threads say
 
@@ -237,7 +242,7 @@ class SegNode(LifecycleNode):
         self.report()
 
     def _on_loaded(self, load: Load, loaded: Loaded) -> None:
-        self._autostarting = False
+        self._starting = False
         self.starts.loaded()
         self._diagnostics.gpu_unused = loaded.gpu_unused
         loaded.pipeline.tables.overlay_alpha = self._value('overlay_alpha')
@@ -254,8 +259,8 @@ class SegNode(LifecycleNode):
         reason = f'loading failed: {load.error}'
         self.starts.fault(reason)
         self.failed(reason)
-        if self._autostarting:
-            self.end = End(CANNOT_START, reason)
+        if self._starting:
+            self.end = End(FAULT, reason)
         elif self.state == 'active':
             self.trigger_deactivate()  # which ends in on_error
         else:

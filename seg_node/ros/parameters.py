@@ -273,7 +273,7 @@ def _declare(node: Node, rows: Iterable[Parameter], prefix: str) -> list[str]:
             if row.kind == 'string_array':
                 node.declare_parameter(name, EMPTY, descriptor, ignore_override=True)
                 continue
-            problems.append(f'parameter {name} is []; it must be a {row.kind}')
+            problems.append(f'parameter {name} is []; it must be {_a(row.kind)}')
         try:
             node.declare_parameter(name, row.default, descriptor,
                                    ignore_override=bool(override and override.value is None))
@@ -281,10 +281,14 @@ def _declare(node: Node, rows: Iterable[Parameter], prefix: str) -> list[str]:
             given = override.value if override is not None else row.default
             hint = f' (write {given}.0)' if row.kind == 'double' and type(given) is int else ''
             allowed = f', allowed: {row.allowed}' if row.allowed else ''
-            problems.append(f'parameter {name} is {given!r}; it must be a {row.kind}{allowed}'
+            problems.append(f'parameter {name} is {given!r}; it must be {_a(row.kind)}{allowed}'
                             f'{hint} [{error}]')
             node.declare_parameter(name, row.default, descriptor, ignore_override=True)
     return problems
+
+
+def _a(kind: str) -> str:
+    return f'{"an" if kind[0] in "aeiou" else "a"} {kind}'
 
 
 def _descriptor(row: Parameter) -> ParameterDescriptor:
