@@ -1,0 +1,123 @@
+"""
+The labelling on a few pixels, each case for one of its branches.
+
+Quick even as plain Python, which is how ``make mutation`` runs it.
+"""
+
+import numpy as np
+import pytest
+from test_labels import check, spec
+
+from seg_node import labels, reference
+from seg_node.errors import FrameError
+from seg_node.geometry import Axis, fit, Size
+
+
+def geometry(h, w, height, width, **given):
+    return fit(spec((h * 4, w * 4), **given), Size(height, width))
+
+
+@pytest.mark.parametrize('corners', [False, True])
+@pytest.mark.parametrize(('classes', 'h', 'w', 'height', 'width'), [
+    (1, 2, 3, 5, 7), (2, 1, 1, 3, 4), (3, 1, 4, 5, 9), (3, 4, 1, 9, 5), (4, 3, 3, 3, 3),
+    (5, 4, 5, 11, 13), (3, 6, 5, 2, 3), (6, 2, 2, 12, 10), (2, 5, 5, 20, 4)])
+def test_equals_reference(classes, h, w, height, width, corners):
+    """Ties at corners, along edges and inside cells; then scores without any."""
+    rng = np.random.default_rng(classes * h)
+    for scores in (rng.integers(-2, 2, (classes, h, w)), rng.normal(size=(classes, h, w)) * 3):
+        check(scores.astype(np.float32), geometry(h, w, height, width), corners)
+
+
+def test_large_regions_and_a_border():
+    scores = np.zeros((3, 5, 6), np.float32)
+    scores[0, :2], scores[1, 2:, :3], scores[2, 2:, 3:] = 2, 3, 4
+    check(scores, geometry(5, 6, 13, 9, resize='letterbox'))
+    check(scores * 100, geometry(5, 6, 9, 17, resize='letterbox'))
+
+
+@pytest.mark.parametrize('temperature', [0.1, 2.5])
+def test_temperature(temperature):
+    scores = np.random.default_rng(5).normal(size=(4, 3, 4)).astype(np.float32) * 4
+    check(scores, geometry(3, 4, 7, 9), temperature=temperature)
+
+
+@pytest.mark.parametrize('apart', [1e-3, 0.7, 6.0, 6.3, 30.0, 86.9, 87.1, 88.5, 104.0, 3e4])
+def test_two_classes_any_distance_apart(apart):
+    """The exponential over its whole range, and what lies below it."""
+    scores = np.zeros((2, 2, 4), np.float32)
+    scores[0, :, :2], scores[1, :, 2:] = apart, apart
+    check(scores, geometry(2, 4, 5, 9))
+    scores[0, 1, 0] = -apart
+    check(scores, geometry(2, 4, 5, 9))
+
+
+def test_the_exponential_of_every_lead():
+    lead = np.concatenate([-np.logspace(-6, 1.93, 40), np.logspace(-6, 1.93, 40), [0],
+                           [-200, 1e5]]).astype(np.float32)
+    for colder in (1.0, 0.25):
+        mantissa, exponent = np.empty(len(lead), np.float32), np.empty(len(lead), np.int32)
+        labels._exponential(lead, np.float32(colder), mantissa, exponent)
+        exact = np.exp(-np.minimum(np.abs(lead.astype(np.float64) * colder), 87))
+        np.testing.assert_allclose(mantissa * exponent.view(np.float32), exact, rtol=3e-7)
+
+
+@pytest.mark.parametrize('at', range(4))
+@pytest.mark.parametrize('above', [False, True])
+def test_the_limit_of_certainty(at, above):
+    """A cell of one class is certain where all of its corners are; one below it is worked out."""
+    limit = np.float32(0.998041)
+    scores = np.zeros((2, 2, 2), np.float32)
+    scores[1] = 1
+    given = np.zeros((2, 2, 2), np.float32)
+    given[1] = 1
+    # Far enough below that 255 is no longer what rounding gives.
+    given[1].flat[at] = limit if above else 0.99
+    rows, columns = Axis(*[np.array(values) for values in ([0, 0, 0], [0, .25, .5], [0, 3, 3])]
+                         ), Axis(*[np.array(values) for values in
+                                   ([0, 0, 1], [0, .5, 0], [0, 2, 3])])
+    got, sure = labels.upsample_argmax(scores, rows, columns, given)
+    truth = reference.labels(scores, rows, columns)
+    np.testing.assert_array_equal(got, truth)
+    np.testing.assert_array_equal(sure, reference.confidence(given, truth, rows, columns))
+    assert (sure < 255).any() != above
+
+
+def test_what_counts_as_certain_rounds_to_255():
+    assert np.floor(float(labels._CERTAIN) * 255 + 0.5) == 255
+    assert np.floor((float(labels._CERTAIN) - 2e-6) * 255 + 0.5) == 254
+
+
+@pytest.mark.parametrize('bad', [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize('where', [(0, 0, 0), (0, 1, 2), (1, 0, 1), (2, 1, 2), (2, 2, 0)])
+@pytest.mark.filterwarnings('ignore:invalid value')
+def test_a_score_that_is_not_finite_is_refused(bad, where):
+    scores = np.zeros((3, 3, 3), np.float32)
+    scores[where] = bad
+    grid = geometry(3, 3, 4, 4)
+    for label in (labels.upsample_argmax, labels.upsample_softmax):
+        with pytest.raises(FrameError, match='NaN or infinite') as refusal:
+            label(scores, grid.rows(3), grid.columns(3))
+        assert refusal.value.reason == 'logits'
+
+
+@pytest.mark.parametrize(('cores', 'height', 'values', 'bands'), [
+    (1, 9, 10**9, [(0, 9)]),
+    (2, 9, 2 * labels._BAND - 1, [(0, 9)]),
+    (2, 9, 2 * labels._BAND, [(0, 4), (4, 9)]),
+    (8, 9, 3 * labels._BAND, [(0, 3), (3, 6), (6, 9)]),
+    (8, 2, 9 * labels._BAND, [(0, 1), (1, 2)]),
+    (8, 1, 9 * labels._BAND, [(0, 1)]),
+])
+def test_threads_get_bands_that_cover_every_row_once(monkeypatch, cores, height, values, bands):
+    monkeypatch.setattr(labels, 'cores', lambda: cores)
+    got = []
+    assert labels._in_bands(lambda *band: got.append(band) is None, height, values)
+    assert sorted(got) == bands
+    assert not labels._in_bands(lambda first, end: first > 0, height, values)
+
+
+def test_the_bands_together_are_the_whole(monkeypatch):
+    monkeypatch.setattr(labels, 'cores', lambda: 3)
+    monkeypatch.setattr(labels, '_BAND', 20)
+    check(np.random.default_rng(9).normal(size=(3, 5, 4)).astype(np.float32),
+          geometry(5, 4, 11, 9))
