@@ -10,7 +10,7 @@ from seg_node.devices import backend as backends
 from seg_node.devices.host import HostSegmenter
 from seg_node.ego_mask import EgoMask
 from seg_node.errors import FrameError
-from seg_node.frame import Demand, Frame, StageClock
+from seg_node.frame import Demand, Frame, PREPARE, StageClock
 from seg_node.geometry import Size
 from seg_node.image.wire import Header, ImageMessage
 from seg_node.model.card import load_card
@@ -184,10 +184,11 @@ def test_a_device_that_answers_too_much_is_not_believed(make):
 
 
 def test_the_stages_are_timed(make):
-    clock = StageClock()
-    make().process(FRAMES, [NAMES] * 3, clock)
-    assert set(clock.ms) == {'decode', 'preprocess', 'network', 'labels', 'products'}
-    assert all(0 < spent < 60e3 for spent in clock.ms.values())
+    pipeline, clock = make(), StageClock()
+    for _ in range(2):
+        pipeline.process(FRAMES, [NAMES] * 3, clock)
+    assert set(clock.ms) - {PREPARE} == {'decode', 'preprocess', 'network', 'labels', 'products'}
+    assert all(0 <= spent < 60e3 for spent in clock.ms.values())
 
 
 def test_a_stage_adds_up_and_counts_milliseconds(monkeypatch):

@@ -13,7 +13,7 @@ PROFILE = ('config', 'fastdds_shm.xml')
 # at which Kilted warns of a deprecated variable.
 _VARIABLES = {'libfastdds': 'FASTDDS_DEFAULT_PROFILES_FILE',
               'libfastrtps': 'FASTRTPS_DEFAULT_PROFILES_FILE'}
-TRANSPORTS = 'FASTDDS_BUILTINTRANSPORTS'
+TRANSPORTS = 'FASTDDS_BUILTIN_TRANSPORTS'
 # Fast DDS reads these from the working directory by itself.
 _LOCAL_PROFILES = ('DEFAULT_FASTDDS_PROFILES.xml', 'DEFAULT_FASTRTPS_PROFILES.xml')
 
