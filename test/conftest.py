@@ -3,12 +3,13 @@
 import faulthandler
 import os
 from pathlib import Path
-import random
 import socket
 import tempfile
 
 import cv2
 import pytest
+
+from seg_node.playback.domain import reserve_domain
 
 _RUN = pytest.StashKey[tuple[socket.socket, tempfile.TemporaryDirectory]]()
 _STDERR = pytest.StashKey[int]()
@@ -18,7 +19,7 @@ HARD_LIMIT_S = 600
 
 def pytest_configure(config):
     """Keep the ROS 2 traffic, logs and cache of this run away from all others on the machine."""
-    domain, reservation = _reserve_domain()
+    domain, reservation = reserve_domain()
     logs = tempfile.TemporaryDirectory(prefix='seg_node_log_')
     config.stash[_RUN] = reservation, logs
     config.stash[_STDERR] = os.dup(2)  # pytest redirects 2 while a test runs
@@ -39,24 +40,6 @@ def pytest_runtest_protocol(item):
     faulthandler.dump_traceback_later(HARD_LIMIT_S, exit=True, file=item.config.stash[_STDERR])
     yield
     faulthandler.cancel_dump_traceback_later()
-
-
-def _reserve_domain():
-    """
-    Return a domain id that no other run of these tests uses, and what holds it until closed.
-
-    An abstract socket's name is taken by one process at a time and free when that one ends. Up to
-    101 the ports of a domain are below the range that Linux hands out to clients.
-    """
-    for domain in random.sample(range(1, 102), 101):
-        reservation = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        try:
-            reservation.bind(f'\0seg_node_test_domain_{domain}')
-        except OSError:
-            reservation.close()
-        else:
-            return domain, reservation
-    raise pytest.UsageError('all 101 ROS domains are taken by other test runs: end some')
 
 
 @pytest.fixture(scope='session')

@@ -378,7 +378,7 @@ def test_lockstep_counts_what_is_not_answered(frames, peer, play):
 
 def test_lockstep_needs_a_topic_that_somebody_publishes(frames, peer, play):
     peer.hear(Image, PLAYED_IMAGE)
-    with pytest.raises(ConfigError, match='nobody publishes the lockstep topic /seg_node/camera'):
+    with pytest.raises(ConfigError, match='nobody publishes /seg_node/camera'):
         play(frames, lockstep='seg_node/camera/mask', wait_s=0.3)
 
 

@@ -47,7 +47,7 @@ class BagWriter:
     def __init__(self, path: str | Path, *, overwrite: bool = False, limit: int = 1 << 30) -> None:
         self.path = Path(path)
         self.counts: dict[str, int] = {}
-        _make_way(self.path, overwrite)
+        make_way(self.path, overwrite)
         self._limit = limit
         self._channels: dict[str, _Channel] = {}
         self._pending: deque[tuple[str, int, bytes]] = deque()
@@ -156,7 +156,7 @@ class BagWriter:
             self._changed.notify_all()
 
 
-def _make_way(path: Path, overwrite: bool) -> None:
+def make_way(path: Path, overwrite: bool) -> None:
     """Remove the bag at a path if that is wanted and it is nothing but a bag."""
     if not path.exists():
         return

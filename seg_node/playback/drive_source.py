@@ -7,7 +7,7 @@ from pathlib import Path
 from ..image.wire import build_image, Header
 from ..scoring.drive import CAMERA, Drive, MANIFEST
 from .frames import FrameSource, Picture
-from .sources import FrameOptions, IMAGE, Record, Span, Topic
+from .sources import ALL, FrameOptions, IMAGE, Record, Span, Topic
 
 #: The last part of the topic of the true labels, beside that of the images.
 TRUTH = 'labels'
@@ -43,13 +43,25 @@ class DriveSource(FrameSource):
         return round(1e9 / (self._options.fps or self._drive.rate_hz))
 
     def _pictures(self, span: Span) -> Iterator[tuple[int, str, Picture]]:
-        wanted = [index for index in range(len(self._drive))
-                  if span.offset_ns <= index * self.period_ns
-                  and (span.end_ns is None or index * self.period_ns < span.end_ns)]
-        indices = range(wanted[0], wanted[-1] + 1) if wanted else range(0)
+        indices = self._indices(span)
         for index, image in zip(indices, self._drive.images(indices), strict=True):
             yield (index * self.period_ns, f'frame {index} of {self.path}',
                    Picture(image.shape[0], image.shape[1], image))
+
+    def records(self, topics: Collection[str], span: Span = ALL,
+                epoch_ns: int | None = None) -> Iterator[Record]:
+        if set(topics) != {self._truth_topic} or epoch_ns is None:
+            yield from super().records(topics, span, epoch_ns)
+            return
+        for index in self._indices(span):  # no picture has to be decoded
+            time_ns = index * self.period_ns
+            yield from self._beside(topics, time_ns, epoch_ns + time_ns - span.offset_ns)
+
+    def _indices(self, span: Span) -> range:
+        wanted = [index for index in range(len(self._drive))
+                  if span.offset_ns <= index * self.period_ns
+                  and (span.end_ns is None or index * self.period_ns < span.end_ns)]
+        return range(wanted[0], wanted[-1] + 1) if wanted else range(0)
 
     def _beside(self, topics: Collection[str], time_ns: int, stamp_ns: int) -> Iterator[Record]:
         if self._truth_topic in topics:

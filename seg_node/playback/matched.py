@@ -1,6 +1,6 @@
 """Pairs the frames of a source with what the node made of them, by their stamps."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from ..errors import FrameError
 from ..image import wire
 from ..image.decode import decode, MAX_PIXELS
 from .bags import Ros2Bag
-from .sources import IMAGE, Source
+from .sources import ALL, IMAGE, Source, Span
 
 
 @dataclass
@@ -28,7 +28,8 @@ class MatchedFrame:
 
 
 def matched(source: Source, topic: str, epoch_ns: int | None, bag: Path | None,
-            outputs: Sequence[str]) -> Iterator[MatchedFrame]:
+            outputs: Sequence[str], span: Span = ALL,
+            sent: Collection[int] | None = None) -> Iterator[MatchedFrame]:
     """
     Yield all frames of an image topic with their outputs, in the order they were sent.
 
@@ -37,11 +38,13 @@ def matched(source: Source, topic: str, epoch_ns: int | None, bag: Path | None,
     :param epoch_ns: stamp of the first frame of a video or folder, as it was played.
     :param bag: the recorded outputs; None = there are none.
     :param outputs: their topics, mono8 images.
+    :param span: which part of the source was played.
+    :param sent: the stamps that were sent; outputs with others are left out. None = unknown.
     """
     kind = next(found.type for found in source.topics if found.name == topic)
     parse = wire.parse_image if kind == IMAGE else wire.parse_compressed_image
-    with _Outputs(bag, outputs) as recorded:
-        for record in source.records([topic], epoch_ns=epoch_ns):
+    with _Outputs(bag, outputs, sent) as recorded:
+        for record in source.records([topic], span, epoch_ns):
             try:
                 message = parse(record.data)
                 stamp_ns, image = message.header.stamp_ns, decode(message, MAX_PIXELS)
@@ -54,7 +57,9 @@ def matched(source: Source, topic: str, epoch_ns: int | None, bag: Path | None,
 class _Outputs:
     """Reads output topics of a bag, each by its own position."""
 
-    def __init__(self, bag: Path | None, topics: Sequence[str]) -> None:
+    def __init__(self, bag: Path | None, topics: Sequence[str],
+                 sent: Collection[int] | None) -> None:
+        self._sent = sent
         self._bags = {topic: Ros2Bag(bag) for topic in topics} if bag else {}
         self._records = {topic: source.records([topic]) for topic, source in self._bags.items()}
         self._next = {topic: self._advance(topic) for topic in self._records}
@@ -75,5 +80,8 @@ class _Outputs:
         return found
 
     def _advance(self, topic: str) -> wire.ImageMessage | None:
-        record = next(self._records[topic], None)
-        return None if record is None else wire.parse_image(record.data)
+        for record in self._records[topic]:
+            message = wire.parse_image(record.data)
+            if self._sent is None or message.header.stamp_ns in self._sent:
+                return message
+        return None

@@ -1,9 +1,9 @@
 """Plays a source into ROS 2 in recorded time and listens to what comes back."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from fnmatch import fnmatchcase
+from dataclasses import dataclass
 import time
 
 import rclpy
@@ -12,14 +12,15 @@ from rclpy.signals import SignalHandlerOptions
 
 from ..errors import ConfigError
 from .bag_writer import BagWriter
-from .messages import message_class, stamp_ns
+from .messages import stamp_ns
 from .qos import recorded_qos, sending_qos
 from .read_ahead import ReadAhead
 from .recorder import Recorder
 from .replay_options import check_options, ReplayOptions, ReplayResult
 from .schedule import Schedule
-from .sender import CLOCK, Sender
-from .sources import ALL, CAMERA_INFO, Record, Source, Topic
+from .sender import Sender
+from .sources import ALL, CAMERA_INFO, Record, Source
+from .topics import absolute, choose_topics, CLOCK, matches
 
 OUTPUTS = ('/seg_node/*', '/diagnostics')
 _DISCOVERY_S = 3.5  # DDS announces anew every 3 s what was missed
@@ -32,6 +33,8 @@ _MAX_LINGERS = 5
 def replay(source: Source, options: ReplayOptions | None = None, *,
            stop: Callable[[], bool] = lambda: False,
            on_frame: Callable[[], object] = lambda: None,
+           on_message: Callable[[str, bytes], object] = lambda topic, data: None,
+           settled: Callable[[Mapping[str, int]], bool] | None = None,
            ros_args: Sequence[str] | None = None,
            context: Context | None = None) -> ReplayResult:
     """
@@ -39,6 +42,9 @@ def replay(source: Source, options: ReplayOptions | None = None, *,
 
     :param stop: asked every few milliseconds; True ends the playing in good order.
     :param on_frame: called after each image.
+    :param on_message: gets topic and bytes of each message that is heard, in another thread.
+    :param settled: asked after the last frame, with the number of images sent per topic: True ends
+        the listening. None = it ends when no answer came for ``linger_s``.
     :param ros_args: command line with ``--ros-args``, e.g. for remappings.
     :param context: an initialised rclpy context to use (``ros_args`` then have no effect);
         None = one of its own.
@@ -47,24 +53,35 @@ def replay(source: Source, options: ReplayOptions | None = None, *,
     """
     options = options or ReplayOptions()
     check_options(options, source)
+    calls = _Calls(stop, on_frame, on_message, settled)
     if context is not None:
-        return _Player(source, options, context, stop, on_frame).play()
+        return _Player(source, options, context, calls).play()
     context = Context()
     rclpy.init(args=None if ros_args is None else list(ros_args), context=context,
                signal_handler_options=SignalHandlerOptions.NO)
     try:
-        return _Player(source, options, context, stop, on_frame).play()
+        return _Player(source, options, context, calls).play()
     finally:
         context.shutdown()
+
+
+@dataclass(frozen=True)
+class _Calls:
+    """What the caller of :func:`replay` wants to be asked and told."""
+
+    stop: Callable[[], bool]
+    on_frame: Callable[[], object]
+    on_message: Callable[[str, bytes], object]
+    settled: Callable[[Mapping[str, int]], bool] | None
 
 
 class _Player:
     """One playing of a source; see :func:`replay`."""
 
     def __init__(self, source: Source, options: ReplayOptions, context: Context,
-                 stop: Callable[[], bool], on_frame: Callable[[], object]) -> None:
+                 calls: '_Calls') -> None:
         self._source, self._options, self._context = source, options, context
-        self._stop, self._on_frame = stop, on_frame
+        self._calls, self._stop = calls, calls.stop
         self._result = ReplayResult()
         self._topics, self._result.notices = choose_topics(source, options)
         images = [topic.name for topic in self._topics if topic.is_image]
@@ -73,6 +90,7 @@ class _Player:
                               f'({", ".join(images)}); choose one with --topics.')
         self._lockstep = absolute(options.lockstep or '')
         self._sent = {name: deque[tuple[int, int]](maxlen=_KEPT) for name in images}
+        self._counts = dict.fromkeys(images, 0)
         self._late_ms = deque[float](maxlen=_KEPT)
         self._schedule = Schedule(options.rate)
         # Played time is recorded time that runs on when a bag starts again.
@@ -91,7 +109,8 @@ class _Player:
             self._open_bag(stack)
             self._listen(stack)
             if self._options.wait_s:
-                self._sender.wait_for_subscribers(self._options.wait_s, self._stop)
+                self._sender.wait_for_subscribers(self._options.wait_s, self._stop,
+                                                  self._options.wait_for_all)
                 self._wait_for_outputs()
             started = time.monotonic()
             self._send_all()
@@ -116,13 +135,14 @@ class _Player:
     def _listen(self, stack: ExitStack) -> None:
         options = self._options
         written = [] if self._writer is None else options.record_topics or OUTPUTS
-        heard = [*options.listen, *written, *([self._lockstep] if self._lockstep else [])]
+        heard = [*options.listen, *options.wait_for, *written,
+                 *([self._lockstep] if self._lockstep else [])]
         if heard:
             self._recorder = Recorder(
                 self._context, [absolute(pattern) for pattern in heard],
                 {*self._sender.names.values(), CLOCK}, self._writer,
                 [absolute(pattern) for pattern in written],
-                self._now_ns if options.clock else time.time_ns)
+                self._now_ns if options.clock else time.time_ns, self._calls.on_message)
             stack.callback(self._recorder.close)
 
     def _now_ns(self) -> int:
@@ -130,25 +150,30 @@ class _Player:
 
     def _wait_for_outputs(self) -> None:
         """
-        Wait until something to listen to was found; the lockstep topic has to be.
+        Wait until something to listen to was found; lockstep topic and ``wait_for`` have to be.
 
-        Its publishers may be discovered seconds after the subscribers of the images.
+        Their publishers may be discovered seconds after the subscribers of the images.
         """
         if self._recorder is None:
             return
         start = time.monotonic()
-        heard = self._recorder.heard
-        while not self._stop() and not (self._lockstep in heard if self._lockstep else heard):
+        wanted = [*map(absolute, self._options.wait_for),
+                  *([self._lockstep] if self._lockstep else [])]
+        while not self._stop():
             self._recorder.check()
+            missing = [topic for topic in wanted if not self._recorder.connected(topic)]
+            if not missing and (wanted or self._recorder.heard):
+                break
             waited = time.monotonic() - start
-            if waited > self._options.wait_s and self._lockstep:
-                raise ConfigError(f'nobody publishes the lockstep topic {self._lockstep} (waited '
-                                  f'{self._options.wait_s:g} s). Check its name and that the node '
+            if waited > self._options.wait_s and missing:
+                raise ConfigError(f'nobody publishes {" and ".join(missing)} (waited '
+                                  f'{self._options.wait_s:g} s). Check the name and that the node '
                                   'is active.')
-            if waited > min(self._options.wait_s, _DISCOVERY_S) and not self._lockstep:
+            if waited > min(self._options.wait_s, _DISCOVERY_S) and not wanted:
                 return  # it may well appear later
             time.sleep(_TICK_NS / 1e9)
-        if self._lockstep in heard and not heard[self._lockstep].stamped:
+        heard = self._recorder.heard.get(self._lockstep)
+        if heard is not None and not heard.stamped:
             raise ConfigError(f'lockstep topic {self._lockstep} has no header, so its messages '
                               'cannot be told apart; give an output image.')
 
@@ -216,13 +241,14 @@ class _Player:
 
     def _note_frame(self, record: Record, sent_ns: int, due_ns: int) -> None:
         self._result.frames_sent += 1
+        self._counts[record.topic] += 1
         self._late_ms.append((sent_ns - due_ns) / 1e6)
         stamp = stamp_ns(record.data)
         if stamp is not None:
             self._sent[record.topic].append((stamp, sent_ns))
             if self._lockstep and not self._answered(stamp, sent_ns):
                 self._result.lockstep_timeouts += 1
-        self._on_frame()
+        self._calls.on_frame()
 
     def _answered(self, stamp: int, since_ns: int) -> bool:
         """Wait for the answer to a frame; time stands still on ``/clock`` meanwhile."""
@@ -255,26 +281,37 @@ class _Player:
     def _linger(self) -> None:
         """Wait for the answers to the last frames."""
         self._sender.wait_for_acknowledgement()
-        linger_ns = round(self._options.linger_s * 1e9)
         if self._recorder is None or self._result.interrupted:
             return
         ended_ns = time.monotonic_ns()
+        while not (self._quiet(ended_ns) if self._calls.settled is None
+                   else self._calls.settled(self._named_counts())):
+            if not self._wait_until(time.monotonic_ns() + _TICK_NS, None):
+                return
+
+    def _quiet(self, ended_ns: int) -> bool:
+        """Return whether no answer to the newest frames has come for ``linger_s``."""
+        assert self._recorder is not None
+        linger_ns = round(self._options.linger_s * 1e9)
         stamps = {stamp for sent in self._sent.values()
                   for stamp, _ in list(sent)[-_ANSWERS:]}
-        while time.monotonic_ns() < ended_ns + _MAX_LINGERS * linger_ns:
-            quiet_since_ns = max(ended_ns, self._recorder.last_answer_ns(stamps))
-            if (time.monotonic_ns() - quiet_since_ns > linger_ns
-                    or not self._wait_until(time.monotonic_ns() + _TICK_NS, None)):
-                return
+        now_ns = time.monotonic_ns()
+        last_ns = max(ended_ns, self._recorder.last_answer_ns(stamps))
+        return now_ns > min(last_ns, ended_ns + (_MAX_LINGERS - 1) * linger_ns) + linger_ns
+
+    def _named_counts(self) -> dict[str, int]:
+        return {self._sender.names[topic]: count for topic, count in self._counts.items()}
 
     def _summarize(self) -> None:
         result, names = self._result, self._sender.names
+        result.counts = self._named_counts()
         result.sent = {names[topic]: list(sent) for topic, sent in self._sent.items()}
         result.late_ms = list(self._late_ms)
         if self._recorder is not None:
             result.notices += self._recorder.notices
             result.received = {topic: list(heard.times)
                                for topic, heard in self._recorder.heard.items()}
+            result.heard = {topic: heard.count for topic, heard in self._recorder.heard.items()}
             result.lost = {topic: heard.lost for topic, heard in self._recorder.heard.items()
                            if heard.lost}
         if self._writer is not None:
@@ -283,54 +320,7 @@ class _Player:
         complete = (self._options.span == ALL and self._options.loops == 1
                     and not result.interrupted)
         for topic in self._topics:
-            sent = len(self._sent.get(topic.name, ()))
-            if complete and topic.is_image and topic.count and sent < min(topic.count, _KEPT):
+            sent = self._counts.get(topic.name, 0)
+            if complete and topic.is_image and topic.count and sent < topic.count:
                 result.notices.append(f'{self._source.path} announces {topic.count} frames on '
                                       f'{topic.name}, but holds {sent}')
-
-
-def choose_topics(source: Source, options: ReplayOptions) -> tuple[dict[Topic, str], list[str]]:
-    """
-    Return the topics to send with their new names, and why others are left out.
-
-    :raises ConfigError: when an option names a topic that is not there or cannot be sent, or
-        nothing is left.
-    """
-    known = [absolute(topic.name) for topic in source.topics]
-    for asked in (*options.topics, *options.remap):
-        if not any(matches(name, [asked]) for name in known):
-            raise ConfigError(f'{source.path} has no topic {asked}; it has {", ".join(known)}.')
-    remap = {absolute(old): new for old, new in options.remap.items()}
-    chosen, notices = {}, []
-    for topic in source.topics:
-        name = absolute(topic.name)
-        if options.topics and not matches(name, options.topics):
-            continue
-        problem = _problem(source, topic)
-        if not problem:
-            chosen[topic] = remap.get(name, topic.name)
-        elif name in map(absolute, options.topics):
-            raise ConfigError(f'{name} cannot be sent: {problem}.')
-        else:
-            notices.append(f'{name} is not sent: {problem}')
-    if not chosen or not (options.topics or any(topic.is_image for topic in chosen)):
-        raise ConfigError(f'nothing of {source.path} can be sent: {"; ".join(notices)}.')
-    return chosen, notices
-
-
-def _problem(source: Source, topic: Topic) -> str:
-    if absolute(topic.name) == CLOCK:
-        return 'time is told by the player'
-    if message_class(topic.type) is None:
-        return f'message type {topic.type} is not installed'
-    return source.problem(topic)
-
-
-def absolute(name: str) -> str:
-    """Return a topic name or pattern as it is seen from outside; '' stays ''."""
-    return name if not name or name.startswith(('/', '*')) else f'/{name}'
-
-
-def matches(name: str, patterns: Iterable[str]) -> bool:
-    """Return whether a topic name fits one of some shell-style patterns."""
-    return any(fnmatchcase(absolute(name), absolute(pattern)) for pattern in patterns)

@@ -12,6 +12,7 @@ from typing import Any
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
+from rclpy.subscription import Subscription
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 
 from ..errors import ConfigError
@@ -68,17 +69,21 @@ class Recorder:
     :param writer: where messages go; None = only note when they came. It is left open.
     :param written: patterns of those topics whose messages are written.
     :param now_ns: the time to write into the bag.
+    :param on_message: gets topic and bytes of each message, in the recorder's thread.
     """
 
     def __init__(self, context: Context, patterns: Sequence[str], ignored: Collection[str] = (),
                  writer: BagWriter | None = None, written: Sequence[str] = ('*',),
-                 now_ns: Callable[[], int] = time.time_ns) -> None:
+                 now_ns: Callable[[], int] = time.time_ns,
+                 on_message: Callable[[str, bytes], object] = lambda topic, data: None) -> None:
         self.heard: dict[str, Heard] = {}
         self.notices: list[str] = []
         self._patterns = patterns
         self._seen = set(ignored)
         self._writer, self._written = writer, written
         self._now_ns = now_ns
+        self._on_message = on_message
+        self._subscriptions: dict[str, Subscription] = {}
         self._changed = Condition()
         self._error: Exception | None = None
         self._stopping = False
@@ -113,6 +118,12 @@ class Recorder:
                         for stamp, came_ns in islice(reversed(heard.times), _NEWEST)
                         if stamp in stamps),
                        default=0)
+
+    def connected(self, pattern: str) -> bool:
+        """Return whether a topic that fits is listened to and its publisher found."""
+        return any(_has_publisher(subscription)
+                   for topic, subscription in list(self._subscriptions.items())
+                   if _matches(topic, [pattern]))
 
     def close(self) -> None:
         """Stop listening."""
@@ -173,9 +184,17 @@ class Recorder:
             with self._changed:
                 heard.note(data, info, now_ns)
                 self._changed.notify_all()
-        self._node.create_subscription(found, topic, receive, listening_qos(publishers), raw=True)
+            self._on_message(topic, data)
+        self._subscriptions[topic] = self._node.create_subscription(
+            found, topic, receive, listening_qos(publishers), raw=True)
         with self._changed:
             self.heard[topic] = heard
+
+
+def _has_publisher(subscription: Subscription) -> bool:
+    # Not every distribution can tell.
+    return not hasattr(subscription, 'get_publisher_count') or (
+        subscription.get_publisher_count() > 0)
 
 
 def _matches(topic: str, patterns: Sequence[str]) -> bool:

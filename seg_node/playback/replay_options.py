@@ -22,6 +22,9 @@ class ReplayOptions:
     :ivar topics: shell patterns of the topics to send; () = all whose type is installed.
     :ivar remap: other names for topics of the source.
     :ivar wait_s: how long to wait for a subscriber of an image; 0 = not at all.
+    :ivar wait_for_all: wait for a subscriber of every image, not only of one.
+    :ivar wait_for: patterns of topics to listen to; each must be published, and the publisher
+        found, before the first frame.
     :ivar settle_s: from the first subscriber to the first frame: the others and the recorder
         need it to be found.
     :ivar record: folder for an mcap bag of what is listened to; None = no bag.
@@ -44,6 +47,8 @@ class ReplayOptions:
     topics: Sequence[str] = ()
     remap: Mapping[str, str] = field(default_factory=dict)
     wait_s: float = 10.0
+    wait_for_all: bool = False
+    wait_for: Sequence[str] = ()
     settle_s: float = 0.5
     record: str | Path | None = None
     overwrite: bool = False
@@ -62,6 +67,8 @@ class ReplayResult:
     What happened. Lists of times hold the newest 100 000.
 
     :ivar frames_sent: images sent, over all topics.
+    :ivar counts: images sent per topic.
+    :ivar heard: messages that came per topic listened to.
     :ivar sent: per image topic (stamp ns, ``time.monotonic_ns()`` right before it was sent).
     :ivar received: per topic listened to (stamp ns, ``time.monotonic_ns()`` of its receipt).
     :ivar lost: per topic listened to, messages that were published but did not arrive.
@@ -73,6 +80,8 @@ class ReplayResult:
     """
 
     frames_sent: int = 0
+    counts: dict[str, int] = field(default_factory=dict)
+    heard: dict[str, int] = field(default_factory=dict)
     sent: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
     received: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
     lost: dict[str, int] = field(default_factory=dict)

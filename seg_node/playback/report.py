@@ -1,85 +1,115 @@
 """The demo's report: what was sent, what came back, how late, how good, at what cost."""
 
+from collections import Counter
 from collections.abc import Mapping
-import json
-from pathlib import Path
+from dataclasses import asdict
 
 import numpy as np
 
-from ..errors import SegNodeError
 from ..scoring.metrics import BinaryIoU, ConfusionMatrix
-from .bags import Ros2Bag
+from .accounts import Account, Accounts
 from .replay_options import ReplayResult
+
+_KINDS = ('segmented', 'dropped', 'refused', 'lost_in_transport', 'unaccounted')
 
 
 def latencies_ms(result: ReplayResult, image_topic: str, mask_topic: str) -> dict[int, float]:
-    """Return, by stamp, how long each mask took from sending its frame to its receipt."""
-    sent = dict(result.sent.get(image_topic, ()))
+    """
+    Return, by stamp, how long each mask took from sending its frame to its receipt.
+
+    A stamp that several frames have tells nothing, and is left out.
+    """
+    frames = result.sent.get(image_topic, [])
+    repeats = Counter(stamp for stamp, _ in frames)
+    sent = {stamp: sent_ns for stamp, sent_ns in frames if repeats[stamp] == 1}
     return {stamp: (got_ns - sent[stamp]) / 1e6
             for stamp, got_ns in result.received.get(mask_topic, ()) if stamp in sent}
 
 
-def last_diagnostics(bag: Path) -> dict[str, dict[str, str]]:
-    """Return the figures of the last status of each part of the node, by the part's name."""
-    from diagnostic_msgs.msg import DiagnosticArray
-    from rclpy.serialization import deserialize_message
-    parts: dict[str, dict[str, str]] = {}
-    with Ros2Bag(bag) as source:
-        for record in source.records(['/diagnostics']):
-            for status in deserialize_message(record.data, DiagnosticArray).status:
-                node, _, part = status.name.rpartition(': ')
-                if node == 'seg_node':
-                    parts[part] = {pair.key: pair.value for pair in status.values}
-    return parts
-
-
-def make_report(result: ReplayResult, answers: Mapping[str, str], cameras: list[str],
+def make_report(result: ReplayResult, accounts: Accounts, answers: Mapping[str, str],
                 quality: tuple[ConfusionMatrix, BinaryIoU] | None) -> dict:
     """
-    Put the figures together.
+    Put the figures together; ``problems`` names what is really wrong.
 
-    :raises SegNodeError: when frames are missing that nobody counted.
+    :param answers: the mask topic for each image topic.
+    :param quality: what the masks were scored as; None = there is no truth.
     """
-    assert result.bag is not None
-    parts = last_diagnostics(result.bag)
+    cameras = accounts.of_cameras(result.counts)
     times = [ms for pair in answers.items() for ms in latencies_ms(result, *pair).values()]
-    count = {key: sum(int(parts[camera][key]) for camera in cameras)
-             for key in ('received', 'segmented', 'dropped', 'refused')}
-    lost = result.frames_sent - count['received']
     report: dict = {
-        'frames_sent': result.frames_sent, 'frames_segmented': len(times),
-        'frames_dropped': count['dropped'] + lost, 'frames_refused': count['refused'],
-        'frames_lost_in_transport': lost,
+        'frames_sent': result.frames_sent,
+        **{f'frames_{kind}': sum(getattr(account, kind) for account in cameras.values())
+           for kind in _KINDS},
+        'cameras': {name: _camera(account) for name, account in cameras.items()},
         'wall_s': round(result.wall_s, 2),
-        'fps': round(len(times) / result.wall_s, 2) if result.wall_s else 0.0,
         'latency_ms': {f'p{percent}': round(float(np.percentile(times, percent)), 1)
-                       for percent in (50, 95, 99)} if len(times) else {},
-        'stages_ms': _stages(parts, cameras),
-        **{key: parts['node'].get(key, '') for key in ('model', 'backend', 'device')}}
+                       for percent in (50, 95, 99)} if times else {},
+        'stages_ms': accounts.stages_ms(),
+        **{key: accounts.parts.get('node', {}).get(key, '')
+           for key in ('model', 'backend', 'device')}}
+    report['fps'] = (round(report['frames_segmented'] / result.wall_s, 2) if result.wall_s
+                     else 0.0)
     if quality is not None:
-        confusion, drivable = quality
-        report.update(miou=round(confusion.miou(), 4),
-                      iou={name: round(iou, 4) for name, iou in confusion.iou().items()},
-                      drivable_iou=round(drivable.value(), 4))
-    if result.notices:
-        report['notices'] = result.notices
-    accounted = (report['frames_segmented'] + report['frames_dropped']
-                 + report['frames_refused'])
-    if accounted != report['frames_sent']:
-        raise SegNodeError(f'{report["frames_sent"]} frames were sent but {accounted} are '
-                           f'accounted for: {json.dumps(report)}')
+        report.update(_scores(*quality))
+    notices = [*result.notices, *_notices(cameras, answers, result)]
+    if notices:
+        report['notices'] = notices
+    report['problems'] = _problems(report, cameras, accounts.verdict)
     return report
 
 
-def _stages(parts: Mapping[str, Mapping[str, str]], cameras: list[str]) -> dict[str, float]:
-    """Return the median time of each stage, the slowest camera's."""
-    stages: dict[str, float] = {}
-    for camera in cameras:
-        for key, value in parts[camera].items():
-            if key.startswith('stage_'):
-                name = key.removeprefix('stage_').removesuffix('_ms')
-                stages[name] = max(stages.get(name, 0.0), float(value))
-    return stages
+def _camera(account: Account) -> dict:
+    figures = {key: value for key, value in asdict(account).items() if value not in ('', {})}
+    return {**figures, 'unaccounted': account.unaccounted}
+
+
+def _scores(confusion: ConfusionMatrix, drivable: BinaryIoU) -> dict:
+    """Return the scores over the classes that occur in the truth; others cannot be found."""
+    confusion.scored = confusion.occurring()
+    absent = [entry.name for entry in confusion.classes.classes
+              if entry.id not in confusion.scored]
+    return {'miou': round(confusion.miou(), 4), 'classes_scored': len(confusion.scored),
+            'classes_absent': absent,
+            'iou': {name: round(iou, 4) for name, iou in confusion.iou().items()},
+            'drivable_iou': round(drivable.value(), 4)} if confusion.pixels else {}
+
+
+def _notices(cameras: Mapping[str, Account], answers: Mapping[str, str],
+             result: ReplayResult) -> list[str]:
+    """Return what a reader of the figures should know."""
+    found = []
+    for name, account in cameras.items():
+        if account.refused:
+            reasons = ', '.join(f'{count} x {reason}'
+                                for reason, count in account.refusals.items())
+            none = '' if account.segmented else 'none was segmented; '
+            found.append(f'{name}: {none}{account.refused} of {account.received} frames refused '
+                         f'({reasons}): {account.last_refusal}')
+        if account.from_elsewhere:
+            found.append(f'{name}: {account.from_elsewhere} frames more than were sent reached '
+                         'the node: another demo or driver has this ROS_DOMAIN_ID')
+        if account.masks < account.segmented:
+            found.append(f'{name}: {account.segmented - account.masks} masks were published but '
+                         'did not come back')
+    for topic in answers:
+        stamps = [stamp for stamp, _ in result.sent.get(topic, ())]
+        if len(set(stamps)) < len(stamps):
+            found.append(f'{topic}: stamps repeat, so latencies are those of single stamps only '
+                         'and pictures may show a mask of another frame of the same stamp')
+    return found
+
+
+def _problems(report: dict, cameras: Mapping[str, Account], verdict: str) -> list[str]:
+    found = [verdict] if verdict else []
+    if report['frames_unaccounted']:
+        found.append(f'{report["frames_unaccounted"]} of {report["frames_sent"]} frames are '
+                     'unaccounted for')
+    if not any(account.masks for account in cameras.values()):
+        said = '; '.join(f'{name}: {account.last_refusal or account.message}'
+                         for name, account in cameras.items()
+                         if account.last_refusal or account.message)
+        found.append('no mask came back' + (f' ({said})' if said else ''))
+    return found
 
 
 def as_table(report: dict) -> str:
@@ -87,13 +117,27 @@ def as_table(report: dict) -> str:
     latency = ', '.join(f'{name} {value:g}' for name, value in report['latency_ms'].items())
     stages = ', '.join(f'{name} {value:g}' for name, value in report['stages_ms'].items())
     lines = [('model', report['model']), ('runs on', report['backend']),
-             ('frames', f'{report["frames_sent"]} sent, {report["frames_segmented"]} segmented, '
-                        f'{report["frames_dropped"]} dropped, {report["frames_refused"]} refused'),
-             ('rate', f'{report["fps"]:g} frames/s'),
-             ('latency (ms)', latency or 'no answer'), ('stages (ms)', stages)]
+             ('frames', _sum(report['frames_sent'], {
+                 kind: report[f'frames_{kind}'] for kind in _KINDS}))]
+    if len(report['cameras']) > 1:
+        lines += [(f'  {name}', _sum(account['sent'], account))
+                  for name, account in report['cameras'].items()]
+    lines += [('rate', f'{report["fps"]:g} frames/s'),
+              ('latency (ms)', latency or 'no answer'), ('stages (ms)', stages or 'no answer')]
     if 'miou' in report:
-        lines.append(('mIoU', f'{report["miou"]:.3f} against the exact truth'))
+        absent = ', '.join(report['classes_absent'])
+        lines.append(('mIoU', f'{report["miou"]:.3f} against the exact truth, '
+                      f'{report["classes_scored"]} classes'
+                      + (f' (not in the truth: {absent})' if absent else '')))
         lines.append(('drivable IoU', f'{report["drivable_iou"]:.3f}'))
         lines += [(f'  {name}', f'{iou:.3f}') for name, iou in report['iou'].items()]
     lines += [('note', notice) for notice in report.get('notices', ())]
+    lines += [('PROBLEM', problem) for problem in report['problems']]
     return '\n'.join(f'{name:14} {value}' for name, value in lines)
+
+
+def _sum(sent: int, parts: Mapping[str, int]) -> str:
+    """Return e.g. '150 sent = 69 segmented + 81 dropped + 0 refused + 0 lost in transport'."""
+    shown = [kind for kind in _KINDS if kind != 'unaccounted' or parts[kind]]
+    return f'{sent} sent = ' + ' + '.join(f'{parts[kind]} {kind.replace("_", " ")}'
+                                          for kind in shown)

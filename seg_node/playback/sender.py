@@ -12,8 +12,8 @@ from ..errors import ConfigError
 from .messages import clock_cdr, has_header, message_class
 from .qos import DEPTH, sending_qos
 from .sources import IMAGE_TYPES, Topic
+from .topics import CLOCK
 
-CLOCK = '/clock'
 _POLL_S = 0.02
 
 
@@ -51,15 +51,16 @@ class Sender:
             self._clock.publish(clock_cdr(time_ns))
             self._clock_ns = time_ns
 
-    def wait_for_subscribers(self, timeout_s: float, stop: Callable[[], bool]) -> None:
+    def wait_for_subscribers(self, timeout_s: float, stop: Callable[[], bool],
+                             every: bool = False) -> None:
         """
-        Wait until at least one image topic has a subscriber.
+        Wait until at least one image topic, or every one, has a subscriber.
 
         :raises ConfigError: when none comes in time; it names who listens to what instead.
         """
         end = time.monotonic() + timeout_s
         while self._images and not stop():
-            if any(self._subscribed(name) for name in self._images):
+            if (all if every else any)(self._subscribed(name) for name in self._images):
                 return
             if time.monotonic() > end:
                 raise ConfigError(self._nobody(timeout_s))
@@ -84,13 +85,13 @@ class Sender:
         return self._publishers[name].get_subscription_count() > 0
 
     def _nobody(self, timeout_s: float) -> str:
-        images = [self.names[name] for name in self._images]
+        images = self.unheard()
         text = (f'nobody subscribes to {" or ".join(images)} (waited {timeout_s:g} s). Start the '
                 'node first, with the same ROS_DOMAIN_ID and RMW_IMPLEMENTATION')
         refusing = [name for name in images if self._node.get_subscriptions_info_by_topic(name)]
         wanted = sorted(
             name for name, types in self._node.get_topic_names_and_types()
-            if set(types) & set(IMAGE_TYPES) and name not in images
+            if set(types) & set(IMAGE_TYPES) and name not in self.names.values()
             and self._node.get_subscriptions_info_by_topic(name))
         if refusing:
             text += f'. A subscriber of {refusing[0]} asks for another type or QoS than is offered'

@@ -35,6 +35,10 @@ class ConfusionMatrix:
         pairs = truth[known].astype(np.int64) * (n + 1) + np.minimum(mask[known], n)
         self.counts += np.bincount(pairs, minlength=n * (n + 1)).reshape(n, n + 1)
 
+    def occurring(self) -> frozenset[int]:
+        """Return the ids of the classes that occur in the truth."""
+        return frozenset(np.flatnonzero(self.counts.sum(axis=1)).tolist())
+
     @property
     def pixels(self) -> int:
         """How many pixels were counted."""

@@ -3,230 +3,258 @@ Show the node at work: play a drive into it and keep what comes out.
 
 Without --input the drive that the package ships is played, whose true labels are known. The node
 runs as a process of its own; the frames go through ROS 2 as from a camera. In the output folder
-lie the bag of the node's outputs, overlay.mp4, contact_sheet.png, report.json and node.log.
+lie the bag of the node's outputs, overlay.mp4, contact_sheet.png, report.json and node.log; of
+several cameras each has its own pictures.
+
+exit codes: 0 the figures add up; 1 they do not, or no mask came back, or nothing could be played
+(the reason is printed); 2 wrong usage; 130 Ctrl-C, 143 SIGTERM.
 """
 
 import argparse
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import islice
 import json
+import math
 import os
 from pathlib import Path
-import re
+import signal
 import sys
+from threading import Event
 import time
-
-import numpy as np
+from typing import NoReturn
 
 from ..errors import ConfigError, SegNodeError
 from ..model.card import load_card
-from ..model.taxonomy import ClassTable, load_taxonomy, remap_lut
+from ..model.taxonomy import load_taxonomy, remap_lut
 from ..paths import shared
-from ..playback.drive_source import TRUTH
+from ..playback.accounts import Accounts, DIAGNOSTICS
+from ..playback.bag_writer import make_way
+from ..playback.camera_runs import camera_runs, CameraRun, info_topics, truth_topic
+from ..playback.domain import reserve_domain
+from ..playback.drawing import draw
 from ..playback.matched import matched, MatchedFrame
 from ..playback.node_process import NodeProcess
 from ..playback.open_source import open_source
-from ..playback.replay_options import ReplayOptions, ReplayResult
+from ..playback.replay_options import check_options, ReplayOptions, ReplayResult
 from ..playback.report import as_table, latencies_ms, make_report
-from ..playback.sources import CAMERA_INFO, COMPRESSED_IMAGE, Source, Topic
+from ..playback.sources import FrameOptions, Source, Span
 from ..scoring.metrics import BinaryIoU, ConfusionMatrix
-from ..scoring.pictures import contact_sheet, OverlayVideo, Painter
+from ..scoring.pictures import Painter
 from .console import progress
 
-TILES = 12
-START_S = 90.0  # the very first start compiles the kernels
+START_S = 120.0  # of the node's own time; the very first start compiles the kernels
+_AT_MOST_S = 3600.0
 TRUTH_TAXONOMY = 'camvid11'
-_SUFFIX = '/compressed'
+REPORT, LOG, RESULT = 'report.json', 'node.log', 'result'
+_PICTURES = ('overlay*.mp4', 'contact_sheet*.png')
 
 
-@dataclass(frozen=True)
-class CameraRun:
-    """One image topic of the source and the camera that the node gets for it."""
+class Demo:
+    """One run over a source; see :func:`run_demo`."""
 
-    name: str
-    source_topic: str
-    played_topic: str
-    compressed: bool
+    def __init__(self, source: Source, options: argparse.Namespace) -> None:
+        self._source, self._out = source, options.out
+        self._classes = load_card(options.model).main_output.classes
+        self._runs = camera_runs(source)
+        self._span = Span(0, None if options.duration is None else round(options.duration * 1e9))
+        self._epoch_ns = time.time_ns() if source.restamps else None
+        self._answers = {run.played_topic: run.output('mask') for run in self._runs}
+        self._replay = _replay_options(source, self._runs, options, self._span, self._epoch_ns)
+        check_options(self._replay, source)
+        self._parameters: dict[str, object] = {
+            'model': options.model, 'cameras': [run.name for run in self._runs],
+            'use_sim_time': True, 'diagnostics_period_s': 0.2}
+        for run in self._runs:
+            self._parameters.update(run.parameters)
 
-    @property
-    def parameters(self) -> dict[str, object]:
-        """The node's parameters for this camera."""
-        return {f'{self.name}.image_topic': self.played_topic.removesuffix(_SUFFIX)
-                if self.compressed else self.played_topic,
-                f'{self.name}.transport': 'compressed' if self.compressed else 'raw'}
+    def run(self) -> dict:
+        """Play, measure, draw; return the report."""
+        result, accounts, death = self._play()
+        report = make_report(result, accounts, self._answers, self._measure(result))
+        if death:
+            report['problems'].insert(0, death)
+        report['files'] = []
+        self._write(report)
+        for run in self._runs:
+            if report['cameras'][run.name]['masks']:
+                report['files'] += self._draw(run, result, report)
+        report['files'] += [name for name in (REPORT, RESULT, LOG) if (self._out / name).exists()]
+        self._write(report)
+        return report
 
-    def output(self, name: str) -> str:
-        """Return the topic of one of the node's outputs for this camera."""
-        return f'/seg_node/{self.name}/{name}'
+    def _play(self) -> tuple[ReplayResult, Accounts, str]:
+        """Run the node and play the source into it; return also why the node died, if it did."""
+        from ..ros.transport import apply_transport_environment
+        os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
+        apply_transport_environment()
+        from tqdm import tqdm
 
+        from ..playback.player import replay
+        print(f'Starting the node and playing {self._source.path} ...', flush=True)
+        played = {run.source_topic for run in self._runs}
+        total = sum(topic.count or 0 for topic in self._source.topics if topic.name in played)
+        with NodeProcess(self._parameters, self._out / LOG) as node:
+            accounts = Accounts({run.name: run.played_topic for run in self._runs},
+                                {run.name: run.output('mask') for run in self._runs}, node.clock)
+            with tqdm(total=total or None, desc='playing', unit=' frames', leave=False,
+                      disable=not sys.stderr.isatty()) as bar:
+                started = Event()
 
-def is_truth(topic: Topic) -> bool:
-    """Return whether a topic holds a drive's true labels instead of a camera's images."""
-    return topic.is_image and topic.name.rpartition('/')[2] == TRUTH
+                def on_frame() -> None:
+                    started.set()
+                    bar.update()
+                try:
+                    result = replay(
+                        self._source, self._replay, on_frame=on_frame, settled=accounts.settled,
+                        on_message=accounts.on_message,
+                        stop=lambda: node.ended() or (not started.is_set()
+                                                      and node.clock() > START_S))
+                except ConfigError:
+                    node.check()  # why nobody listens
+                    raise
+            if not result.frames_sent:
+                node.check()
+                raise SegNodeError(f'the node was not ready after {START_S:g} s; its log is '
+                                   f'{self._out / LOG}')
+            return result, accounts, node.death()
 
+    def _measure(self, result: ReplayResult) -> tuple[ConfusionMatrix, BinaryIoU] | None:
+        """Compare the masks with the drive's truth; None when it or the classes are unknown."""
+        topic = truth_topic(self._source)
+        if topic is None or result.bag is None:
+            return None
+        truth_table = load_taxonomy(TRUTH_TAXONOMY)
+        try:
+            remap = remap_lut(self._classes, truth_table)
+        except ConfigError as error:
+            print(f'No comparison with the truth: {error}')
+            return None
+        confusion, drivable = ConfusionMatrix(truth_table), BinaryIoU()
+        mask, area = (self._runs[0].output(name) for name in ('mask', 'drivable'))
+        truths = self._matched(topic, self._runs[0], result)
+        for truth in progress(truths, 'measuring'):
+            if len(truth.outputs) == 2 and truth.image is not None:
+                labels = truth.image[..., 0]  # decoded from mono8: three equal channels
+                confusion.add(labels, remap[truth.outputs[mask]])
+                drivable.add(truth_table.drivable_lut()[labels], truth.outputs[area],
+                             labels < len(truth_table))
+        return confusion, drivable
 
-def camera_runs(source: Source) -> list[CameraRun]:
-    """Return a camera for each image topic; of a raw and compressed pair the raw one."""
-    topics = [topic for topic in source.topics if topic.is_image and not is_truth(topic)]
-    names = {topic.name for topic in topics}
-    runs: list[CameraRun] = []
-    for topic in topics:
-        compressed = topic.type == COMPRESSED_IMAGE
-        base = topic.name.removesuffix(_SUFFIX)
-        if compressed and base in names - {topic.name}:
-            continue
-        parts = [part for part in base.split('/') if part and not part.startswith('image')]
-        name = re.sub(r'\W', '_', '_'.join(parts)) or 'camera'
-        name = name if name[0].isalpha() else f'camera_{name}'
-        if any(run.name == name for run in runs):
-            name = f'{name}_{len(runs)}'
-        played = topic.name if topic.name.startswith('/') else f'/{topic.name}'
-        if compressed and not played.endswith(_SUFFIX):
-            played += _SUFFIX  # where the node looks for compressed images
-        runs.append(CameraRun(name, topic.name, played, compressed))
-    return runs
+    def _draw(self, run: CameraRun, result: ReplayResult, report: dict) -> list[str]:
+        suffix = f'_{run.name}' if len(self._runs) > 1 else ''
+        frames = self._matched(run.source_topic, run, result)
+        return draw(progress(frames, f'drawing {run.name}', report['cameras'][run.name]['sent']),
+                    run, self._out, suffix, Painter(self._classes), report,
+                    latencies_ms(result, run.played_topic, run.output('mask')))
+
+    def _matched(self, topic: str, run: CameraRun,
+                 result: ReplayResult) -> Iterator[MatchedFrame]:
+        """Yield the images of a topic with what a camera's frames of the same stamps became."""
+        frames = matched(self._source, topic, self._epoch_ns, result.bag,
+                         [run.output('mask'), run.output('drivable')], self._span,
+                         {stamp for stamp, _ in result.sent[run.played_topic]})
+        return islice(frames, result.counts[run.played_topic])
+
+    def _write(self, report: dict) -> None:
+        (self._out / REPORT).write_text(json.dumps(report, indent=1) + '\n', encoding='utf-8')
 
 
 def run_demo(options: argparse.Namespace) -> dict:
-    """Do all of it; return the report."""
-    out: Path = options.out
+    """
+    Do all of it; return the report.
+
+    :raises SegNodeError: when it cannot begin; nothing of an earlier run is touched then.
+    """
+    frames = None if options.transport is None else FrameOptions(transport=options.transport)
+    with open_source(options.input or shared('drive'), frames) as source:
+        demo = Demo(source, options)
+        _clear(options.out, source.path)
+        with _own_domain():
+            return demo.run()
+
+
+@contextmanager
+def _own_domain() -> Iterator[None]:
+    """Stay away from other cameras and nodes on this machine, unless a domain was asked for."""
+    if 'ROS_DOMAIN_ID' in os.environ:
+        yield
+        return
+    domain, reservation = reserve_domain()
+    os.environ['ROS_DOMAIN_ID'] = str(domain)
+    print(f'To watch it: ROS_DOMAIN_ID={domain}', flush=True)
+    try:
+        yield
+    finally:
+        reservation.close()
+        del os.environ['ROS_DOMAIN_ID']
+
+
+def _clear(out: Path, source: Path) -> None:
+    """Remove what an earlier run left in the output folder, and nothing else."""
+    old = [path for pattern in (*_PICTURES, REPORT, LOG, RESULT) for path in out.glob(pattern)]
+    for path in old:
+        if path.resolve() in (source.resolve(), *source.resolve().parents):
+            raise ConfigError(f'{source} is the result of an earlier run, which this one would '
+                              'replace. Give --out another folder.')
     out.mkdir(parents=True, exist_ok=True)
-    classes = load_card(options.model).main_output.classes
-    path = options.input or shared('drive')
-    with open_source(path) as source:
-        runs = camera_runs(source)
-        epoch_ns = time.time_ns() if source.restamps else None
-        result = _play(source, _node_parameters(options.model, runs), out,
-                       _replay_options(source, runs, options, epoch_ns))
-        if result.bag is None:
-            raise SegNodeError(f'nothing came back from the node; its log is {out / "node.log"}')
-        known = any(is_truth(topic) for topic in source.topics)
-        quality = _measure(path, epoch_ns, result.bag, runs[0], classes) if known else None
-        answers = {run.played_topic: run.output('mask') for run in runs}
-        report = make_report(result, answers, [run.name for run in runs], quality)
-        times_ms = latencies_ms(result, *next(iter(answers.items())))
-        _draw(source, runs[0], epoch_ns, result.bag, out, Painter(classes), report, times_ms)
-    (out / 'report.json').write_text(json.dumps(report, indent=1) + '\n')
-    return report
-
-
-def _node_parameters(model: str, runs: list[CameraRun]) -> dict[str, object]:
-    parameters: dict[str, object] = {
-        'model': model, 'cameras': [run.name for run in runs], 'use_sim_time': True,
-        'diagnostics_period_s': 0.2}
-    for run in runs:
-        parameters.update(run.parameters)
-    return parameters
+    make_way(out / RESULT, overwrite=True)
+    for path in old:
+        if path.name != RESULT:
+            path.unlink()
 
 
 def _replay_options(source: Source, runs: list[CameraRun], options: argparse.Namespace,
-                    epoch_ns: int | None) -> ReplayOptions:
+                    span: Span, epoch_ns: int | None) -> ReplayOptions:
     """Play the cameras and their camera_info; record what the node makes of them."""
     outputs = ('mask', 'confidence', 'drivable', 'camera_info', 'label_info*')
     return ReplayOptions(
-        rate=options.rate, wait_s=START_S, record=options.out / 'result', overwrite=True,
-        record_topics=[*[run.output(name) for run in runs for name in outputs], '/diagnostics'],
+        rate=options.rate, span=span, wait_s=_AT_MOST_S, wait_for_all=True,
+        wait_for=[run.output(name) for run in runs for name in ('mask', 'drivable')],
+        record=options.out / RESULT, overwrite=True,
+        record_topics=[*[run.output(name) for run in runs for name in outputs], DIAGNOSTICS],
         start_stamp_ns=epoch_ns,
-        topics=[*[run.source_topic for run in runs],
-                *[topic.name for topic in source.topics if topic.type == CAMERA_INFO]],
+        topics=[*[run.source_topic for run in runs], *info_topics(source)],
         remap={run.source_topic: run.played_topic for run in runs
                if run.played_topic.lstrip('/') != run.source_topic.lstrip('/')})
 
 
-def _play(source: Source, parameters: dict[str, object], out: Path,
-          options: ReplayOptions) -> ReplayResult:
-    """Run the node, play the source into it, and record what it says."""
-    from ..ros.transport import apply_transport_environment
-    os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
-    apply_transport_environment()
-    from tqdm import tqdm
-
-    from ..playback.player import replay
-    print('Starting the node and playing the drive ...', flush=True)
-    total = sum(topic.count or 0 for topic in source.topics
-                if topic.is_image and not is_truth(topic))
-    with NodeProcess(parameters, out / 'node.log') as node:
-        with tqdm(total=total or None, desc='playing', unit=' frames', leave=False,
-                  disable=not sys.stderr.isatty()) as bar:
-            try:
-                result = replay(source, options, stop=node.ended, on_frame=bar.update)
-            except ConfigError:
-                node.check()  # why nobody listens
-                raise
-        node.check()
-    return result
+def _positive(text: str) -> float:
+    value = float(text)
+    if not (value > 0 and math.isfinite(value)):
+        raise argparse.ArgumentTypeError(f'{text} must be a number above 0')
+    return value
 
 
-def _measure(drive: Path, epoch_ns: int | None, bag: Path, run: CameraRun,
-             classes: ClassTable) -> tuple[ConfusionMatrix, BinaryIoU] | None:
-    """Compare the masks with the drive's truth; None when the model has other classes."""
-    truth_table = load_taxonomy(TRUTH_TAXONOMY)
-    try:
-        remap = remap_lut(classes, truth_table)
-    except ConfigError as error:
-        print(f'No comparison with the truth: {error}')
-        return None
-    confusion, drivable = ConfusionMatrix(truth_table), BinaryIoU()
-    outputs = [run.output('mask'), run.output('drivable')]
-    with open_source(drive) as source:
-        [truth_topic] = [topic.name for topic in source.topics if is_truth(topic)]
-        truths = matched(source, truth_topic, epoch_ns, bag, outputs)
-        for truth in progress(truths, 'measuring'):
-            if len(truth.outputs) == 2 and truth.image is not None:
-                labels = truth.image[..., 0]  # decoded from mono8: three equal channels
-                confusion.add(labels, remap[truth.outputs[outputs[0]]])
-                drivable.add(truth_table.drivable_lut()[labels], truth.outputs[outputs[1]],
-                             labels < len(truth_table))
-    return confusion, drivable
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog='demo', description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--input', type=Path, help='video, bag, folder of images or of a drive '
+                        '(python -m street); default: the drive that the package ships')
+    parser.add_argument('--model', default='deeplabv3plus_lite0_camvid',
+                        help='model name or card folder (default: %(default)s)')
+    parser.add_argument('--rate', type=_positive, default=1.0,
+                        help='seconds of the drive per second (default: %(default)s)')
+    parser.add_argument('--duration', type=_positive, metavar='S',
+                        help='play the first S seconds (default: all)')
+    parser.add_argument('--transport', choices=('raw', 'compressed'),
+                        help='how pictures travel that are not in a bag: bgr8 or JPEG '
+                        '(default: raw)')
+    parser.add_argument('--out', type=Path, default=Path('out'),
+                        help='folder for the results (default: %(default)s)')
+    return parser
 
 
-def _draw(source: Source, run: CameraRun, epoch_ns: int | None, bag: Path, out: Path,
-          painter: Painter, report: dict, times_ms: dict[int, float]) -> None:
-    """Write the overlay video and the contact sheet of one camera."""
-    mask, area = run.output('mask'), run.output('drivable')
-    tiles: list[np.ndarray] = []
-    every = max(1, report['frames_segmented'] // TILES)
-    fps = max(1.0, min(60.0, report['frames_sent'] / max(report['wall_s'], 0.1)))
-    frames = matched(source, run.source_topic, epoch_ns, bag, [mask, area])
-    shown = 0
-    with OverlayVideo(out / 'overlay.mp4', fps, painter) as video:
-        for index, frame in enumerate(progress(frames, 'drawing', report['frames_sent'])):
-            if frame.image is None:
-                continue
-            labels = painter.labels(frame.image, frame.outputs.get(mask))
-            drivable = painter.drivable(frame.image, frame.outputs.get(area))
-            video.add(labels, drivable, _line(report, run, index, frame, times_ms))
-            if mask in frame.outputs:
-                if shown % every == every // 2 and len(tiles) < TILES:
-                    tiles.append(np.vstack([labels, drivable]))
-                shown += 1
-    import cv2
-    title = (f'{report["model"]}   {report["fps"]:g} frames/s   latency p50 '
-             f'{report["latency_ms"].get("p50", 0):g} ms   {report["backend"]}')
-    if tiles:
-        same = [tile for tile in tiles if tile.shape == tiles[0].shape]
-        cv2.imwrite(str(out / 'contact_sheet.png'), contact_sheet(title, same, painter, 4))
-
-
-def _line(report: dict, run: CameraRun, index: int, frame: MatchedFrame,
-          times_ms: dict[int, float]) -> str:
-    spent = times_ms.get(frame.stamp_ns)
-    took = 'dropped' if spent is None else f'{spent:.0f} ms from stamp to receipt'
-    return f'{run.name}  frame {index}  {took}   {report["model"]}'
+def _end(number: int, _: object) -> NoReturn:
+    """Unwind, so that the node is ended, too."""
+    sys.exit(128 + number)
 
 
 def main(args: list[str] | None = None) -> int:
     """Run the demo from the command line."""
-    parser = argparse.ArgumentParser(prog='demo', description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--input', type=Path, help='video, bag or folder of images; default: the '
-                        'drive that the package ships')
-    parser.add_argument('--model', default='deeplabv3plus_lite0_camvid',
-                        help='model name or card folder (default: %(default)s)')
-    parser.add_argument('--rate', type=float, default=1.0,
-                        help='seconds of the drive per second (default: %(default)s)')
-    parser.add_argument('--out', type=Path, default=Path('out'),
-                        help='folder for the results (default: %(default)s)')
-    options = parser.parse_args(args)
+    options = _parser().parse_args(args)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _end)
     try:
         report = run_demo(options)
     except SegNodeError as error:
@@ -234,9 +262,10 @@ def main(args: list[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
-    print(f'\n{as_table(report)}\n\nIn {options.out}: contact_sheet.png, overlay.mp4, '
-          'report.json, result/ (bag), node.log')
-    return 0
+    print(f'\n{as_table(report)}\n\nIn {options.out}: {", ".join(report["files"])}')
+    for problem in report['problems']:
+        print(f'demo: {problem}', file=sys.stderr)
+    return 1 if report['problems'] else 0
 
 
 if __name__ == '__main__':

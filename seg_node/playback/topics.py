@@ -1,0 +1,58 @@
+"""Names of topics: patterns, and which topics of a source are sent under which name."""
+
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+
+from ..errors import ConfigError
+from .messages import message_class
+from .replay_options import ReplayOptions
+from .sources import Source, Topic
+
+CLOCK = '/clock'
+
+
+def choose_topics(source: Source, options: ReplayOptions) -> tuple[dict[Topic, str], list[str]]:
+    """
+    Return the topics to send with their new names, and why others are left out.
+
+    :raises ConfigError: when an option names a topic that is not there or cannot be sent, or
+        nothing is left.
+    """
+    known = [absolute(topic.name) for topic in source.topics]
+    for asked in (*options.topics, *options.remap):
+        if not any(matches(name, [asked]) for name in known):
+            raise ConfigError(f'{source.path} has no topic {asked}; it has {", ".join(known)}.')
+    remap = {absolute(old): new for old, new in options.remap.items()}
+    chosen, notices = {}, []
+    for topic in source.topics:
+        name = absolute(topic.name)
+        if options.topics and not matches(name, options.topics):
+            continue
+        problem = _problem(source, topic)
+        if not problem:
+            chosen[topic] = remap.get(name, topic.name)
+        elif name in map(absolute, options.topics):
+            raise ConfigError(f'{name} cannot be sent: {problem}.')
+        else:
+            notices.append(f'{name} is not sent: {problem}')
+    if not chosen or not (options.topics or any(topic.is_image for topic in chosen)):
+        raise ConfigError(f'nothing of {source.path} can be sent: {"; ".join(notices)}.')
+    return chosen, notices
+
+
+def _problem(source: Source, topic: Topic) -> str:
+    if absolute(topic.name) == CLOCK:
+        return 'time is told by the player'
+    if message_class(topic.type) is None:
+        return f'message type {topic.type} is not installed'
+    return source.problem(topic)
+
+
+def absolute(name: str) -> str:
+    """Return a topic name or pattern as it is seen from outside; '' stays ''."""
+    return name if not name or name.startswith(('/', '*')) else f'/{name}'
+
+
+def matches(name: str, patterns: Iterable[str]) -> bool:
+    """Return whether a topic name fits one of some shell-style patterns."""
+    return any(fnmatchcase(absolute(name), absolute(pattern)) for pattern in patterns)
