@@ -1,6 +1,9 @@
 """The calibration: files read strictly, pixel-centre scaling, lens models there and back."""
 
 from dataclasses import replace
+import importlib.util
+import sys
+from types import SimpleNamespace
 
 import cv2
 from hypothesis import given, settings, strategies as st
@@ -9,8 +12,10 @@ import pytest
 import yaml
 
 from seg_node.errors import ConfigError
-from seg_node.ground.calibration import load_calibration
+from seg_node.ground.calibration import load_calibration, Mount, mount_of_transform
 from seg_node.ground.known import contradiction, KnownCamera
+from seg_node.image.wire import Header
+from seg_node.ros.mount_tf import MountFromTf
 
 
 def document(**changes):
@@ -287,3 +292,87 @@ def test_the_topic_wins_and_the_mount_stays_the_files():
     assert known.rectification is not first
     known.forget()
     assert known.calibration is file and known.contradiction == ''
+
+
+@settings(max_examples=60, deadline=None)
+@given(rpy=st.tuples(st.floats(-3, 3), st.floats(-1.5, 1.5), st.floats(-3, 3)),
+       place=st.tuples(st.floats(-5, 5), st.floats(-5, 5), st.floats(0, 5)))
+def test_a_transform_is_the_mount_it_describes(rpy, place):
+    mount = Mount('optical', 'base_link', np.array(place), np.array(rpy))
+    turn = mount.optical_from_base()[:3, :3].T  # optical -> base
+    vector = cv2.Rodrigues(turn)[0].ravel()
+    angle = np.linalg.norm(vector)
+    axis = vector / angle if angle > 1e-9 else np.array([1.0, 0, 0])
+    found = mount_of_transform('optical', 'base_link', place,
+                               (*(axis * np.sin(angle / 2)), np.cos(angle / 2)))
+    np.testing.assert_allclose(found.optical_from_base(), mount.optical_from_base(), atol=1e-6)
+    assert found.is_close(mount, 1e-6, 1e-4)
+    other = replace(mount, rotation_rpy=mount.rotation_rpy + (0.0, 0.0, 0.01))
+    assert not found.is_close(other, 1e-6, 0.005) and found.is_close(other, 1e-6, 0.02)
+    assert not found.is_close(replace(mount, translation=mount.translation + 0.01), 0.005, 1)
+
+
+@pytest.mark.parametrize('place, turn, told', [
+    ((0, 0, 1), (0, 0, 0, 0.5), 'length 0.5000; it must be 1'),
+    ((0, 0, 1), (0, 0, 0, 0), 'length 0.0000'),
+    ((0, float('nan'), 1), (0, 0, 0, 1), 'must be finite'),
+    ((0, 0, 1), (0, float('inf'), 0, 1), 'must be finite'),
+])
+def test_what_is_no_transform_is_refused(place, turn, told):
+    with pytest.raises(ConfigError, match=told):
+        mount_of_transform('optical', 'base_link', place, turn)
+
+
+class Tf2:
+    """Stands in for tf2_ros, which has no wheel: what the node calls, and nothing else."""
+
+    class TransformException(Exception):
+        """Base of what a look-up raises."""
+
+    class Buffer:
+        """Knows one transform, from its stamp on."""
+
+        known = {}
+
+        def __init__(self, cache_time):
+            self.cache_s = cache_time.nanoseconds / 1e9
+
+        def lookup_transform(self, target, source, time):
+            if (target, source) not in self.known or time.nanoseconds < 100:
+                raise Tf2.TransformException(f'"{source}" does not\nexist')
+            place, turn = self.known[target, source]
+            xyz = SimpleNamespace(**dict(zip('xyz', place, strict=True)))
+            xyzw = SimpleNamespace(**dict(zip('xyzw', turn, strict=True)))
+            return SimpleNamespace(transform=SimpleNamespace(translation=xyz, rotation=xyzw))
+
+    class TransformListener:
+        """Listens to nothing."""
+
+        def __init__(self, buffer, node, spin_thread):
+            assert not spin_thread
+
+
+def test_the_mount_by_tf(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'tf2_ros', Tf2)
+    mounts = MountFromTf(None, 'base_link')
+    now = Header(0, 500, 'front_optical')
+    with pytest.raises(ConfigError, match="from 'front_optical' to 'base_link'.*exist"):
+        mounts.at(now)
+    turn = (-0.5, 0.5, -0.5, 0.5)
+    Tf2.Buffer.known['base_link', 'front_optical'] = (1.0, 0.0, 1.4), turn
+    mount = mounts.at(now)
+    np.testing.assert_allclose(mount.rotation_rpy, 0, atol=1e-9)
+    assert mount.translation.tolist() == [1.0, 0.0, 1.4] and mount.frame_id == 'front_optical'
+    Tf2.Buffer.known['base_link', 'front_optical'] = (1.001, 0.0, 1.4), turn
+    assert mounts.at(now) is mount  # it trembles: no new tables for that
+    Tf2.Buffer.known['base_link', 'front_optical'] = (1.1, 0.0, 1.4), turn
+    assert mounts.at(now) is not mount
+    with pytest.raises(ConfigError, match='at 0.000 s'):
+        mounts.at(Header(0, 50, 'front_optical'))
+
+
+def test_tf_that_is_not_installed_is_said():
+    if importlib.util.find_spec('tf2_ros'):
+        pytest.skip('tf2_ros is installed here')
+    with pytest.raises(ConfigError, match='tf2_ros is not installed.*mount_from_tf to false'):
+        MountFromTf(None, 'base_link')

@@ -21,7 +21,7 @@ EXECUTABLES = set(re.findall(r"'(\w+) = seg_node\.[\w.]+:main'", (ROOT / 'setup.
 ROSDEP = {'cv2': 'python3-opencv', 'yaml': 'python3-yaml', 'rosbags': 'python3-rosbags-pip',
           'onnxruntime': 'python3-onnxruntime-pip', 'numpy': 'python3-numpy',
           'numba': 'python3-numba', 'jsonschema': 'python3-jsonschema', 'tqdm': 'python3-tqdm',
-          'pytest': 'python3-pytest', 'hypothesis': 'python3-hypothesis'}
+          'pytest': 'python3-pytest', 'hypothesis': 'python3-hypothesis', 'tf2_ros': 'tf2_ros_py'}
 PYPI = {'cv2': 'opencv-python-headless', 'yaml': 'PyYAML'}
 # What the node is faster with and runs without; no ROS distribution has it.
 OPTIONAL = {'openvino'}
@@ -30,7 +30,7 @@ WITHOUT_ROSDEP = {'onnx', 'catkin_pkg'}
 # What pytest loads without an import.
 PLUGINS = {'python3-pytest-timeout'}
 # vision_msgs has no wheel; the node does without.
-WITHOUT_WHEEL = {'vision_msgs', 'launch', 'launch_ros', 'tf2_msgs'}
+WITHOUT_WHEEL = {'vision_msgs', 'launch', 'launch_ros', 'tf2_msgs', 'tf2_ros'}
 
 
 def imported(*patterns):

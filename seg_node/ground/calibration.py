@@ -1,6 +1,6 @@
 """Camera calibration: ROS camera_info YAML plus where the camera is mounted on the robot."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -47,6 +47,43 @@ class Mount:
         transform[:3, :3] = turn
         transform[:3, 3] = -turn @ self.translation
         return transform
+
+
+    def is_close(self, other: 'Mount', metres: float, radians: float) -> bool:
+        """Return whether another mount is this one within limits."""
+        turn = (rotation_from_rpy(*self.rotation_rpy).T
+                @ rotation_from_rpy(*other.rotation_rpy))
+        angle = np.arccos(np.clip((np.trace(turn) - 1) / 2, -1, 1))
+        return bool(np.abs(self.translation - other.translation).max() <= metres
+                    and angle <= radians)
+
+
+def mount_of_transform(frame_id: str, base_frame: str, translation: Sequence[float],
+                       quaternion: Sequence[float]) -> Mount:
+    """
+    Return the mount that a transform from the optical to the base frame describes.
+
+    :param quaternion: (x, y, z, w), of length 1.
+    :raises ConfigError: a number is not finite, or the quaternion is none of length 1.
+    """
+    what = f'the transform from {frame_id!r} to {base_frame!r}'
+    numbers = np.array([*translation, *quaternion], np.float64)
+    if not np.isfinite(numbers).all():
+        raise ConfigError(f'{what} has the values {numbers.tolist()}; all must be finite. Correct '
+                          'its publisher.')
+    length = float(np.linalg.norm(numbers[3:]))
+    if abs(length - 1) > 1e-3:
+        raise ConfigError(f'{what} has a quaternion of length {length:.4f}; it must be 1. Correct '
+                          'its publisher.')
+    x, y, z, w = numbers[3:] / length
+    turn = np.array([[1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+                     [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+                     [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)]])
+    body = turn @ _OPTICAL_FROM_BODY
+    rpy = np.array([np.arctan2(body[2, 1], body[2, 2]),
+                    np.arcsin(np.clip(-body[2, 0], -1, 1)),
+                    np.arctan2(body[1, 0], body[0, 0])])
+    return Mount(frame_id, base_frame, numbers[:3], rpy)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,7 +1,7 @@
 """A camera's ground outputs: grid, scan, points and boundary, in metres, for those who listen."""
 
 import array
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 import math
 from typing import Any
 
@@ -15,15 +15,16 @@ from sensor_msgs.msg import LaserScan, PointCloud2, PointField
 from std_msgs.msg import Header
 
 from ..errors import ConfigError
-from ..frame import Products
+from ..frame import Frame, Products
 from ..geometry import Size
-from ..ground.calibration import CameraCalibration
+from ..ground.calibration import CameraCalibration, Mount
 from ..ground.cloud import GroundCloud
 from ..ground.free_space import FreeSpace, GridSpec, Seen
 from ..ground.known import KnownCamera
 from ..ground.live_pitch import LivePitch, MOST_DEVIATION, Pitch, USUAL_SIGMA
 from ..ground.rays import make_rays
 from ..model.taxonomy import ClassTable
+from .mount_tf import MountFromTf
 
 _STREAM = QoSProfile(depth=2, reliability=ReliabilityPolicy.RELIABLE)
 # A static layer subscribes to its map as to one that is published once.
@@ -44,6 +45,7 @@ class GroundSettings:
 
     :ivar pitch_sigma_rad: how far the pitch of the mount may be wrong.
     :ivar live_pitch: whether the pitch is followed in the picture.
+    :ivar base_frame: in which TF tells the mount; '' = the calibration file tells it.
     :ivar mark_boundary: whether the nearest boundary of each ray is 100 in the grid.
     :ivar connected: whether only free cells that connect to the car count.
     """
@@ -52,6 +54,7 @@ class GroundSettings:
     pitch_sigma_rad: float
     range_m: float
     live_pitch: bool
+    base_frame: str
     mark_boundary: bool
     connected: bool
 
@@ -74,6 +77,7 @@ class GroundOutputs:
         self._free_space: FreeSpace | None = None
         self._cloud: GroundCloud | None = None
         self._live: LivePitch | None = None
+        self._with_mount: tuple[CameraCalibration, Mount, CameraCalibration] | None = None
         self.problem = ''
         self.pitch: Pitch | None = None
         self._publishers: dict[str, LifecyclePublisher] = {
@@ -83,6 +87,7 @@ class GroundOutputs:
         self._frames = None if frames is None else node.create_publisher(
             frames, '/tf_static', _LATCHED)
         self._node = node
+        self._tf = MountFromTf(node, settings.base_frame) if settings.base_frame else None
 
     def wanted(self) -> frozenset[str]:
         """Return the names of the ground outputs that have a subscriber now."""
@@ -129,7 +134,12 @@ class GroundOutputs:
 
     def _ready(self, products: Products) -> bool:
         """Make the tables for this calibration and size of mask; say why where that fails."""
-        known, size = self._known.calibration, products.geometry.output
+        size = products.geometry.output
+        try:
+            known = self._mounted(products.frame)
+        except ConfigError as error:
+            self.problem = f'no ground outputs: {error}'
+            return False
         if self._made_for == (size, known):
             return self._free_space is not None
         self._made_for, self._free_space, self._cloud = (size, known), None, None
@@ -154,6 +164,16 @@ class GroundOutputs:
         self.problem = ''
         self._tell_frame(products.frame.camera)
         return True
+
+    def _mounted(self, frame: Frame) -> CameraCalibration | None:
+        """Return the calibration with its mount of now; one object while both stay the same."""
+        known = self._known.calibration
+        if self._tf is None or known is None:
+            return known
+        mount = self._tf.at(frame.header)
+        if self._with_mount is None or self._with_mount[:2] != (known, mount):
+            self._with_mount = known, mount, replace(known, mount=mount)
+        return self._with_mount[2]
 
     def _points(self, size: Size) -> GroundCloud:
         if self._cloud is None:
@@ -191,7 +211,8 @@ def _fitting(calibration: CameraCalibration | None, camera: Size) -> CameraCalib
     """Return the calibration, if it is for these images and knows the mount."""
     if calibration is None:
         raise ConfigError('the camera has no calibration: give a calibration file with a mount '
-                          'as parameter <camera>.calibration')
+                          'as parameter <camera>.calibration, or publish camera_info and set '
+                          'mount_from_tf')
     calibration.optical_from_base()  # raises without a mount, with the mend
     if (calibration.height, calibration.width) != camera:
         raise ConfigError(f'the calibration is for {calibration.resolution}, the images are '

@@ -100,6 +100,10 @@ NODE = (
               'wrong, degrees. What an error of this size could flip is unknown.', 0.0, 10.0),
     Parameter('live_pitch', False, 'Ground outputs: follow the pitch in the picture, by vanishing '
               'point and horizon; its own uncertainty then counts.'),
+    Parameter('mount_from_tf', False, 'Ground outputs: where each camera sits comes from TF, at '
+              "the image's stamp (needs tf2_ros), not from its calibration file."),
+    Parameter('base_frame', 'base_link', 'With mount_from_tf: the frame whose plane z = 0 is the '
+              'ground.'),
     Parameter('ground_range_m', 20.0, 'Ground outputs: nothing is told beyond, metres from the '
               'camera.', 1.0, 200.0),
     Parameter('grid_cell_m', 0.1, 'Side of a cell of drivable_grid, metres.', 0.02, 2.0),
@@ -346,6 +350,7 @@ def _ground(node: Node) -> GroundSettings:
                           'a smaller grid')
     return GroundSettings(grid, math.radians(_value(node, 'pitch_sigma_deg')),
                           _value(node, 'ground_range_m'), _value(node, 'live_pitch'),
+                          _value(node, 'base_frame') if _value(node, 'mount_from_tf') else '',
                           _value(node, 'mark_boundary'),
                           _value(node, 'connected_only'))
 
