@@ -109,9 +109,20 @@ class ExpectedCalibrationError:
         total = int(self.pixels.sum())
         if not total:
             return float('nan')
-        levels = np.arange(256)
-        bins = (np.maximum(levels, 1) - 1) // (255 // self.BINS)
         # In 255ths of a pixel, all is whole numbers up to the last division.
-        surplus = np.zeros(self.BINS, np.int64)
-        np.add.at(surplus, bins, 255 * self.right - levels * self.pixels)
+        surplus = self._binned(255 * self.right - np.arange(256) * self.pixels)
         return int(np.abs(surplus).sum()) / (255 * total)
+
+    def bins(self) -> list[tuple[int, float, float]]:
+        """Return of each bin its pixels, the share of right ones and the mean confidence."""
+        pixels, right = self._binned(self.pixels), self._binned(self.right)
+        levels = self._binned(np.arange(256) * self.pixels) / 255
+        return [(int(n), float(hits / n) if n else 0.0, float(sure / n) if n else 0.0)
+                for n, hits, sure in zip(pixels, right, levels, strict=True)]
+
+    def _binned(self, counts: np.ndarray) -> np.ndarray:
+        """Return the sums over the bins of counts by confidence, int64."""
+        bins = (np.maximum(np.arange(256), 1) - 1) // (255 // self.BINS)
+        sums = np.zeros(self.BINS, np.int64)
+        np.add.at(sums, bins, counts)
+        return sums

@@ -1,0 +1,128 @@
+"""
+The temperature of a model's logits that makes its confidence tell the share of right pixels.
+
+A temperature fitted on pictures like those of the training makes the model as sure as it may be
+there, and far too sure on any other camera. So it is fitted on spoilt copies of the pictures, too,
+and is the best for those that still keeps the error on the pictures as they are small.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import ConfigError
+from ..geometry import Axis
+from .metrics import ExpectedCalibrationError
+
+#: What is tried: from sharper to flatter in steps of 2.5 %.
+TEMPERATURES = np.exp(np.arange(-40, 57) * 0.025)
+#: Name of the pictures as they are among the kinds.
+CLEAN = 'as they are'
+#: How large the error may become on the pictures as they are, unless none is smaller.
+CLEAN_LIMIT = 0.01
+MIN_FRAMES, MIN_PIXELS = 20, 50_000
+_SAMPLES = 3000  # pixels of a frame: more of one frame tell hardly more
+_VALUES = 60_000  # of logits at the pixels' corners: many classes, fewer pixels
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """
+    The result of a fit.
+
+    :ivar temperature: rounded to 3 digits.
+    :ivar before: expected calibration error by kind at temperature 1.
+    :ivar after: the same at ``temperature``.
+    """
+
+    temperature: float
+    before: Mapping[str, float]
+    after: Mapping[str, float]
+    frames: int
+    pixels: int
+
+
+class TemperatureFit:
+    """
+    Counts how right a confidence would be at each of ``TEMPERATURES``, on samples of pixels.
+
+    The confidence is the published one: softmax on the network's grid, upsampled bilinearly and
+    read at the winner.
+
+    :param seed: of the choice of pixels.
+    """
+
+    def __init__(self, seed: int = 0) -> None:
+        self._rng = np.random.default_rng(seed)
+        self._counts: dict[str, list[ExpectedCalibrationError]] = {}
+        self._frames: dict[str, int] = {}
+
+    def add(self, kind: str, logits: np.ndarray, rows: Axis, columns: Axis, labels: np.ndarray,
+            right: np.ndarray, known: np.ndarray) -> None:
+        """
+        Count one frame.
+
+        :param kind: which pictures it belongs to; ``CLEAN`` for those as they are.
+        :param logits: float32 (C, h, w).
+        :param rows: where the rows of the mask sample them (``Geometry.rows``).
+        :param columns: the same for the columns.
+        :param labels: (H, W) uint8, the winners.
+        :param right: (H, W) bool, where the mask is right.
+        :param known: (H, W) bool, where the truth is known.
+        """
+        counts = self._counts.setdefault(kind, [ExpectedCalibrationError() for _ in TEMPERATURES])
+        self._frames[kind] = self._frames.get(kind, 0) + 1
+        places = np.flatnonzero(known)
+        most = max(1, min(_SAMPLES, _VALUES // len(logits)))
+        if len(places) > most:
+            places = self._rng.choice(places, most, replace=False)
+        y, x = np.unravel_index(places, known.shape)
+        confidences = _confidences(logits, rows, columns, labels[y, x], y, x)
+        everywhere = np.ones(len(places), bool)
+        for count, confidence in zip(counts, confidences, strict=True):
+            count.add(confidence, right[y, x], everywhere)
+
+    def result(self) -> Fitted:
+        """
+        Return the best temperature.
+
+        :raises ConfigError: too few frames or pixels were counted.
+        """
+        clean = self._counts.get(CLEAN)
+        pixels = int(clean[0].pixels.sum()) if clean else 0
+        frames = self._frames.get(CLEAN, 0)
+        if frames < MIN_FRAMES or pixels < MIN_PIXELS:
+            raise ConfigError(
+                f'{pixels} labelled pixels of {frames} pictures are too few for a temperature; at '
+                f'least {MIN_PIXELS} (of up to {_SAMPLES} taken from each) of {MIN_FRAMES} '
+                'pictures are needed. Give more labelled pictures of different places.')
+        errors = {kind: np.array([count.value() for count in counts])
+                  for kind, counts in self._counts.items()}
+        allowed = errors[CLEAN] <= max(CLEAN_LIMIT, errors[CLEAN].min())
+        spoilt = [error for kind, error in errors.items() if kind != CLEAN] or [errors[CLEAN]]
+        best = int(np.where(allowed, np.mean(spoilt, axis=0), np.inf).argmin())
+        one = int(np.abs(TEMPERATURES - 1).argmin())
+        return Fitted(round(float(TEMPERATURES[best]), 3),
+                      {kind: float(error[one]) for kind, error in errors.items()},
+                      {kind: float(error[best]) for kind, error in errors.items()},
+                      frames, pixels)
+
+
+def _confidences(logits: np.ndarray, rows: Axis, columns: Axis, winners: np.ndarray,
+                 y: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """Return the confidence of some pixels at each temperature, (T, n) uint8."""
+    top, left = rows.low[y], columns.low[x]
+    below = np.minimum(top + 1, logits.shape[1] - 1)
+    right = np.minimum(left + 1, logits.shape[2] - 1)
+    fy, fx = rows.fraction[y], columns.fraction[x]
+    total = np.zeros((len(TEMPERATURES), len(y)))
+    for row, column, weight in ((top, left, (1 - fy) * (1 - fx)), (top, right, (1 - fy) * fx),
+                                (below, left, fy * (1 - fx)), (below, right, fy * fx)):
+        corner = logits[:, row, column].astype(np.float32)
+        corner -= corner.max(axis=0)
+        own = corner[winners, np.arange(len(y))]
+        for index, temperature in enumerate(TEMPERATURES.astype(np.float32)):
+            chance = np.exp(own / temperature) / np.exp(corner / temperature).sum(axis=0)
+            total[index] += weight * chance
+    return np.floor(total * 255 + 0.5).astype(np.uint8)
