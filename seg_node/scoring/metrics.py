@@ -1,6 +1,6 @@
 """How good masks are: integer counts first, fractions last."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -119,6 +119,22 @@ class ExpectedCalibrationError:
         levels = self._binned(np.arange(256) * self.pixels) / 255
         return [(int(n), float(hits / n) if n else 0.0, float(sure / n) if n else 0.0)
                 for n, hits, sure in zip(pixels, right, levels, strict=True)]
+
+    def from_each(self, thresholds: Sequence[float]) -> list[dict[str, float]]:
+        """
+        Return for each threshold which share is at least so sure, and how much of that is wrong.
+
+        :return: ``threshold``, ``kept`` (of all pixels) and ``wrong`` (of those kept), fractions
+            of 1; thresholds that no pixel reaches are left out.
+        """
+        rows, total = [], int(self.pixels.sum())
+        for threshold in thresholds:
+            least = int(np.ceil(threshold * 255))
+            pixels, right = int(self.pixels[least:].sum()), int(self.right[least:].sum())
+            if pixels:
+                rows.append({'threshold': threshold, 'kept': pixels / total,
+                             'wrong': (pixels - right) / pixels})
+        return rows
 
     def _binned(self, counts: np.ndarray) -> np.ndarray:
         """Return the sums over the bins of counts by confidence, int64."""

@@ -15,15 +15,15 @@ from ..errors import ConfigError
 from ..geometry import Axis
 from .metrics import ExpectedCalibrationError
 
-#: What is tried: from sharper to flatter in steps of 2.5 %.
-TEMPERATURES = np.exp(np.arange(-40, 57) * 0.025)
+#: What is tried: from sharper to flatter in steps of 4 %.
+TEMPERATURES = np.exp(np.arange(-25, 36) * 0.04)
 #: Name of the pictures as they are among the kinds.
 CLEAN = 'as they are'
 #: How large the error may become on the pictures as they are, unless none is smaller.
 CLEAN_LIMIT = 0.01
-MIN_FRAMES, MIN_PIXELS = 20, 50_000
-_SAMPLES = 3000  # pixels of a frame: more of one frame tell hardly more
-_VALUES = 60_000  # of logits at the pixels' corners: many classes, fewer pixels
+MIN_FRAMES, MIN_PIXELS = 20, 40_000
+_SAMPLES = 2000  # pixels of a frame: more of one frame tell hardly more
+_VALUES = 40_000  # of logits at the pixels' corners: many classes, fewer pixels
 
 
 @dataclass(frozen=True)
