@@ -19,7 +19,6 @@ from .metrics import ExpectedCalibrationError
 TEMPERATURES = np.exp(np.arange(-25, 36) * 0.04)
 #: Name of the pictures as they are among the kinds.
 CLEAN = 'as they are'
-#: How large the error may become on the pictures as they are, unless none is smaller.
 CLEAN_LIMIT = 0.01
 MIN_FRAMES, MIN_PIXELS = 20, 40_000
 _SAMPLES = 2000  # pixels of a frame: more of one frame tell hardly more
@@ -83,10 +82,12 @@ class TemperatureFit:
         for count, confidence in zip(counts, confidences, strict=True):
             count.add(confidence, right[y, x], everywhere)
 
-    def result(self) -> Fitted:
+    def result(self, limit: float = CLEAN_LIMIT) -> Fitted:
         """
         Return the best temperature.
 
+        :param limit: how large the error may become on the pictures as they are, unless none is
+            smaller.
         :raises ConfigError: too few frames or pixels were counted.
         """
         clean = self._counts.get(CLEAN)
@@ -99,7 +100,7 @@ class TemperatureFit:
                 'pictures are needed. Give more labelled pictures of different places.')
         errors = {kind: np.array([count.value() for count in counts])
                   for kind, counts in self._counts.items()}
-        allowed = errors[CLEAN] <= max(CLEAN_LIMIT, errors[CLEAN].min())
+        allowed = errors[CLEAN] <= max(limit, errors[CLEAN].min())
         spoilt = [error for kind, error in errors.items() if kind != CLEAN] or [errors[CLEAN]]
         best = int(np.where(allowed, np.mean(spoilt, axis=0), np.inf).argmin())
         one = int(np.abs(TEMPERATURES - 1).argmin())
