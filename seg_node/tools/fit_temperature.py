@@ -44,6 +44,9 @@ class _Tap:
         self.max_batch = self.inner.max_batch
         self.last: list[np.ndarray] = []
 
+    def prepare(self, shape: tuple[int, ...]) -> None:
+        self.inner.prepare(shape)
+
     def run(self, tensor: np.ndarray) -> list[np.ndarray]:
         self.last = self.inner.run(tensor)
         return self.last
