@@ -174,7 +174,9 @@ def test_a_stopped_process_is_no_hang(client, tmp_path):
         node.process.send_signal(signal.SIGSTOP)
         time.sleep(TIMEOUT_S + 1)
         node.process.send_signal(signal.SIGCONT)
-        client.exchange(topic('stop'), image_cdr(BLACK, 5), mask('stop'), 5)
+        since = time.monotonic()
+        client.handshake(topic('stop'), [mask('stop')], image_cdr(BLACK, 5))
+        works_s = time.monotonic() - since
         assert client.diagnostics('node').level == OK
         client.send(topic('stop'), image_cdr(WHITE, 6))
         client.spin(0.5)  # until it is in hand
@@ -186,7 +188,7 @@ def test_a_stopped_process_is_no_hang(client, tmp_path):
         assert told_s > 0.5  # all of 2 s but what was before the stop
         ended(node, 3, STUCK.format('stop'), since)
     record(Fault('the process is stopped and continued', 'masks again', 'OK active', None,
-                 'works', None, None))
+                 'works', works_s, None))
 
 
 def test_a_slow_model_is_no_hang(client, tmp_path):
@@ -236,6 +238,38 @@ def send_bad(client: Client, camera: str, numbers):
         status = client.diagnostics(camera, until=lambda status, number=number: values(
             status).get('refused_backend') == str(number))
     return status
+
+
+def test_an_image_that_would_want_all_memory(client, tmp_path):
+    """Valid, 49 kB, one row of 16384 pixels: it alone is refused."""
+    with running(client, tmp_path, 'line') as node:
+        since = time.monotonic()
+        client.send(topic('line'), image_cdr(np.zeros((1, 16384, 3), np.uint8), 2))
+        client.diagnostics('line', until=lambda status: (
+            values(status).get('refused_size') == '1' and 'refused, for size' in status.message))
+        told_s = time.monotonic() - since
+        client.exchange(topic('line'), image_cdr(BLACK, 3), mask('line'), 3)
+        assert node.memory_mb() < 1000
+        record(Fault('an image of 16384x1', 'no mask for that image, then masks',
+                     'WARN (camera) images refused, for size', told_s, 'works',
+                     time.monotonic() - since, None))
+
+
+def test_what_is_wrong_with_the_configuration(client, tmp_path):
+    since = time.monotonic()
+    with start(tmp_path, 'wrong', model=tmp_path / 'nowhere') as node:
+        ended_s = ended(node, 1, 'configure failed: ', since)
+    record(Fault('a parameter, the card or a file is wrong', 'nothing',
+                 'ERROR the process ends: configure failed: …', None, 'the process ends', ended_s,
+                 1))
+    with start(tmp_path, 'wrong', model=tmp_path / 'nowhere', autostart=False) as node:
+        assert client.state() == 'unconfigured'
+        since = time.monotonic()
+        assert not client.change_state(Transition.TRANSITION_CONFIGURE)
+        _, told_s = told(client, 'configure failed: ', since)
+        assert client.state() == 'unconfigured' and node.process.poll() is None
+    record(Fault('… under a lifecycle manager', 'nothing', 'ERROR configure failed: …', told_s,
+                 'configure answers failure', told_s, None))
 
 
 def test_loading_does_not_block_the_node(client, tmp_path):
