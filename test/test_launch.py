@@ -16,6 +16,8 @@ from harness import NodeProcess
 import pytest
 import yaml
 
+from seg_node import products
+from seg_node.ros import ground
 from seg_node.ros.parameters import CAMERA, EMPTY, NODE
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -153,10 +155,14 @@ def test_the_node_takes_the_example(tmp_path):
 
 def test_rviz_shows_topics_of_the_node():
     config = yaml.safe_load((ROOT / 'rviz' / 'seg_node.rviz').read_text(encoding='utf-8'))
-    topics = [display['Topic']['Value'] for display in
-              config['Visualization Manager']['Displays']]
-    assert topics == ['/camera/image_raw', '/seg_node/camera/overlay',
-                      '/seg_node/camera/color_mask', '/seg_node/camera/drivable']
+    topics = {display['Topic']['Value']: display['Topic'] for display in
+              config['Visualization Manager']['Displays'] if 'Topic' in display}
+    images = ['overlay', 'color_mask', 'drivable']
+    assert list(topics) == ['/camera/image_raw', *(f'/seg_node/camera/{name}' for name in
+                                                   (*images, *ground.NAMES))]
+    assert set(images) <= set(products.NAMES)
+    # A map is published once for all who come later.
+    assert topics['/seg_node/camera/drivable_grid']['Durability Policy'] == 'Transient Local'
 
 
 @pytest.fixture
