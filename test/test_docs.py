@@ -54,7 +54,7 @@ def test_the_tables_of_the_diagnostics_are_the_code_s():
     text = read(ROOT / 'docs' / 'diagnostics.md')
     shown = re.search(r'<!-- rules -->\n(.*?)<!-- end', text, re.S).group(1)
     assert [table.strip() for table in re.findall(r'(?:\|.*\|\n)+', shown)] == [
-        rules.table(rules.CAMERA), rules.table(rules.CAUSES), rules.table(rules.NODE)]
+        rules.table(rules.CAMERA), rules.table(rules.CAUSES), rules.table(rules.SURROUNDINGS)]
 
 
 def test_every_output_is_listed():

@@ -9,7 +9,13 @@ import pytest
 from seg_node.errors import FrameError
 from seg_node.geometry import Size
 from seg_node.health import rules
-from seg_node.health.facts import InfoFacts, NodeFacts, Publishers, SharedMemory, StreamFacts
+from seg_node.health.facts import (
+    InfoFacts,
+    Publishers,
+    SharedMemory,
+    StreamFacts,
+    SurroundingFacts,
+)
 from seg_node.health.judge import Judge
 from seg_node.health.losses import Losses
 from seg_node.health.report import Level, Limits
@@ -551,28 +557,30 @@ MB = 1 << 20
 
 
 @pytest.mark.parametrize('facts, names', [
-    (NodeFacts(), ()),
-    (NodeFacts(namesakes=2, name='/seg_node'), ('namesake',)),
-    (NodeFacts(simulated=True), ('no_clock',)),
-    (NodeFacts(simulated=True, clock_s=9.0, clock_still_s=0.9), ()),
-    (NodeFacts(simulated=True, clock_s=9.0, clock_still_s=1.1), ('clock_still',)),
-    (NodeFacts(clock_s=9.0, clock_still_s=1.1), ()),
-    (NodeFacts(memory=SharedMemory(256 * MB, 200 * MB, 32 * MB, True)), ()),
-    (NodeFacts(memory=SharedMemory(256 * MB, 200 * MB, 32 * MB)), ()),
-    (NodeFacts(memory=SharedMemory(256 * MB, 31 * MB, 32 * MB, True)), ('memory_full',)),
-    (NodeFacts(memory=SharedMemory(64 * MB, 31 * MB, 32 * MB, True)), ('memory_small',)),
-    (NodeFacts(memory=SharedMemory(64 * MB, 31 * MB, 32 * MB, False)), ('memory_closed',)),
-    (NodeFacts(gpu_unused='not TensorRT: there is no engine'), ('gpu_unused',))])
+    (SurroundingFacts(), ()),
+    (SurroundingFacts(namesakes=2, name='/seg_node'), ('namesake',)),
+    (SurroundingFacts(simulated=True), ('no_clock',)),
+    (SurroundingFacts(simulated=True, clock_s=9.0, clock_still_s=0.9), ()),
+    (SurroundingFacts(simulated=True, clock_s=9.0, clock_still_s=1.1), ('clock_still',)),
+    (SurroundingFacts(clock_s=9.0, clock_still_s=1.1), ()),
+    (SurroundingFacts(memory=SharedMemory(256 * MB, 200 * MB, 32 * MB, True)), ()),
+    (SurroundingFacts(memory=SharedMemory(256 * MB, 200 * MB, 32 * MB)), ()),
+    (SurroundingFacts(memory=SharedMemory(256 * MB, 31 * MB, 32 * MB, True)), ('memory_full',)),
+    (SurroundingFacts(memory=SharedMemory(64 * MB, 31 * MB, 32 * MB, True)), ('memory_small',)),
+    (SurroundingFacts(memory=SharedMemory(64 * MB, 31 * MB, 32 * MB, False)),
+     ('memory_closed',)),
+    (SurroundingFacts(gpu_unused='not TensorRT: there is no engine'), ('gpu_unused',))])
 def test_the_node_and_what_is_around_it(facts, names):
-    assert Judge(rules.NODE)(facts, 0.0).names == names
+    assert Judge(rules.SURROUNDINGS)(facts, 0.0).names == names
 
 
 def test_every_rule_can_be_said():
     """Each text is a format of what it is given; nothing is left in braces."""
     stream = StreamFacts('/t', 'cam', LIMITS, output_rate_hz=1.0, input_rate_hz=2.0,
                          mask_age_s=3.0, stamps=dict.fromkeys(('zero', 'repeated'), 1))
-    node = NodeFacts(memory=SharedMemory(1, 1, 1))
-    given = [(rule, stream) for rule in rules.CAMERA] + [(rule, node) for rule in rules.NODE] + [
+    node = SurroundingFacts(memory=SharedMemory(1, 1, 1))
+    given = [(rule, stream) for rule in rules.CAMERA] + [
+        (rule, node) for rule in rules.SURROUNDINGS] + [
         (rule, (stream, Publishers(1, ('a',), 'b', True))) for rule in rules.CAUSES]
     for rule, facts in given:
         assert not re.search('[{}]', rule.text(facts)), rule.name

@@ -155,7 +155,7 @@ class SharedMemory:
 
 
 @dataclass(frozen=True)
-class NodeFacts:
+class SurroundingFacts:
     """
     The node and its surroundings at one moment.
 

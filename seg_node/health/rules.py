@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import re
 from typing import Generic, TypeVar
 
-from .facts import NodeFacts, Publishers, StreamFacts
+from .facts import Publishers, StreamFacts, SurroundingFacts
 from .report import Level
 from .stamps import BACK, FORWARD, JUMP_S, REPEATED, ZERO
 from .window import FIGURES_S, LEAST, RECENT_S
@@ -157,7 +157,7 @@ CAUSES: tuple[Rule[tuple[StreamFacts, Publishers]], ...] = (
          '(docs/troubleshooting.md)'),
 )
 
-NODE: tuple[Rule[NodeFacts], ...] = (
+SURROUNDINGS: tuple[Rule[SurroundingFacts], ...] = (
     Rule('namesake', Level.WARN, 'at once', lambda f: f.namesakes > 1,
          '{f.namesakes} nodes are called {f.name}, so their masks are mixed',
          'end one or rename it (a killed one is seen for up to 20 s)'),
@@ -214,4 +214,4 @@ def table(rules: Sequence[Rule[Facts]]) -> str:
 
 
 if __name__ == '__main__':
-    print('\n\n'.join((table(CAMERA), table(CAUSES), table(NODE))))
+    print('\n\n'.join((table(CAMERA), table(CAUSES), table(SURROUNDINGS))))

@@ -13,7 +13,7 @@ from ..geometry import Size
 from .facts import InfoFacts, Publishers, StreamFacts
 from .judge import Judge, Verdict
 from .losses import Losses
-from .report import Level, Limits, Report
+from .report import Level, Limits
 from .rules import CAMERA, CAUSES, SILENT
 from .stamps import FAULTS, Stamp, Stamps
 from .window import FIGURES_S, LEAST, median, RECENT_S, View, Window
@@ -181,10 +181,6 @@ class CameraHealth:
             return verdict.because(cause.name, cause.text(both))
         return verdict if verdict.names else Verdict(Level.OK, (), (_fine(facts),))
 
-    def report(self, limits: Limits) -> Report:
-        """Judge by what came alone, with the figures."""
-        return self.judge(limits).report(self.values())
-
     def _snapshot(self) -> _Snapshot:
         return _Snapshot(self._clock(), self._arrivals.copy(), self._decided.copy(),
                          self._masks.copy(), self._dropped.copy())
@@ -195,27 +191,29 @@ class CameraHealth:
             started, first_image = self._started, self._first_image
             reported_lost, refusals = self._losses.reported, dict(self._refusals)
             image_size = self._image_size
-        recent = shot.arrivals.last(RECENT_S)
-        sent = shot.arrivals.last(FIGURES_S)
-        lost = sum(arrival.lost for arrival in sent)
-        refused = Counter(reason for reason in shot.decided.last(RECENT_S) if reason)
-        reason = max(refused, key=lambda reason: refused[reason], default='')
         silent_s = shot.arrivals.age_s
-        interval_s = shot.arrivals.interval_s(FIGURES_S) or 0.0
+        gone = silent_s is None or silent_s > limits.image_timeout_s
+        recent = [] if gone else shot.arrivals.last(RECENT_S)
+        decided = [] if gone else shot.decided.last(RECENT_S)
+        sent = shot.arrivals.last(FIGURES_S)
+        lost = sum(arrival.lost for arrival in sent) + reported_lost
+        refused = Counter(reason for reason in decided if reason)
+        reason = max(refused, key=lambda reason: refused[reason], default='')
         mask_age_s, mask_due_s = _mask_times(shot, first_image, limits)
         return StreamFacts(
             topic=self.topic, name=self.name, limits=limits, arrived=silent_s is not None,
-            silent_s=shot.now - started if silent_s is None else silent_s, interval_s=interval_s,
+            silent_s=shot.now - started if silent_s is None else silent_s,
+            interval_s=shot.arrivals.interval_s(FIGURES_S) or 0.0,
             images=len(recent), age_s=(median([arrival.age_ms for arrival in recent
                                                if arrival.age_ms is not None]) or 0.0) / 1e3,
             stamps=Counter(arrival.stamp.fault for arrival in recent if arrival.stamp.fault),
             jump_s=max((arrival.stamp.jump_s for arrival in recent), default=0.0),
-            lost=sum(arrival.lost for arrival in recent),
+            lost=0 if gone else sum(arrival.lost for arrival in recent) + reported_lost,
             lost_share=lost / (lost + len(sent)) if lost else 0.0, reported_lost=reported_lost,
-            decided=len(shot.decided.last(RECENT_S)), refused=refused.total(), reason=reason,
+            decided=len(decided), refused=refused.total(), reason=reason,
             refusal=refusals.get(reason, ''),
-            dropped_share=min(1.0, shot.dropped.since(shot.arrivals.start(RECENT_S))
-                              / max(1, len(recent))),
+            dropped_share=(min(1.0, shot.dropped.since(shot.arrivals.start(RECENT_S))
+                               / len(recent)) if recent else 0.0),
             mask_age_s=mask_age_s, mask_due_s=mask_due_s,
             input_rate_hz=shot.arrivals.rate_hz(RECENT_S),
             output_rate_hz=shot.masks.rate_hz(RECENT_S), image_size=image_size,
@@ -267,9 +265,9 @@ def _mask_times(shot: _Snapshot, first_image: float | None,
 def _fine(facts: StreamFacts) -> str:
     if not facts.arrived:
         return f'waiting for the first image on {facts.topic}'
-    if facts.dropped_share and facts.input_rate_hz and facts.output_rate_hz:
-        return (f'segmenting {facts.output_rate_hz:.1f} Hz of {facts.input_rate_hz:.1f} Hz, the '
-                'newest images')
+    given_hz, sent_hz = facts.output_rate_hz, facts.input_rate_hz
+    if facts.dropped_share and given_hz and sent_hz and given_hz < sent_hz:
+        return f'segmenting {given_hz:.1f} Hz of {sent_hz:.1f} Hz, the newest images'
     return 'segmenting'
 
 

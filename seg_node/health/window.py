@@ -1,7 +1,10 @@
 """The last seconds of a stream: long enough to judge by, short enough to notice a change."""
 
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable
+from itertools import takewhile
+from operator import itemgetter
 from typing import Generic, TypeVar
 
 Item = TypeVar('Item')
@@ -58,7 +61,8 @@ class View(Generic[Item]):
 
     def since(self, moment: float) -> int:
         """Return how many came at or after a moment."""
-        return sum(1 for time_s, _ in self._items if time_s >= moment)
+        newest_first = reversed(self._items)
+        return sum(1 for _ in takewhile(lambda item: item[0] >= moment, newest_first))
 
     def start(self, seconds: float) -> float:
         """Return when the first of ``last(seconds)`` came; now, if there is none."""
@@ -90,10 +94,8 @@ class View(Generic[Item]):
         return 1 / max(mean_s, 1e-6)
 
     def _last(self, seconds: float) -> tuple[tuple[float, Item], ...]:
-        items, first = self._items, max(0, len(self._items) - LEAST)
-        while first > 0 and items[first - 1][0] >= self.now - seconds:
-            first -= 1
-        return items[first:]
+        first = bisect_left(self._items, self.now - seconds, key=itemgetter(0))
+        return self._items[min(first, max(0, len(self._items) - LEAST)):]
 
 
 def median(values: list[float]) -> float | None:

@@ -8,7 +8,7 @@ from rclpy.node import Node
 
 from ..health.judge import Judge, Verdict
 from ..health.report import Level, Limits, Report
-from ..health.rules import NODE
+from ..health.rules import SURROUNDINGS
 from .cameras import Camera
 from .surroundings import Surroundings
 
@@ -28,7 +28,7 @@ class Diagnostics:
         self._node = node
         self._publisher = node.create_publisher(DiagnosticArray, '/diagnostics', 10)
         self._surroundings = Surroundings(node)
-        self._judge = Judge(NODE)
+        self._judge = Judge(SURROUNDINGS)
         self._said: object = None
         self._said_at = float('-inf')
         self.period_s: float = node.get_parameter('diagnostics_period_s').value
