@@ -14,7 +14,9 @@ from seg_node.geometry import Size
 from seg_node.image.decode import decode
 from seg_node.image.wire import parse_compressed_image, parse_image
 from seg_node.playback.open_source import open_source
+from seg_node.playback.replay_options import ReplayOptions
 from seg_node.playback.sources import FrameOptions, Span
+from seg_node.playback.topics import choose_topics
 from seg_node.scoring.drive import BODY, CAMERA, Drive, LABELS, MANIFEST, resized, VIDEO
 from street import camvid
 from street.__main__ import command, main, parser, settings
@@ -193,3 +195,13 @@ def test_a_damaged_file_is_named(small, tmp_path, name, harm):
         drive = Drive(tmp_path / 'copy')
         assert drive.calibration.width == 96
         list(drive)
+
+
+def test_the_truth_is_sent_only_when_it_is_asked_for(small):
+    with open_source(small) as source:
+        for asked, sent in (((), {'camera/image_raw', 'camera/camera_info'}),
+                            (('/camera/labels',), {'camera/labels'})):
+            chosen, _ = choose_topics(source, ReplayOptions(topics=asked))
+            assert {topic.name for topic in chosen} == sent
+        [record, *_] = source.records(['camera/labels'], epoch_ns=5)
+    assert record.time_ns == 5

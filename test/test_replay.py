@@ -22,6 +22,7 @@ from rclpy.signals import SignalHandlerOptions
 from recordings import (
     folder,
     IMAGE,
+    image_cdr,
     LATCHED,
     PERIOD_NS,
     records,
@@ -74,11 +75,11 @@ def contexts():
 
 @pytest.fixture
 def play(contexts):
-    def play(path, frame_options=None, on_frame=lambda: None, **options):
+    def play(path, frame_options=None, on_frame=lambda: None, calls=None, **options):
         options = {'linger_s': 0.2, 'settle_s': 0.2, **options}
         with open_source(path, frame_options) as source:
             return replay(source, ReplayOptions(**options), on_frame=on_frame,
-                          context=contexts[0])
+                          context=contexts[0], **(calls or {}))
     return play
 
 
@@ -301,6 +302,40 @@ def test_who_listens_elsewhere_is_named(bag, peer, play):
     peer.hear(CompressedImage, '/camera/image_raw/compressed')
     with pytest.raises(ConfigError, match='Subscribers wait on /camera/image_raw/compressed'):
         play(bag, wait_s=1.0)
+
+
+def test_every_image_and_every_answer_can_be_waited_for(tmp_path, peer, play):
+    two = write_bag(tmp_path / 'two', [*records(2), Record('/rear', START_NS, image_cdr(0))],
+                    types={'/rear': 'sensor_msgs/msg/Image'})
+    peer.hear(Image, IMAGE)
+    with pytest.raises(ConfigError, match='nobody subscribes to /rear '):
+        play(two, wait_for_all=True, wait_s=1.0)
+    peer.hear(Image, '/rear')
+    peer.speak(Image, '/answer/a')
+    with pytest.raises(ConfigError, match='nobody publishes /answer/b '):
+        play(two, wait_for_all=True, wait_for=['/answer/a', '/answer/b'], wait_s=1.0)
+    peer.speak(Image, '/answer/b')
+    result = play(two, wait_for_all=True, wait_for=['/answer/a', '/answer/b'], wait_s=10.0)
+    assert result.counts == {IMAGE: 2, '/rear': 1} and result.heard == {
+        '/answer/a': 0, '/answer/b': 0}
+
+
+def test_the_caller_can_say_when_to_stop_listening(bag, peer, play):
+    """An answer long after the last frame is still heard: nothing ends by a fixed time."""
+    publisher = peer.speak(Image, MASK)
+    heard = peer.hear(Image, IMAGE)
+    asked, came = [], []
+
+    def settled(counts):
+        asked.append((time.monotonic(), counts))
+        if len(asked) > 1 and asked[-1][0] - asked[0][0] > 1.0 and not came:
+            publisher.publish(mask_for(heard[0][1]))
+        return bool(came)
+    result = play(bag, wait_for=[MASK], linger_s=0.0, calls={
+        'settled': settled, 'on_message': lambda topic, data: came.append(topic)})
+    assert {tuple(counts.items()) for _, counts in asked} == {((IMAGE, 5),)}
+    assert asked[-1][0] - asked[0][0] > 1.0 and set(came) == {MASK}
+    assert result.heard[MASK] >= 1
 
 
 def test_a_subscriber_that_asks_for_more_is_named(bag, peer, play):

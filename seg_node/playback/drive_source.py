@@ -33,7 +33,7 @@ class DriveSource(FrameSource):
         super().__init__(self._drive.path, options)
         namespace, slash, _ = options.topic.rpartition('/')
         self._truth_topic = f'{namespace}{slash}{TRUTH}'
-        self.topics += (Topic(self._truth_topic, IMAGE, len(self._drive)),)
+        self.topics += (Topic(self._truth_topic, IMAGE, len(self._drive), on_request=True),)
 
     def _count(self) -> int:
         return len(self._drive)

@@ -26,12 +26,14 @@ class Topic:
     :ivar type: e.g. ``'sensor_msgs/msg/Image'``.
     :ivar count: how many messages there are; None when only playing tells.
     :ivar latched: late subscribers get the old messages too (transient local).
+    :ivar on_request: sent only when it is asked for.
     """
 
     name: str
     type: str
     count: int | None = None
     latched: bool = False
+    on_request: bool = False
 
     @property
     def is_image(self) -> bool:

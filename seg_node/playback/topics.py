@@ -26,7 +26,7 @@ def choose_topics(source: Source, options: ReplayOptions) -> tuple[dict[Topic, s
     chosen, notices = {}, []
     for topic in source.topics:
         name = absolute(topic.name)
-        if options.topics and not matches(name, options.topics):
+        if not (matches(name, options.topics) if options.topics else not topic.on_request):
             continue
         problem = _problem(source, topic)
         if not problem:

@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 from ..errors import SegNodeError
+from ..paths import shared
 from ..playback.open_source import open_source
 from ..playback.sources import FrameOptions, Source, Span
 
@@ -55,7 +56,8 @@ def _run(options: Namespace, ros_args: Sequence[str], received: list[int]) -> in
     from ..playback.player import replay
     given = {name: getattr(options, name) for name in _FRAME_OPTIONS
              if getattr(options, name) is not None}
-    with open_source(options.source, FrameOptions(**given) if given else None) as source:
+    path = options.source or shared('drive')
+    with open_source(path, FrameOptions(**given) if given else None) as source:
         total = _total(source, options)
         with tqdm(total=total, unit=' frames', disable=not sys.stderr.isatty()) as bar:
             result = replay(source, _replay_options(options), stop=lambda: bool(received),
@@ -84,7 +86,7 @@ def _span(options: Namespace) -> Span:
 
 def _total(source: Source, options: Namespace) -> int | None:
     """Return how many images there are to send, if that can be known."""
-    counts = [topic.count for topic in source.topics if topic.is_image]
+    counts = [topic.count for topic in source.topics if topic.is_image and not topic.on_request]
     if options.topics or not options.loop or _span(options) != Span() or None in counts:
         return None
     return options.loop * sum(count or 0 for count in counts)
@@ -139,8 +141,9 @@ _renaming.__name__ = 'OLD:=NEW'  # argparse puts it into its message
 def _parser() -> ArgumentParser:
     parser = ArgumentParser('replay', description=__doc__, epilog=_EPILOG,
                             formatter_class=RawDescriptionHelpFormatter)
-    parser.add_argument('source', metavar='SOURCE',
-                        help='rosbag2 folder, .db3, .mcap or .bag file, video, folder of images')
+    parser.add_argument('source', metavar='SOURCE', nargs='?',
+                        help='rosbag2 folder, .db3, .mcap or .bag file, video, folder of images '
+                        'or of a drive; default: the drive that the package ships')
     time = parser.add_argument_group('time')
     time.add_argument('--rate', type=float, default=1.0, metavar='X',
                       help='speed factor of recorded time (default 1)')
