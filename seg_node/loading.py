@@ -11,6 +11,8 @@ from .model.card import load_card, ModelCard
 from .model.policy import DrivablePolicy
 from .model.taxonomy import ClassTable, load_taxonomy, remap_lut
 from .pipeline import Pipeline
+from .trust.policy import Policy, Trust
+from .trust.watch import Timing
 from .warm_up import warm_up
 
 
@@ -40,6 +42,8 @@ class PipelineSpec:
     :ivar published: the class table of the published mask; None = the model's own.
     :ivar output: size of the masks; None = each camera's own.
     :ivar ego_masks: by camera name, what of its image shows the vehicle itself.
+    :ivar withholding: what is done about masks that are not to be believed.
+    :ivar timing: how long something must last to change a camera's state.
     """
 
     card: ModelCard
@@ -48,10 +52,13 @@ class PipelineSpec:
     published: ClassTable | None
     output: Size | None
     ego_masks: Mapping[str, EgoMask]
+    withholding: Policy = Policy()
+    timing: Timing = Timing()
 
     @classmethod
     def check(cls, model: str, wish: Wish, drivable: tuple[str, ...] | None, taxonomy: str,
-              output: Size | None, ego_masks: Mapping[str, EgoMask]) -> 'PipelineSpec':
+              output: Size | None, ego_masks: Mapping[str, EgoMask],
+              withholding: Policy, timing: Timing) -> 'PipelineSpec':
         """
         Read the model's card and the class tables.
 
@@ -64,7 +71,9 @@ class PipelineSpec:
         published = load_taxonomy(taxonomy) if taxonomy else None
         if published is not None:
             remap_lut(card.main_output.classes, published)
-        return cls(card, wish, DrivablePolicy(card, drivable), published, output, ego_masks)
+        Trust(card, withholding, timing)  # refuses now what does not fit
+        return cls(card, wish, DrivablePolicy(card, drivable), published, output, ego_masks,
+                   withholding, timing)
 
     @property
     def classes(self) -> ClassTable:
@@ -87,7 +96,8 @@ class PipelineSpec:
 
     def _tried(self, chosen: Chosen, start: float) -> Loaded:
         pipeline = Pipeline(chosen.segmenter, self.card.main_output.classes, self.published,
-                            self.output, self.ego_masks)
+                            self.output, self.ego_masks,
+                            Trust(self.card, self.withholding, self.timing))
         usual_s = warm_up(pipeline)
         return Loaded(pipeline, chosen.reason, chosen.gpu_unused, usual_s,
                       time.monotonic() - start)

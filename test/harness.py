@@ -28,6 +28,8 @@ MODELS = Path(__file__).parent / 'models'
 RELIABLE = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
 LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE,
                      durability=DurabilityPolicy.TRANSIENT_LOCAL)
+#: The pictures here are painted, and sent again and again: what they show is not judged.
+STILL = {'on_blind': 'publish', 'frozen_after_s': 0.0}
 START_S = 60.0  # the very first start of all compiles the kernels
 
 
@@ -41,7 +43,7 @@ class NodeProcess:
     def __init__(self, folder: Path, *arguments: str, **parameters: object) -> None:
         self.log_path = folder / f'seg_node_{time.monotonic_ns()}.log'
         command = [sys.executable, '-m', 'seg_node.ros.main', '--ros-args']
-        for name, value in parameters.items():
+        for name, value in (STILL | parameters).items():
             command += ['-p', f'{name.replace("__", ".")}:={value}']
         with self.log_path.open('wb') as log:
             self.process = subprocess.Popen([*command, *arguments], stdout=log,

@@ -553,6 +553,20 @@ def test_a_flood_takes_bounded_memory():
     assert len(camera.health._arrivals.copy()) <= 5002
 
 
+@pytest.mark.parametrize('state, names', [('ok', ()), ('doubtful', ('doubtful',)),
+                                          ('blind', ('blind',))])
+def test_what_is_thought_of_pictures_and_masks_is_said_while_they_come(state, names):
+    camera = Camera(10)
+    camera.health.on_judged(state, 'the lens is covered', {'state': state, 'doubt': '1.5'})
+    camera.run(2)
+    verdict = camera.verdict()
+    assert verdict.names == names
+    assert not names or 'the lens is covered' in verdict.texts[0]
+    assert camera.health.values()['doubt'] == '1.5'
+    camera.health.restart()
+    assert 'doubt' not in camera.health.values()
+
+
 MB = 1 << 20
 
 
@@ -588,5 +602,5 @@ def test_every_rule_can_be_said():
     names = [rule.name for rule, _ in given]
     assert len(set(names)) == len(names)
     assert {rule.name for rule in rules.CAMERA if not rule.mend} == {
-        *rules.SILENT, 'ground_problem'}
+        *rules.SILENT, 'ground_problem', 'blind', 'doubtful'}
     assert rules.CAUSES[-1].when((stream, NOBODY)), 'there is always a cause'

@@ -9,6 +9,7 @@ import struct
 import time
 
 from builtin_interfaces.msg import Time
+import cv2
 import fault_models
 from harness import all_counted, Client, image_cdr, MODELS, NodeProcess, values
 from hypothesis import given, settings, strategies as st
@@ -25,7 +26,8 @@ import yaml
 from seg_node.image import wire
 
 PALETTE = MODELS / 'palette_cityscapes19'
-BLANK = np.zeros((120, 160, 3), np.uint8)
+STREET = cv2.resize(np.random.default_rng(0).integers(0, 256, (12, 16, 3), np.uint8), (160, 120),
+                    interpolation=cv2.INTER_CUBIC)  # with structure, or it would be blind
 SOAK_S = float(os.environ.get('SEG_NODE_SOAK_S', 8))
 OK, WARN, ERROR, STALE = (bytes([level]) for level in range(4))
 
@@ -142,12 +144,12 @@ def test_lifecycle_by_hand(client, tmp_path):
         assert not refused.successful and 'cleanup' in refused.reason
         for _ in range(2):
             transition(client, Transition.TRANSITION_ACTIVATE)
-            client.handshake('/hand/image_raw', ['/seg_node/hand/mask'], image_cdr(BLANK, 1))
+            client.handshake('/hand/image_raw', ['/seg_node/hand/mask'], image_cdr(STREET, 1))
             transition(client, Transition.TRANSITION_DEACTIVATE)
             client.spin(0.3)
             masks.clear()
             for _ in range(5):
-                client.publishers['/hand/image_raw'].publish(image_cdr(BLANK, 2))
+                client.publishers['/hand/image_raw'].publish(image_cdr(STREET, 2))
                 client.spin(0.05)
             assert not masks, 'an inactive node published'
         transition(client, Transition.TRANSITION_CLEANUP)
@@ -155,7 +157,7 @@ def test_lifecycle_by_hand(client, tmp_path):
         assert client.spin_until(lambda: not client.node.count_publishers('/seg_node/hand/mask'))
         transition(client, Transition.TRANSITION_CONFIGURE)
         transition(client, Transition.TRANSITION_ACTIVATE)
-        client.handshake('/hand/image_raw', ['/seg_node/hand/mask'], image_cdr(BLANK, 3))
+        client.handshake('/hand/image_raw', ['/seg_node/hand/mask'], image_cdr(STREET, 3))
         transition(client, Transition.TRANSITION_ACTIVE_SHUTDOWN)
         assert client.state() == 'finalized'
         code, seconds = node.interrupt()
@@ -260,7 +262,7 @@ def test_diagnostics_tell_what_runs(client, tmp_path, monkeypatch):
         assert set_parameter(client, 'overlay_alpha', 0.8).successful
         assert not set_parameter(client, 'overlay_alpha', 1.8).successful
         client.listen('/seg_node/told/mask')
-        client.handshake('/told/image_raw', ['/seg_node/told/mask'], image_cdr(BLANK, 1))
+        client.handshake('/told/image_raw', ['/seg_node/told/mask'], image_cdr(STREET, 1))
         status = client.diagnostics('told', until=lambda status: status.level == WARN)
         assert 'replaying without use_sim_time?' in status.message
         client.diagnostics('told', timeout_s=15, until=lambda status: status.level == STALE)
@@ -281,7 +283,7 @@ def test_a_thousand_malformed_messages(client, tmp_path):
     """None crashes the node, none gives a mask, each is counted; a good one still works."""
     masks = client.listen('/seg_node/fuzz/mask')
     with NodeProcess(tmp_path, model=PALETTE, cameras='[fuzz]', fuzz__reliable=True) as node:
-        client.handshake('/fuzz/image_raw', ['/seg_node/fuzz/mask'], image_cdr(BLANK, 1))
+        client.handshake('/fuzz/image_raw', ['/seg_node/fuzz/mask'], image_cdr(STREET, 1))
         sent = 0
 
         @settings(max_examples=1000, deadline=None, database=None)
@@ -299,7 +301,7 @@ def test_a_thousand_malformed_messages(client, tmp_path):
         found = values(client.diagnostics('fuzz', until=all_counted))
         assert int(found['refused']) >= 500, found  # the rest was replaced by newer ones
         assert 'Traceback' not in node.log
-        client.exchange('/fuzz/image_raw', image_cdr(BLANK, 5), '/seg_node/fuzz/mask', 5)
+        client.exchange('/fuzz/image_raw', image_cdr(STREET, 5), '/seg_node/fuzz/mask', 5)
 
 
 @st.composite
@@ -420,7 +422,7 @@ def test_simulated_time(client, tmp_path):
     with NodeProcess(tmp_path, model=PALETTE, cameras='[sim]', use_sim_time=True,
                      diagnostics_period_s=0.2) as node:
         node.wait_for_log('camera sim')
-        client.handshake('/sim/image_raw', ['/seg_node/sim/mask'], image_cdr(BLANK, 1))
+        client.handshake('/sim/image_raw', ['/seg_node/sim/mask'], image_cdr(STREET, 1))
         for second in (1000, 2000, 500):
             start, due = time.monotonic(), [0.0]
             def fresh(status, start=start, due=due, second=second):
@@ -430,7 +432,7 @@ def test_simulated_time(client, tmp_path):
                     now_ns = round((second + now - start) * 1e9)
                     client.send('/clock', Clock(clock=Time(sec=now_ns // 10**9,
                                                            nanosec=now_ns % 10**9)), Clock)
-                    client.send('/sim/image_raw', image_cdr(BLANK, now_ns - 50_000_000))
+                    client.send('/sim/image_raw', image_cdr(STREET, now_ns - 50_000_000))
                 return (status.level == OK
                         and 40 < float(values(status).get('input_age_ms_p50', '1e9')) < 90)
             client.diagnostics('sim', until=fresh, timeout_s=60)

@@ -59,6 +59,8 @@ class StreamFacts:
     :ivar image_size: of the last segmented image, None before it.
     :ivar info: what is known of its calibration.
     :ivar active_s: since the node was activated.
+    :ivar state: ok, doubtful or blind; '' = not judged yet.
+    :ivar state_reason: why it is not ok.
     """
 
     topic: str
@@ -86,6 +88,8 @@ class StreamFacts:
     image_size: Size | None = None
     info: InfoFacts = _NO_INFO
     active_s: float = 0.0
+    state: str = ''
+    state_reason: str = ''
 
     @property
     def arriving(self) -> bool:

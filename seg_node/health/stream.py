@@ -91,6 +91,8 @@ class CameraHealth:
             self._refusals: dict[str, str] = {}
             self._last_refusal = ''
             self._image_size: Size | None = None
+            self._state, self._state_reason = '', ''
+            self._judgement: dict[str, str] = {}
             self._judge.forget()
             self.arriving = False
 
@@ -155,6 +157,17 @@ class CameraHealth:
             self._decided.add('')
             self._masks.add(_Mask(latency_ms, processing_ms, stages_ms))
 
+    def on_judged(self, state: str, reason: str, values: dict[str, str]) -> None:
+        """
+        Take in what is thought of the camera's pictures and masks.
+
+        :param state: ok, doubtful or blind.
+        :param reason: why it is not ok.
+        :param values: the figures.
+        """
+        with self._lock:
+            self._state, self._state_reason, self._judgement = state, reason, values
+
     def _count_arrival(self, now: float, arrival: _Arrival) -> None:
         self.received += 1
         self.lost += arrival.lost
@@ -191,6 +204,7 @@ class CameraHealth:
             started, first_image = self._started, self._first_image
             reported_lost, refusals = self._losses.reported, dict(self._refusals)
             image_size = self._image_size
+            state, state_reason = self._state, self._state_reason
         silent_s = shot.arrivals.age_s
         gone = silent_s is None or silent_s > limits.image_timeout_s
         recent = [] if gone else shot.arrivals.last(RECENT_S)
@@ -217,7 +231,7 @@ class CameraHealth:
             mask_age_s=mask_age_s, mask_due_s=mask_due_s,
             input_rate_hz=shot.arrivals.rate_hz(RECENT_S),
             output_rate_hz=shot.masks.rate_hz(RECENT_S), image_size=image_size,
-            info=info, active_s=shot.now - started)
+            info=info, active_s=shot.now - started, state=state, state_reason=state_reason)
 
     def values(self) -> dict[str, str]:
         """Return the figures: counts since the start, rates and times of the last seconds."""
@@ -231,6 +245,7 @@ class CameraHealth:
                            for reason, count in sorted(self.refused.items())})
             values.update({f'stamps_{fault}': str(self.stamp_faults[fault]) for fault in FAULTS})
             values['last_refusal'] = self._last_refusal
+            values.update(self._judgement)
         for name, rate_hz in (('input_rate_hz', shot.arrivals.rate_hz(FIGURES_S)),
                               ('output_rate_hz', shot.masks.rate_hz(FIGURES_S))):
             values[name] = '' if rate_hz is None else f'{rate_hz:.1f}'

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 import time
 from typing import Any
 
+from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.event_handler import SubscriptionEventCallbacks, UnsupportedEventTypeError
 from rclpy.lifecycle import LifecycleNode, LifecyclePublisher
 from rclpy.qos import (
@@ -32,6 +33,7 @@ from .camera_info import calibration_of, info_of
 from .ground import GroundOutputs, GroundSettings, NEEDS
 from .label_info import label_info
 from .parameters import CameraSettings
+from .state import state_message, values
 
 _OUTPUT_QOS = QoSProfile(depth=2, reliability=ReliabilityPolicy.RELIABLE)
 # As many images as DDS keeps until the executor takes them: enough for it to be late by some
@@ -68,6 +70,8 @@ class Camera:
             for output in OUTPUTS}
         self._info_publisher = node.create_lifecycle_publisher(
             CameraInfo, prefix + 'camera_info', _OUTPUT_QOS)
+        self._state_publisher = node.create_lifecycle_publisher(
+            DiagnosticArray, prefix + 'state', _OUTPUT_QOS)
         topic, self._label_info = label_info(classes)
         self._label_publisher = node.create_lifecycle_publisher(
             type(self._label_info), prefix + topic, _LATCHED_QOS)
@@ -107,7 +111,8 @@ class Camera:
 
     def destroy(self) -> None:
         """Remove the publishers."""
-        for publisher in (*self._images.values(), self._info_publisher, self._label_publisher):
+        for publisher in (*self._images.values(), self._info_publisher, self._state_publisher,
+                          self._label_publisher):
             self._node.destroy_lifecycle_publisher(publisher)
         self._ground.destroy()
 
@@ -122,6 +127,8 @@ class Camera:
         frame = products.frame
         with clock.stage('publish'):
             self._publish(products)
+        if (standing := products.standing) is not None:
+            self.health.on_judged(str(standing.state), standing.reason, values(standing))
         self.health.on_segmented(products.geometry.camera, self._age_ms(frame.header.stamp_ns),
                                  (time.monotonic_ns() - frame.received_ns) / 1e6, clock.ms)
 
@@ -136,6 +143,10 @@ class Camera:
 
     def _publish(self, products: Products) -> None:
         header = products.frame.header
+        if (products.standing is not None
+                and self._state_publisher.get_subscription_count() > 0):
+            name = f'{self._node.get_fully_qualified_name()[1:]}: {self.settings.name}'
+            self._state_publisher.publish(state_message(header, name, products.standing))
         for output in OUTPUTS:
             image = products.images.get(output.name)
             publisher = self._images[output.name]

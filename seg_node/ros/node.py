@@ -130,7 +130,8 @@ class SegNode(LifecycleNode):
             raise ConfigError('; '.join(self._problems))
         settings = parameters.read(self)
         spec = PipelineSpec.check(settings.model, settings.wish, settings.drivable_classes,
-                                  settings.taxonomy, settings.output, settings.ego_masks)
+                                  settings.taxonomy, settings.output, settings.ego_masks,
+                                  settings.withholding, settings.timing)
         delay = self._count_start(spec.card.sha256)
         try:
             for camera in settings.cameras:
@@ -209,7 +210,9 @@ class SegNode(LifecycleNode):
 
     def _serve(self, load: Load) -> None:
         """Let the images in."""
-        assert self._settings is not None
+        assert self._settings is not None and load.loaded is not None
+        if load.loaded.pipeline.trust is not None:
+            load.loaded.pipeline.trust.restart()
         self._serving = Serving(self, self._cameras, self.starts)
         self._device.serve(load, self._serving.worker(self._settings.max_batch))
         self._serving.open()

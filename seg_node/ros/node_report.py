@@ -69,6 +69,8 @@ def _values(facts: NodeFacts) -> dict[str, str]:
             segmenter = loaded.pipeline.segmenter
             values.update(backend=segmenter.description, device=segmenter.device,
                           loading_s=f'{loaded.took_s:.1f}')
+            if loaded.pipeline.trust is not None and loaded.pipeline.trust.judge.missing:
+                values['not_judged'] = loaded.pipeline.trust.judge.missing
             if loaded.reason:
                 values['backend_choice'] = loaded.reason
     if facts.starts.last_end:

@@ -26,6 +26,8 @@ from ..ground.calibration import CameraCalibration, load_calibration
 from ..ground.calibration_file import read_ego_mask
 from ..ground.free_space import GridSpec
 from ..image.decode import MAX_PIXELS, USUAL_PIXELS
+from ..trust.policy import CHOICES, Policy, PUBLISH, WITHHOLD
+from ..trust.watch import Timing
 from .ground import GroundSettings
 
 _MOST_CELLS = 4_000_000  # of the grid: a message of 4 MB
@@ -118,6 +120,19 @@ NODE = (
               "model's own."),
     Parameter('drivable_classes', [''], "Names of the model's classes that are drivable; "
               "empty = as the class table (or the model's drivable head) says."),
+    Parameter('on_blind', WITHHOLD, 'What is published of a camera that sees nothing (covered, '
+              'frozen, noise). withhold_drivable: nothing is drivable, the mask is 255, the '
+              'confidence 0; publish: what the network makes of it.', choices=CHOICES),
+    Parameter('on_doubtful', PUBLISH, 'The same of a camera whose masks are implausible.',
+              choices=CHOICES),
+    Parameter('min_confidence', 0.0, 'Pixels of less confidence are 255 and not drivable; 0 = '
+              'off.', 0.0, 1.0),
+    Parameter('alarm_after_s', 0.3, 'The state of a camera becomes worse when half of the frames '
+              'of so many seconds are, and at least two.', 0.0, 60.0),
+    Parameter('clear_after_s', 1.0, 'It becomes better when all frames of so many seconds are, '
+              'and at least two.', 0.0, 60.0),
+    Parameter('frozen_after_s', 1.0, 'A picture that does not change for so long, under fresh '
+              'stamps, is frozen; 0 = never (a simulator without noise).', 0.0, 3600.0),
     Parameter('overlay_alpha', 0.5, 'Weight of the class colours in the overlay.', 0.0, 1.0,
               dynamic=True),
     Parameter('image_timeout_s', 3.0, 'A camera silent for longer is reported as stale.',
@@ -188,6 +203,8 @@ class Settings:
     ground: GroundSettings
     taxonomy: str
     drivable_classes: tuple[str, ...] | None
+    withholding: Policy
+    timing: Timing
 
     @property
     def ego_masks(self) -> dict[str, EgoMask]:
@@ -237,7 +254,11 @@ def read(node: Node) -> Settings:
         cameras=tuple(_camera(node, name) for name in names), output=_output(node),
         rectified=_value(node, 'output_grid') == 'rectified', ground=_ground(node),
         taxonomy=_value(node, 'taxonomy'),
-        drivable_classes=tuple(_names(node, 'drivable_classes')) or None)
+        drivable_classes=tuple(_names(node, 'drivable_classes')) or None,
+        withholding=Policy(*(_value(node, name) for name in
+                             ('on_blind', 'on_doubtful', 'min_confidence'))),
+        timing=Timing(*(_value(node, name) for name in
+                        ('alarm_after_s', 'clear_after_s', 'frozen_after_s'))))
 
 
 def _wish(node: Node) -> devices.Wish:

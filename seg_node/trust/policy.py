@@ -1,6 +1,6 @@
 """What is done about a mask that is not to be believed."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 
@@ -77,7 +77,8 @@ class Trust:
                                 frame.received_ns / 1e9)
         if self.policy.withholds(standing):
             withhold(segmentation)
-        elif self.policy.min_confidence:
+            return replace(standing, withheld=True)
+        if self.policy.min_confidence:
             drop_unsure(segmentation, self.policy.min_confidence)
         return standing
 

@@ -41,8 +41,10 @@ class Standing:
     :ivar state: over time.
     :ivar reason: why it is not ok, '' if it is.
     :ivar verdict: on this frame alone; ``blind``, too, if it is frozen.
+    :ivar withheld: whether its mask was withheld.
     """
 
     state: State
     reason: str
     verdict: Verdict
+    withheld: bool = False
