@@ -56,7 +56,9 @@ def node(tmp_path_factory, client):
     """Run one node with cameras: plain, wide, portrait, compressed, one that sees its bonnet."""
     folder = tmp_path_factory.mktemp('outputs')
     cv2.imwrite(str(folder / 'bonnet.png'), bonnet())
-    arguments = {'model': MODELS / 'palette_cityscapes19', 'image_timeout_s': 60.0,
+    # Exact values are compared, so the backend is the one whose arithmetic is the reference's.
+    arguments = {'model': MODELS / 'palette_cityscapes19', 'backend': 'onnxruntime',
+                 'image_timeout_s': 60.0,
                  'cameras': '[plain, wide, tall, jpeg, ego]', 'jpeg__transport': 'compressed',
                  'ego__ego_mask': folder / 'bonnet.png',
                  'wide__image_topic': '/sensors/wide/rgb', 'threads': 1, 'max_batch': 4,
@@ -282,7 +284,8 @@ def test_output_size_taxonomy_and_drivable_classes(client, tmp_path):
     info = client.listen('/seg_node/small/camera_info', CameraInfo)
     names = client.listen('/seg_node/small/label_info_json', String, LATCHED)
     with NodeProcess(tmp_path, model=MODELS / 'palette_cityscapes19', cameras='[small]',
-                     output_width=80, output_height=60, taxonomy='autoware16',
+                     backend='onnxruntime', output_width=80, output_height=60,
+                     taxonomy='autoware16',
                      drivable_classes='[road, sidewalk]', max_age_s=3600.0):
         labels, image = painted(120, 160, seed=6)
         topics = [f'/seg_node/small/{output}' for output in ('mask', 'drivable', 'overlay')]
@@ -311,7 +314,8 @@ def test_every_kind_of_model(client, tmp_path, model):
     mask_topic, drivable_topic = f'/seg_node/{camera}/mask', f'/seg_node/{camera}/drivable'
     client.listen(mask_topic)
     client.listen(drivable_topic)
-    with NodeProcess(tmp_path, model=MODELS / model, cameras=f'[{camera}]', threads=1):
+    with NodeProcess(tmp_path, model=MODELS / model, cameras=f'[{camera}]', threads=1,
+                     backend='onnxruntime'):
         labels, image = painted(120, 160, seed=8)
         client.handshake(f'/{camera}/image_raw', [mask_topic, drivable_topic],
                          image_cdr(image, 1))
@@ -329,7 +333,7 @@ def test_every_kind_of_model(client, tmp_path, model):
 def test_reliable_camera_with_reliable_subscription(client, tmp_path):
     client.listen('/seg_node/sure/mask')
     with NodeProcess(tmp_path, model=MODELS / 'palette_cityscapes19', cameras='[sure]',
-                     sure__reliable=True):
+                     backend='onnxruntime', sure__reliable=True):
         labels, image = painted(120, 160, seed=9)
         client.handshake('/sure/image_raw', ['/seg_node/sure/mask'], image_cdr(image, 1))
         mask = client.exchange('/sure/image_raw', image_cdr(image, 2), '/seg_node/sure/mask', 2)
