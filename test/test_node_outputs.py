@@ -188,6 +188,39 @@ def test_compressed(client, node, suffix, image_format):
     np.testing.assert_array_equal(pixels(mask), labels)
 
 
+def test_masks_in_fewer_bytes(client, tmp_path):
+    """PNG loses nothing, Autoware's run lengths say its 16 classes, the overlay is a JPEG."""
+    labels, image = painted(120, 160, seed=8)
+    prefix = '/seg_node/small_bytes'
+    topics = {f'{prefix}/{name}/compressed': CompressedImage
+              for name in ('mask', 'drivable', 'overlay')}
+    found = {topic: client.listen(topic, kind) for topic, kind in topics.items()}
+    autoware = client.listen(f'{prefix}/autoware_mask')
+    with NodeProcess(tmp_path, model=MODELS / 'palette_cityscapes19', cameras='[small_bytes]',
+                     backend='onnxruntime', max_age_s=3600.0):
+        def all_there():
+            client.send('/small_bytes/image_raw', image_cdr(image, 4242))
+            return client.spin_until(lambda: all(found.values()) and bool(autoware), 0.5)
+        assert any(all_there() for _ in range(60)), {name: len(got) for name, got in found.items()}
+    files = {topic.split('/')[3]: got[-1] for topic, got in found.items()}
+    assert files['mask'].format == 'mono8; png compressed mono8'
+    assert files['overlay'].format == 'bgr8; jpeg compressed bgr8'
+    assert files['mask'].header.stamp.nanosec == 4242
+    read = {name: cv2.imdecode(np.frombuffer(bytes(file.data), np.uint8), cv2.IMREAD_UNCHANGED)
+            for name, file in files.items()}
+    np.testing.assert_array_equal(read['mask'], labels)
+    np.testing.assert_array_equal(read['drivable'] > 0, labels == 0)
+    assert read['overlay'].shape == (120, 160, 3)
+    message = autoware[-1]
+    assert (message.height, message.width, message.encoding) == (120, 160, 'mono8')
+    runs = np.frombuffer(bytes(message.data), np.dtype([('value', 'u1'), ('length', '<i4')]))
+    target = load_taxonomy('autoware16')
+    lut = remap_lut(TABLE, target)
+    lut[lut == 255] = 0
+    np.testing.assert_array_equal(np.repeat(runs['value'], runs['length']).reshape(120, 160),
+                                  lut[labels])
+
+
 def test_two_cameras_of_different_size_at_once(client, node):
     """Each camera's answer is its own: size, stamp, frame and pixels."""
     sent = {}
