@@ -215,7 +215,7 @@ def test_overload_names_the_rate_that_fits():
         '5.0 Hz, or take a smaller model, a faster device or fewer cameras', text), text
 
 
-PERIODS_S = (0.1, 0.2, 0.7, 0.9, 1.5, 3.0, 5.0, 11.0)
+PERIODS_S = (0.2, 0.9, 3.0, 11.0)
 
 
 @pytest.mark.parametrize('good_s', PERIODS_S)
@@ -556,8 +556,10 @@ def test_a_window_keeps_seconds_and_at_least_three():
 
 
 def test_a_flood_takes_bounded_memory():
-    camera = Camera(1000)
-    camera.run(7)
+    camera = Camera(10)
+    for _ in range(7000):
+        camera.now += 0.001
+        camera.send(Image(round(camera.now * 1e9)))
     assert len(camera.health._arrivals.copy()) <= 5002
 
 
