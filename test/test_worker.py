@@ -255,3 +255,34 @@ def test_patience_knows_what_the_model_usually_takes():
     assert preparing.suspect_s == 60.0 and preparing.give_up_s == float('inf')
     assert after.suspect_s == pytest.approx(usual.suspect_s + 7.0)
     assert setup.watched._patience() is None
+
+
+def test_getting_ready_is_not_what_the_model_usually_takes():
+    found = []
+
+    def prepare(clock):
+        with clock.stage(PREPARE):
+            time.sleep(0.3)
+    with Setup(*[prepare] * 3, lambda clock: found.append(setup.watched._patience())) as setup:
+        setup.put(count=4)
+    assert found == [Patience(2.0, 10.0)]
+
+
+def test_what_was_being_taken_at_the_stop_is_not_delivered():
+    took, go = Event(), Event()
+
+    class Slow(Mailbox):
+        def take(self, limit=None):
+            frames = super().take(limit)
+            took.set()
+            assert go.wait(10.0)
+            return frames
+    setup = Setup()
+    setup.mailbox = setup.worker._mailbox = Slow('a')
+    with setup:
+        setup.mailbox.put('a', frame())
+        assert took.wait(10.0)
+        setup.worker.stop(0.05)
+        go.set()
+        setup.thread.join(5.0)
+    assert not setup.delivered and not setup.refused
