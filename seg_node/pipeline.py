@@ -2,30 +2,15 @@
 
 from collections.abc import Collection, Mapping, Sequence
 
-import numpy as np
-
 from . import products
 from .devices.segmenter import Result, Segmenter
 from .ego_mask import EgoMask
-from .errors import ConfigError, FrameError
+from .errors import FrameError
 from .frame import Demand, Frame, Products, Segmentation, StageClock
 from .geometry import Size
 from .mishaps import mishaps
-from .model.taxonomy import ClassTable, load_taxonomy, remap_lut, UNLABELLED
+from .model.taxonomy import ClassTable, remap_lut
 from .trust.policy import Trust
-
-_AUTOWARE = 'autoware16'
-
-
-def autoware_lut(own: ClassTable) -> np.ndarray | None:
-    """Return the (256,) uint8 table to Autoware's ids, unlabelled = UNKNOWN; None: no remap."""
-    target = load_taxonomy(_AUTOWARE)
-    try:
-        lut = remap_lut(own, target)
-    except ConfigError:
-        return None
-    lut[lut == UNLABELLED] = target.id_of('UNKNOWN', _AUTOWARE)
-    return lut
 
 
 class Pipeline:
@@ -48,8 +33,7 @@ class Pipeline:
         self.classes = published or own
         self.tables = products.Tables(
             remap=None if self.classes == own else remap_lut(own, self.classes),
-            dynamic=own.dynamic_lut(), palette_bgr=self.classes.palette_bgr(),
-            autoware=autoware_lut(own))
+            dynamic=own.dynamic_lut(), palette_bgr=self.classes.palette_bgr())
         self._output = output
         self._ego_masks = ego_masks or {}
         self.trust = trust

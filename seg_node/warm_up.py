@@ -4,6 +4,7 @@ import numpy as np
 
 from .errors import BackendError, FrameError
 from .frame import Frame, StageClock
+from .image.jpeg_decode import prepare
 from .image.wire import Header, ImageMessage
 from .pipeline import Pipeline
 from .products import NAMES
@@ -13,12 +14,13 @@ def warm_up(pipeline: Pipeline) -> float:
     """
     Segment one noise image with all outputs wanted.
 
-    Loads or compiles the kernels and lets the backend allocate; and a model whose outputs
-    contradict its card is found now, not on the road.
+    Loads or compiles the kernels, those of decoding too, and lets the backend allocate; and a
+    model whose outputs contradict its card is found now, not on the road.
 
     :returns: what the network took, in seconds.
     :raises BackendError: when the model's outputs cannot be used.
     """
+    prepare()
     height, width = pipeline.segmenter.sample
     noise = np.random.default_rng(0).integers(0, 256, height * width * 3, np.uint8)
     message = ImageMessage(Header(0, 0, ''), height, width, 'bgr8', False, width * 3, noise)

@@ -36,7 +36,8 @@ JPEG = file_of('.jpg', SMOOTH)
 PNG = file_of('.png', SMOOTH)
 FORMATS = ['', 'jpeg', 'png', 'jpg', 'JPEG', 'bgr8; jpeg compressed bgr8',
            'rgb8; png compressed bgr8', 'mono8; jpeg compressed mono8', 'mono8; png compressed ',
-           'mono16; png compressed ', 'bayer_rggb8; jpeg compressed bgr8']
+           'mono16; png compressed ', 'bayer_rggb8; jpeg compressed bgr8', 'mjpeg', 'MJPG', 'bgr8',
+           'bgr8; tiff compressed ', 'h264', 'x' * 10_000]
 
 
 @pytest.mark.parametrize('form', FORMATS)
@@ -45,11 +46,10 @@ def test_the_bytes_decide_not_the_format(form):
     assert np.abs(decode(compressed(JPEG, form)).astype(int) - SMOOTH).mean() < 3
 
 
-@pytest.mark.parametrize('form', ['h264', 'tiff', 'webp', 'nv12', 'bgr8; tiff compressed ',
-                                  '16UC1; compressedDepth png', '32FC1; compressedDepth rvl',
+@pytest.mark.parametrize('form', ['16UC1; compressedDepth png', '32FC1; compressedDepth rvl',
                                   '16UC1; png compressed ', 'bayer_rggb8; png compressed ',
-                                  pytest.param('x' * 10_000, id='long')])
-def test_formats_that_hold_no_picture_are_refused(form):
+                                  pytest.param('32FC1; compressedDepth' + 'x' * 9999, id='long')])
+def test_formats_that_hold_depths_or_a_mosaic_are_refused(form):
     with pytest.raises(FrameError, match='publish') as caught:
         decode(compressed(PNG, form))
     assert caught.value.reason == 'format'
@@ -64,10 +64,11 @@ def test_other_files_are_refused(data):
 
 def test_depth_and_channels_of_png():
     grey16 = RNG.integers(0, 2**16, (20, 30), np.uint16)
-    expected = np.dstack([(grey16 >> 8).astype(np.uint8)] * 3)
+    expected = np.dstack([np.rint(grey16 / 257).astype(np.uint8)] * 3)
     np.testing.assert_array_equal(decode(compressed(file_of('.png', grey16))), expected)
     colour16 = RNG.integers(0, 2**16, (20, 30, 3), np.uint16)
-    np.testing.assert_array_equal(decode(compressed(file_of('.png', colour16))), colour16 >> 8)
+    np.testing.assert_array_equal(decode(compressed(file_of('.png', colour16))),
+                                  np.rint(colour16 / 257).astype(np.uint8))
     alpha = RNG.integers(0, 256, (20, 30, 4), np.uint8)
     np.testing.assert_array_equal(decode(compressed(file_of('.png', alpha))), alpha[..., :3])
     grey = file_of('.png', SMOOTH[..., 0])
@@ -175,7 +176,7 @@ def test_size_is_known_before_decoding(size):
     [(b'IHDR', b'short'), (b'IEND', b'')],
     [ihdr(8, 8), (b'IEND', b'')],
     [ihdr(8, 8), (b'IDAT', zlib.compress(bytes(10))), (b'IEND', b'')],
-    [ihdr(8, 8)] + [(b'tEXt', b'')] * 5000])
+    [ihdr(8, 8)] + [(b'tEXt', b'')] * 70000])
 def test_broken_png_is_refused(chunks):
     refused(compressed(png_of(*chunks)), 'corrupt')
 

@@ -68,6 +68,12 @@ def test_bgr8_is_a_view():
     assert image.strides == (50, 3, 1)
 
 
+def in_16_bit(pixels):
+    """Return values that come nearest to these 8-bit ones when scaled by 255 / 65535."""
+    noise = RNG.integers(-128, 129, pixels.shape)
+    return np.clip(pixels.astype(int) * 257 + noise, 0, 65535).astype(np.uint16)
+
+
 ORDER = {'bgr': [0, 1, 2], 'rgb': [2, 1, 0], 'bgra': [0, 1, 2, 3], 'rgba': [2, 1, 0, 3]}
 
 
@@ -76,7 +82,7 @@ def test_channel_orders(order):
     with_alpha = np.dstack([NOISE, NOISE[..., 0]])
     pixels = np.ascontiguousarray(with_alpha[..., ORDER[order]])
     np.testing.assert_array_equal(decode(message(f'{order}8', 12, 16, pixels)), NOISE)
-    wide = pixels.astype(np.uint16) * 256 + 255  # value >> 8, not rounded
+    wide = in_16_bit(pixels)
     little = message(f'{order}16', 12, 16, wide.astype('<u2').tobytes())
     np.testing.assert_array_equal(decode(little), NOISE)
     big = message(f'{order}16', 12, 16, wide.astype('>u2').tobytes(), big=True)
@@ -88,7 +94,7 @@ def test_channel_orders(order):
     ('mono16', '>u2', True)])
 def test_grey_has_three_equal_channels(encoding, kind, big):
     grey = NOISE[..., 0]
-    raw = grey if encoding == 'mono8' else grey.astype(np.uint16) * 256 + 200
+    raw = grey if encoding == 'mono8' else in_16_bit(grey)
     image = decode(message(encoding, 12, 16, raw.astype(kind).tobytes(), big=big))
     np.testing.assert_array_equal(image, np.dstack([grey] * 3))
 
@@ -104,7 +110,7 @@ def test_bayer_gives_the_colours_of_the_scene(pattern, kind, big, size):
     channel = np.array(['bgr'.index(letter) for letter in pattern])[rows % 2 * 2 + columns % 2]
     mosaic = np.take_along_axis(scene, channel[..., None], 2)[..., 0]
     if kind != 'u1':
-        mosaic = mosaic.astype(np.uint16) * 256 + 77
+        mosaic = mosaic.astype(np.uint16) * 257
     encoding = f'bayer_{pattern}{8 if kind == "u1" else 16}'
     image = decode(message(encoding, *size, mosaic.astype(kind).tobytes(), big=big))
     np.testing.assert_array_equal(image[:, 1:6], scene[:, 1:6])
@@ -343,6 +349,24 @@ def test_arbitrary_messages_are_decoded_or_refused():
 
 # --- against cv_bridge, where ROS has it ---
 
+@pytest.mark.parametrize(('encoding', 'code'), [
+    ('mono16', cv2.COLOR_GRAY2BGR), ('rgb16', cv2.COLOR_RGB2BGR), ('bgra16', cv2.COLOR_BGRA2BGR),
+    ('rgba16', cv2.COLOR_RGBA2BGR), ('bayer_rggb16', cv2.COLOR_BayerBG2BGR),
+    ('bayer_gbrg16', cv2.COLOR_BayerGR2BGR)])
+def test_16_bit_as_cv_bridge_says(encoding, code):
+    """Its rule written out: colours first, then convertTo by 255 / 65535."""
+    data = RNG.integers(0, 65536, (12, 16, BYTES[encoding] // 2), np.uint16)
+    colour = cv2.cvtColor(data, code).astype(np.float64)
+    expected = np.rint(colour * (255 / 65535)).astype(np.uint8)
+    np.testing.assert_array_equal(decode(message(encoding, 12, 16, data.tobytes())), expected)
+
+
+def test_every_16_bit_level_is_rounded_as_it_must_be():
+    levels = np.arange(65536, dtype=np.uint16)
+    image = decode(message('mono16', 256, 256, levels.tobytes()))
+    np.testing.assert_array_equal(image[..., 1].ravel(), np.rint(levels / 257))
+
+
 @pytest.mark.parametrize('encoding', sorted(BYTES.keys() - {'uyvy', 'yuyv'}))
 def test_same_as_cv_bridge(encoding):
     cv_bridge = pytest.importorskip('cv_bridge', reason='cv_bridge comes with a ROS 2 '
@@ -352,6 +376,4 @@ def test_same_as_cv_bridge(encoding):
     ours = decode(message(encoding, 12, 16, data))
     theirs = messages.Image(height=12, width=16, encoding=encoding, step=BYTES[encoding] * 16)
     theirs.data.frombytes(data)
-    # 16 bits: they scale by 255/65535 and round, after the demosaicing
-    levels = 2 if encoding in WIDE else 0
-    near(ours, cv_bridge.CvBridge().imgmsg_to_cv2(theirs, 'bgr8').astype(float), levels)
+    np.testing.assert_array_equal(ours, cv_bridge.CvBridge().imgmsg_to_cv2(theirs, 'bgr8'))

@@ -20,7 +20,8 @@ EXECUTABLES = set(re.findall(r"'(\w+) = seg_node\.[\w.]+:main'", (ROOT / 'setup.
 # What a module is called as a ROS dependency and on PyPI, where that is not its own name.
 ROSDEP = {'cv2': 'python3-opencv', 'yaml': 'python3-yaml', 'rosbags': 'python3-rosbags-pip',
           'onnxruntime': 'python3-onnxruntime-pip', 'numpy': 'python3-numpy',
-          'numba': 'python3-numba', 'jsonschema': 'python3-jsonschema', 'tqdm': 'python3-tqdm',
+          'numba': 'python3-numba', 'simplejpeg': 'python3-simplejpeg-pip',
+          'jsonschema': 'python3-jsonschema', 'tqdm': 'python3-tqdm',
           'pytest': 'python3-pytest', 'hypothesis': 'python3-hypothesis', 'tf2_ros': 'tf2_ros_py'}
 PYPI = {'cv2': 'opencv-python-headless', 'yaml': 'PyYAML'}
 # What the node is faster with and runs without; no ROS distribution has it.

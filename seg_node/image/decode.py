@@ -9,13 +9,16 @@ is refused. Nothing here holds state: any thread may decode.
 from collections.abc import Callable
 from dataclasses import dataclass
 import re
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import FrameError
-from .compressed import inspect
+from .compressed import inspect_png, JPEG, kind_of
+from .jpeg import read_structure
+from .jpeg_decode import decode_jpeg
 from .wire import CompressedImageMessage, ImageMessage
 
 MAX_SIDE = 16384
@@ -41,7 +44,7 @@ class _Encoding:
 
     ``planes`` follow one another, the rows of each ``step`` bytes apart, or as many times
     ``step`` as its rows are longer than those of the first plane (V4L2's rule, e.g. for NV24).
-    ``to_bgr`` gets each as (rows, columns, channels) uint8; of ``depth`` 2 bytes the high one.
+    ``to_bgr`` gets each as (rows, columns, channels) uint8, or uint16 for a ``depth`` of 2 bytes.
     ``multiple``: (height, width) must be divisible by it; ``least``: shortest side in pixels.
     ``grey``: the channel of the first plane that is green or luma, of a mosaic the only one.
     """
@@ -126,7 +129,6 @@ ENCODINGS: tuple[str, ...] = tuple(_ENCODINGS)
 
 _TYPE_NAME = re.compile(r'(8|16|32|64)[USF](C\d{0,3})?')
 _NOT_COLOUR = re.compile(r'(16|32|64)[USF](C\d*)?|bayer_.*')
-_FORMAT_WORD = re.compile(r'\b(jpe?g|png)\b', re.IGNORECASE)
 
 
 def decode(message: ImageMessage | CompressedImageMessage,
@@ -134,10 +136,10 @@ def decode(message: ImageMessage | CompressedImageMessage,
     """
     Return the picture of a message as (height, width, 3) uint8, BGR.
 
-    Convention: the grid is the sensor's, an EXIF orientation is ignored. 16-bit channels keep
-    their high byte. Grey gives three equal channels, alpha is dropped, YUV is BT.601 limited
-    range. Of ``bgr8`` the result is a read-only view of the message with the message's row
-    stride; of everything else a new packed array.
+    Convention: the grid is the sensor's, an EXIF orientation is ignored. 16-bit channels are
+    scaled by 255 / 65535 and rounded, as cv_bridge does it. Grey gives three equal channels, alpha
+    is dropped, YUV is BT.601 limited range. Of ``bgr8`` the result is a read-only view of the
+    message with the message's row stride; of everything else a new packed array.
 
     :param max_pixels: larger pictures are refused by their header, before anything is decoded.
     :raises FrameError: reason ``'encoding'`` (unknown, or colours not told), ``'size'``,
@@ -145,12 +147,18 @@ def decode(message: ImageMessage | CompressedImageMessage,
     """
     if isinstance(message, CompressedImageMessage):
         return _decode_compressed(message, max_pixels)
-    return _lookup(message.encoding).to_bgr(*planes(message, max_pixels))
+    image = _lookup(message.encoding).to_bgr(*planes(message, max_pixels))
+    return image if image.dtype == np.uint8 else _to_8_bit(image)
+
+
+def _to_8_bit(image: NDArray[Any]) -> Image:
+    """Scale by 255 / 65535 and round, after the change of colours, as cv_bridge does."""
+    return cv2.convertScaleAbs(image, alpha=255 / 65535)
 
 
 def planes(message: ImageMessage, max_pixels: int = USUAL_PIXELS) -> list[Image]:
     """
-    Return the planes of a raw image, each (rows, columns, channels) uint8, as they lie.
+    Return the planes of a raw image, each (rows, columns, channels) uint8 or uint16, as they lie.
 
     :raises FrameError: as ``decode`` does.
     """
@@ -208,7 +216,7 @@ def _check_fit(message: ImageMessage, encoding: _Encoding) -> None:
 
 
 def _planes(message: ImageMessage, encoding: _Encoding) -> list[Image]:
-    """Return each plane as (rows, columns, channels) uint8: views, of 16-bit data new arrays."""
+    """Return each plane as (rows, columns, channels): views, of 16-bit data new arrays."""
     height, width, depth = message.height, message.width, encoding.depth
     shapes = [(height // p.subsampling, width // p.subsampling, p.channels)
               for p in encoding.planes]
@@ -220,11 +228,11 @@ def _planes(message: ImageMessage, encoding: _Encoding) -> list[Image]:
         end = start + stride * (rows - 1) + length  # the last row may lack its padding
         if end > message.data.size:
             raise _truncated(message, end)
-        offset = start if depth == 1 or message.is_bigendian else start + 1
-        plane: Image = np.ndarray((rows, columns * channels), np.uint8, message.data.data, offset,
+        kind = 'u1' if depth == 1 else '>u2' if message.is_bigendian else '<u2'
+        plane: Image = np.ndarray((rows, columns * channels), kind, message.data.data, start,
                                   (stride, depth))
         if depth > 1:
-            plane = np.ascontiguousarray(plane)
+            plane = np.ascontiguousarray(plane, np.uint16)
         planes.append(plane.reshape(rows, columns, channels))
         start += stride * rows
     return planes
@@ -256,17 +264,15 @@ def _truncated(message: ImageMessage, needed: int) -> FrameError:
 
 def _check_format(text: str) -> None:
     """
-    Refuse formats known not to hold a colour picture.
+    Refuse formats that say the pixels are depths or a mosaic; what else they are, the data says.
 
-    The pattern is ``ORIGINAL; CODEC compressed CODED_AS`` or just the codec; empty is allowed.
-    Which of JPEG and PNG it is, the data says.
+    The pattern is ``ORIGINAL; CODEC compressed CODED_AS`` or just the codec; drivers write all
+    kinds of things there.
     """
-    if text and (not _FORMAT_WORD.search(text) or 'compresseddepth' in text.lower()):
-        raise FrameError('format', f'compressed image format {text[:60]!r} is not supported; '
-                                   'publish jpeg or png')
     original, _, rest = text.partition(';')
     coded_as = rest.rpartition('compressed')[2].strip()
-    if not coded_as and _NOT_COLOUR.fullmatch(original.strip()):
+    if ('compresseddepth' in text.lower()
+            or not coded_as and _NOT_COLOUR.fullmatch(original.strip())):
         raise FrameError('format', f'compressed image format {text[:60]!r} holds raw '
                                    f'{original[:20]}, not a colour or grey picture; publish bgr8 '
                                    'or rgb8')
@@ -274,14 +280,23 @@ def _check_format(text: str) -> None:
 
 def _decode_compressed(message: CompressedImageMessage, max_pixels: int) -> Image:
     _check_format(message.format)
-    height, width = inspect(message.data)
+    if kind_of(message.data) == JPEG:
+        jpeg = read_structure(message.data)
+        check_size(jpeg.height, jpeg.width, max_pixels)
+        jpeg.check_amount()
+        return decode_jpeg(jpeg)
+    return _decode_png(message.data, max_pixels)
+
+
+def _decode_png(data: NDArray[np.uint8], max_pixels: int) -> Image:
+    height, width = inspect_png(data)
     check_size(height, width, max_pixels)
     try:
-        image = cv2.imdecode(message.data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+        image = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
+                             | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error as error:
-        raise FrameError('corrupt', f'the compressed image has errors: {error.err}') from None
+        raise FrameError('corrupt', f'the PNG has errors: {error.err}') from None
     if image is None or image.shape != (height, width, 3):
         got = 'nothing' if image is None else f'an array {image.shape}'
-        raise FrameError('corrupt', f'the compressed image of {width} x {height} pixels decodes '
-                                    f'to {got}')
-    return image
+        raise FrameError('corrupt', f'the PNG of {width} x {height} pixels decodes to {got}')
+    return _to_8_bit(image) if image.dtype == np.uint16 else image
