@@ -100,5 +100,7 @@ setup(
         'build_engine = seg_node.tools.build_engine:main',
         'gpu_check = seg_node.tools.gpu_check:main',
         'ego_mask = seg_node.tools.ego_mask:main',
+        'stress = seg_node.tools.stress:main',
+        'reference = seg_node.tools.reference:main',
     ]},
 )

@@ -2,15 +2,30 @@
 
 from collections.abc import Collection, Mapping, Sequence
 
+import numpy as np
+
 from . import products
 from .devices.segmenter import Result, Segmenter
 from .ego_mask import EgoMask
-from .errors import FrameError
+from .errors import ConfigError, FrameError
 from .frame import Demand, Frame, Products, Segmentation, StageClock
 from .geometry import Size
 from .mishaps import mishaps
-from .model.taxonomy import ClassTable, remap_lut
+from .model.taxonomy import ClassTable, load_taxonomy, remap_lut, UNLABELLED
 from .trust.policy import Trust
+
+_AUTOWARE = 'autoware16'
+
+
+def autoware_lut(own: ClassTable) -> np.ndarray | None:
+    """Return the (256,) uint8 table to Autoware's ids, unlabelled = UNKNOWN; None: no remap."""
+    target = load_taxonomy(_AUTOWARE)
+    try:
+        lut = remap_lut(own, target)
+    except ConfigError:
+        return None
+    lut[lut == UNLABELLED] = target.id_of('UNKNOWN', _AUTOWARE)
+    return lut
 
 
 class Pipeline:
@@ -33,7 +48,8 @@ class Pipeline:
         self.classes = published or own
         self.tables = products.Tables(
             remap=None if self.classes == own else remap_lut(own, self.classes),
-            dynamic=own.dynamic_lut(), palette_bgr=self.classes.palette_bgr())
+            dynamic=own.dynamic_lut(), palette_bgr=self.classes.palette_bgr(),
+            autoware=autoware_lut(own))
         self._output = output
         self._ego_masks = ego_masks or {}
         self.trust = trust

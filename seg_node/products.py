@@ -7,6 +7,7 @@ What consumers get: remapped mask, drivable area, colours, overlay. All look-ups
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -25,12 +26,14 @@ class Tables:
     :ivar dynamic: (256,) uint8, 255 for people, vehicles and the like among the model's ids.
     :ivar palette_bgr: (256, 3) uint8, colours of the published ids.
     :ivar overlay_alpha: 0 = image only, 1 = colours only.
+    :ivar autoware: (256,) uint8, from the model's class ids to Autoware's; None = there is no way.
     """
 
     remap: np.ndarray | None
     dynamic: np.ndarray
     palette_bgr: np.ndarray
     overlay_alpha: float = 0.5
+    autoware: np.ndarray | None = None
 
 
 @dataclass
@@ -57,12 +60,14 @@ class Output:
     :ivar encoding: of sensor_msgs/Image; its rows are packed.
     :ivar meaning: of its values.
     :ivar make: makes it, (H, W) or (H, W, 3) uint8; None: this model has none.
+    :ivar coding: of the message's data: the rows, or Autoware's run lengths.
     """
 
     name: str
     encoding: str
     meaning: str
     make: Callable[[Making], np.ndarray | None]
+    coding: Literal['rows', 'run_lengths'] = 'rows'
 
 
 OUTPUTS = (
@@ -77,6 +82,9 @@ OUTPUTS = (
         making.segmentation.geometry)),
     Output('color_mask', 'bgr8', 'the class colours',
            lambda making: color_mask(making.mask, making.tables.palette_bgr)),
+    Output('autoware_mask', 'mono8', "Autoware's 16 classes as run lengths", lambda making: (
+        None if making.tables.autoware is None
+        else look_up(making.segmentation.labels, making.tables.autoware)), 'run_lengths'),
 )
 NAMES = tuple(output.name for output in OUTPUTS)
 

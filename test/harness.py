@@ -106,7 +106,7 @@ class Client:
         self.node.destroy_node()
         rclpy.shutdown(context=self.context)
 
-    def spin_until(self, condition: Callable[[], bool], timeout_s: float = 10.0) -> bool:
+    def spin_until(self, condition: Callable[[], bool], timeout_s: float = 30.0) -> bool:
         """Receive until the condition holds; return whether it does."""
         end = time.monotonic() + timeout_s
         while not condition():
@@ -138,7 +138,7 @@ class Client:
         self.publishers[topic].publish(cdr)
 
     def exchange(self, topic: str, cdr: bytes, answer: str, stamp_ns: int, *,
-                 kind: type = Image, timeout_s: float = 20.0):
+                 kind: type = Image, timeout_s: float = 60.0):
         """Publish an image and return the answer with its stamp."""
         def matching() -> list:
             return [message for message in self.messages[answer]
@@ -162,7 +162,7 @@ class Client:
         for answer in answers:
             self.messages[answer].clear()
 
-    def diagnostics(self, part: str, *, timeout_s: float = 10.0,
+    def diagnostics(self, part: str, *, timeout_s: float = 30.0,
                     until: Callable[[DiagnosticStatus], bool] = lambda _: True,
                     ) -> DiagnosticStatus:
         """Return the next status of a part of seg_node for which ``until`` holds."""

@@ -57,7 +57,7 @@ class Peer:
 
     def __exit__(self, *_):
         self._stopping = True
-        self._thread.join()
+        self._thread.join(20)
         self._executor.shutdown()
         self.node.destroy_node()
         if self._own_context is not None:
@@ -68,7 +68,7 @@ class Peer:
             self._executor.spin_once(timeout_sec=0.05)
 
 
-def wait_until(condition, timeout_s=5.0):
+def wait_until(condition, timeout_s=20.0):
     """Wait until a condition holds; return whether it does."""
     end = time.monotonic() + timeout_s
     while not condition() and time.monotonic() < end:

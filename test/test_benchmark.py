@@ -27,10 +27,13 @@ def test_report(tmp_path, picture, capsys):
                            '--height', '120', '-n', '5', '--json', str(tmp_path / 'r.json')])
     assert code == 0
     report = json.loads((tmp_path / 'r.json').read_text())
-    for key in ('network_core_ms', 'frame_core_ms', 'glue_core_ms', 'naive_core_ms',
+    for key in ('network_core_ms', 'frame_core_ms', 'glue_core_ms', 'usual_core_ms',
+                'tutorial_core_ms', 'careful_glue_core_ms',
                 'network_wall_ms', 'frame_wall_ms'):
         low, high = report['spread'][key]
         assert low <= report[key] <= high, key
+    assert all(equal > 0.99 for equal in report['labels_equal'].values()), report['labels_equal']
+    assert set(report['labels_equal']) == {'usual', 'tutorial', 'careful'}
     assert report['n'] == 5 and report['labels_equal_reference'] == 1.0
     assert {'decode', 'preprocess', 'network', 'labels', 'products',
             'messages'} == set(report['stages_ms'])

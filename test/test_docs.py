@@ -63,6 +63,13 @@ def test_every_output_is_listed():
         assert f'~/front/{name}`' in text or f'`{name}`' in text, name
 
 
+def test_every_program_is_listed():
+    programs = set(re.findall(r"'(\w+) = seg_node\.tools", read(ROOT / 'setup.py')))
+    section = re.search(r'^## Tools\n(.*?)^## ', read(README), re.MULTILINE | re.DOTALL).group(1)
+    rows = re.findall(r'^\| (`.*?`) \|', section, re.MULTILINE)
+    assert programs == set(re.findall(r'`(\w+)', ' '.join(rows)))
+
+
 # how it is built
 
 BUILT = ROOT / 'docs' / 'how_it_is_built.md'

@@ -169,16 +169,6 @@ def broken(tmp_path, change):
     return load_card(folder)
 
 
-@pytest.mark.parametrize('kind, message', [('fp32', 'tensorrt_rtx .* cannot read model.onnx'),
-                                           ('fp16', 'model.onnx is not a valid ONNX model')])
-@pytest.mark.parametrize('change', [lambda data: data[:len(data) // 2], lambda data: b'hello'])
-def test_a_broken_model_is_refused(change, kind, message, tmp_path, engines, rtx):
-    card = broken(tmp_path, change)
-    with pytest.raises(BackendError, match=message):
-        ordered(card, engines, rtx, kind=kind)
-    assert not engines.entries(card.name) and not list(engines.engines.glob('.building*'))
-
-
 def test_an_operator_that_tensorrt_lacks_is_named(tmp_path, engines, rtx):
     card = broken(tmp_path, lambda data: data.replace(b'AveragePool', b'AveragePoof'))
     with pytest.raises(BackendError, match='AveragePoof'):

@@ -215,7 +215,7 @@ def test_overload_names_the_rate_that_fits():
         '5.0 Hz, or take a smaller model, a faster device or fewer cameras', text), text
 
 
-PERIODS_S = (0.1, 0.2, 0.7, 0.9, 1.5, 3.0, 5.0, 11.0)
+PERIODS_S = (0.2, 0.9, 3.0, 11.0)
 
 
 @pytest.mark.parametrize('good_s', PERIODS_S)
@@ -253,6 +253,12 @@ def test_what_comes_and_goes_is_said_to():
         camera.run(1.2)
     assert camera.verdict().texts[0].endswith(' (comes and goes)')
     assert camera.verdict().texts[0].count('comes') == 1
+    camera.health.restart()
+    assert not camera.verdict().names, 'not held over a new activation'
+    for _ in range(4):
+        camera.run(0.2, fate('refused'))
+        camera.run(1.2)
+    assert camera.verdict().names
     camera.run(60)
     assert not camera.verdict().names
     camera.run(0.5, fate('refused'))  # after a long peace it clears as fast as ever
@@ -300,15 +306,15 @@ def test_publishers_are_asked_for_without_the_lock_and_only_in_silence():
     camera, asked = Camera(10), []
 
     def publishers():
-        camera.health.on_dropped()  # takes the lock: would hang if it were held
-        asked.append(1)
+        asked.append(camera.health._lock.acquire(blocking=False))
+        camera.health._lock.release()
         return NOBODY
     camera.run(1)
     camera.health.judge(LIMITS, publishers)
     assert not asked
     camera.look_until(camera.now + 4)
     camera.health.judge(LIMITS, publishers)
-    assert asked
+    assert asked == [True]
 
 
 def test_the_most_frequent_refusal_is_named_with_its_mend():
@@ -498,6 +504,8 @@ def test_restart_keeps_the_counts_and_forgets_the_rest():
     assert after['output_rate_hz'] == '' and after['last_refusal'] == ''
     assert 'latency_ms_p50' not in after
     camera.count += 30  # what came while it was inactive is not lost
+    camera.run(0.1)
+    assert not camera.verdict().names, 'the refusals from before are forgotten'
     camera.run(1)
     assert not camera.verdict().names
     assert camera.health.lost == 0
@@ -548,8 +556,10 @@ def test_a_window_keeps_seconds_and_at_least_three():
 
 
 def test_a_flood_takes_bounded_memory():
-    camera = Camera(1000)
-    camera.run(7)
+    camera = Camera(10)
+    for _ in range(7000):
+        camera.now += 0.001
+        camera.send(Image(round(camera.now * 1e9)))
     assert len(camera.health._arrivals.copy()) <= 5002
 
 

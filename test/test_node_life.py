@@ -15,6 +15,7 @@ from harness import all_counted, Client, image_cdr, MODELS, NodeProcess, values
 from hypothesis import given, settings, strategies as st
 from lifecycle_msgs.msg import Transition
 import numpy as np
+from patience import busy, patience
 import pytest
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import DescribeParameters, SetParameters
@@ -161,7 +162,7 @@ def test_lifecycle_by_hand(client, tmp_path):
         transition(client, Transition.TRANSITION_ACTIVE_SHUTDOWN)
         assert client.state() == 'finalized'
         code, seconds = node.interrupt()
-        assert code == 0 and seconds < 2, node.log
+        assert code == 0 and seconds < patience(2), node.log
 
 
 def set_parameter(client, name, value):
@@ -347,7 +348,7 @@ def test_a_clean_end_under_load(client, tmp_path, number):
         start = time.monotonic()
         node.process.send_signal(number)
         assert node.wait(10) == 0, node.log
-        assert time.monotonic() - start < 2
+        assert time.monotonic() - start < patience(2)
         assert f'ended by {signal.Signals(number).name}' in node.log.splitlines()[-1]
         for word in ('Traceback', 'rror', 'WARN'):
             assert word not in node.log, node.log
@@ -387,7 +388,7 @@ def test_overload_drops_frames_and_keeps_latency_flat(client, tmp_path):
         assert counts['dropped'] > 0.4 * counts['received'], figures
         # A short run has too few frames for a p99 on a machine that others use, too.
         percent = 99 if SOAK_S >= 60 else 90
-        assert np.percentile(latencies_s, percent) < 2.5 * frame_s, figures
+        assert np.percentile(latencies_s, percent) < 2.5 * frame_s + 0.05 * (busy() - 1), figures
         assert node.memory_mb() < memory_mb + 30, figures
 
 

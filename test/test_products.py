@@ -36,12 +36,13 @@ IMAGE = RNG.integers(0, 256, (40, 60, 3), np.uint8)
 FRAME = Frame('', ImageMessage(Header(0, 0, ''), 40, 60, 'bgr8', False, 180, IMAGE.reshape(-1)))
 LABELS, SURE = RNG.integers(0, 20, (2, 40, 60), np.uint8)
 DRIVABLE = products.look_up(LABELS, np.where(np.arange(256) < 5, 255, 0).astype(np.uint8))
-REMAP, DYNAMIC = RNG.integers(0, 256, (2, 256), np.uint8)
+REMAP, DYNAMIC, AUTOWARE = RNG.integers(0, 256, (3, 256), np.uint8)
 
 
 def made(wanted, segmentation=None, **tables):
     result = segmentation or Segmentation(fit(SPEC, Size(40, 60)), LABELS, SURE, DRIVABLE)
-    given = products.Tables(**{'remap': REMAP, 'dynamic': DYNAMIC, 'palette_bgr': PALETTE}
+    given = products.Tables(**{'remap': REMAP, 'dynamic': DYNAMIC, 'palette_bgr': PALETTE,
+                               'autoware': AUTOWARE}
                             | tables)
     found = products.make(FRAME, result, given, wanted)
     assert found.frame is FRAME and found.segmentation is result
@@ -53,7 +54,8 @@ def test_every_output_is_made_by_its_table():
     assert list(images) == [output.name for output in products.OUTPUTS]
     mask = REMAP[LABELS]
     for name, expected in (('mask', mask), ('confidence', SURE), ('drivable', DRIVABLE),
-                           ('dynamic_mask', DYNAMIC[LABELS]), ('color_mask', PALETTE[mask])):
+                           ('dynamic_mask', DYNAMIC[LABELS]), ('color_mask', PALETTE[mask]),
+                           ('autoware_mask', AUTOWARE[LABELS])):
         np.testing.assert_array_equal(images[name], expected, name)
     mixed = IMAGE * 0.75 + PALETTE[mask] * 0.25
     assert np.abs(images['overlay'] - mixed).max() <= 0.5001
@@ -75,7 +77,8 @@ def test_without_a_remap_the_mask_is_the_labels_themselves():
 
 def test_what_a_model_has_not_is_left_out():
     bare = Segmentation(fit(SPEC, Size(40, 60)), LABELS)
-    assert set(made(products.NAMES, bare)) == {'mask', 'dynamic_mask', 'overlay', 'color_mask'}
+    assert set(made(products.NAMES, bare, autoware=None)) == {
+        'mask', 'dynamic_mask', 'overlay', 'color_mask'}
 
 
 def test_the_overlay_is_half_and_half_unless_told_otherwise():

@@ -12,8 +12,9 @@ from seg_node.frame import Frame, Segmentation
 from seg_node.geometry import fit, Size
 from seg_node.image.wire import Header, ImageMessage
 from seg_node.model.card import load_card
+from seg_node.reference import softmax
 from seg_node.scoring.corruptions import chosen, CORRUPTIONS
-from seg_node.trust.evidence import BANDS, FIGURES, grid, measure
+from seg_node.trust.evidence import BANDS, certainty_at, FIGURES, grid, measure
 from seg_node.trust.judge import Judge, weigh
 from seg_node.trust.policy import drop_unsure, Policy, PUBLISH, Trust, WITHHOLD, withhold
 from seg_node.trust.reference import layout_difference, load_reference
@@ -54,7 +55,8 @@ def segmentation(labels, confidence=None, drivable=None):
 def evidence_of(image, labels=None, confidence=None):
     labels = mask() if labels is None else labels
     return measure(image[..., 1], labels, np.where(labels == ROAD, 255, 0).astype(np.uint8),
-                   np.full(labels.shape, 250, np.uint8) if confidence is None else confidence)
+                   np.full(labels.shape, 250, np.uint8) if confidence is None else confidence,
+                   certainty_at(1))
 
 
 # Evidence
@@ -76,9 +78,21 @@ def test_drivable_area_above_the_rest_is_afloat():
         0.5, abs=0.02)
 
 
+@pytest.mark.parametrize('temperature', [0.8, 1.3, 1.6])
+def test_certainty_hardly_depends_on_the_temperature(temperature):
+    logits = np.random.default_rng(0).normal(0, 2.5, (11, 60, 60)).astype(np.float32)
+    logits[ROAD] += 6
+    logits[ROAD + 2:] -= 8  # two or three classes compete for a pixel, not all
+    doubts = []
+    for value in (1.0, temperature):
+        confidence = np.rint(255 * softmax(logits, value).max(axis=0)).astype(np.uint8)
+        doubts.append(np.log(1.003 - certainty_at(value)[confidence].mean()))
+    assert doubts[1] == pytest.approx(doubts[0], abs=0.2)
+
+
 def test_without_confidence_a_figure_is_missing():
     labels = mask()
-    figures = measure(street()[..., 1], labels, labels, None).figures
+    figures = measure(street()[..., 1], labels, labels, None, certainty_at(1)).figures
     assert set(FIGURES) - set(figures) == {'drivable_confidence'}
 
 
@@ -286,7 +300,8 @@ def with_reference(**changes):
 
 
 def test_a_mask_like_the_usual_ones_is_ok_and_another_is_doubtful():
-    judge = Judge(with_reference())
+    card = with_reference()
+    judge = Judge(card, load_reference(card))
     assert not judge.missing
     good = judge(frame_of(street()), segmentation(mask()))
     assert good.state == OK and good.figures['doubt'] < 0
@@ -297,7 +312,7 @@ def test_a_mask_like_the_usual_ones_is_ok_and_another_is_doubtful():
 
 def test_without_a_reference_the_judge_says_what_it_cannot_tell():
     card = load_card('test/models/palette_fixed')
-    judge = Judge(card)
+    judge = Trust(card).judge
     assert 'no reference' in judge.missing and 'seg_node.tools.reference' in judge.missing
 
 

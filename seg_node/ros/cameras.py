@@ -6,7 +6,7 @@ from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.event_handler import SubscriptionEventCallbacks, UnsupportedEventTypeError
-from rclpy.lifecycle import LifecycleNode, LifecyclePublisher
+from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import (
     DurabilityPolicy,
     qos_check_compatible,
@@ -28,14 +28,13 @@ from ..health.stream import CameraHealth
 from ..image import wire
 from ..mishaps import mishaps
 from ..model.taxonomy import ClassTable
-from ..products import OUTPUTS
 from .camera_info import calibration_of, info_of
 from .ground import GroundOutputs, GroundSettings, NEEDS
 from .label_info import label_info
+from .outputs import ImageOutputs, QOS
 from .parameters import CameraSettings
 from .state import state_message, values
 
-_OUTPUT_QOS = QoSProfile(depth=2, reliability=ReliabilityPolicy.RELIABLE)
 # As many images as DDS keeps until the executor takes them: enough for it to be late by some
 # frames, so that what is missing in the numbers was lost on the way. The mailbox keeps one.
 _INPUT_DEPTH = 5
@@ -65,13 +64,11 @@ class Camera:
         prefix = f'~/{settings.name}/'
         self._known = KnownCamera(settings.calibration, rectified)
         self._ground = GroundOutputs(node, prefix, self._known, ground, classes)
-        self._images: dict[str, LifecyclePublisher] = {
-            output.name: node.create_lifecycle_publisher(Image, prefix + output.name, _OUTPUT_QOS)
-            for output in OUTPUTS}
+        self._images = ImageOutputs(node, prefix)
         self._info_publisher = node.create_lifecycle_publisher(
-            CameraInfo, prefix + 'camera_info', _OUTPUT_QOS)
+            CameraInfo, prefix + 'camera_info', QOS)
         self._state_publisher = node.create_lifecycle_publisher(
-            DiagnosticArray, prefix + 'state', _OUTPUT_QOS)
+            DiagnosticArray, prefix + 'state', QOS)
         topic, self._label_info = label_info(classes)
         self._label_publisher = node.create_lifecycle_publisher(
             type(self._label_info), prefix + topic, _LATCHED_QOS)
@@ -81,7 +78,7 @@ class Camera:
     @property
     def mask_topic(self) -> str:
         """Where the mask goes, remapping included."""
-        return self._images['mask'].topic_name
+        return self._images.topic('mask')
 
     def activate(self) -> None:
         """Subscribe, and publish the class names."""
@@ -111,15 +108,14 @@ class Camera:
 
     def destroy(self) -> None:
         """Remove the publishers."""
-        for publisher in (*self._images.values(), self._info_publisher, self._state_publisher,
-                          self._label_publisher):
+        for publisher in (self._info_publisher, self._state_publisher, self._label_publisher):
             self._node.destroy_lifecycle_publisher(publisher)
+        self._images.destroy()
         self._ground.destroy()
 
     def wanted(self) -> frozenset[str]:
         """Return the names of the outputs that have a subscriber now."""
-        wanted = frozenset(name for name, publisher in self._images.items()
-                           if publisher.get_subscription_count() > 0)
+        wanted = self._images.wanted()
         return wanted | NEEDS if self._ground.wanted() else wanted
 
     def deliver(self, products: Products, clock: StageClock) -> None:
@@ -147,13 +143,7 @@ class Camera:
                 and self._state_publisher.get_subscription_count() > 0):
             name = f'{self._node.get_fully_qualified_name()[1:]}: {self.settings.name}'
             self._state_publisher.publish(state_message(header, name, products.standing))
-        for output in OUTPUTS:
-            image = products.images.get(output.name)
-            publisher = self._images[output.name]
-            if image is not None and publisher.get_subscription_count() > 0:
-                height, width = image.shape[:2]
-                publisher.publish(
-                    wire.build_image(header, height, width, output.encoding, image))
+        self._images.publish(header, products.images)
         if self._info_publisher.get_subscription_count() > 0:
             self._publish_camera_info(header, products.geometry)
         self._ground.publish(products)

@@ -66,7 +66,7 @@ class SegNode(LifecycleNode):
         self._problems = parameters.declare(self)
         self.add_pre_set_parameters_callback(parameters.with_empty_lists)
         self.add_on_set_parameters_callback(self._on_set_parameters)
-        self._starting = self._gave_up = False
+        self._starting = self._gave_up = self._abandoning = False
         self._settings: parameters.Settings | None = None
         self._cameras: dict[str, Camera] = {}
         self._serving: Serving | None = None
@@ -151,7 +151,7 @@ class SegNode(LifecycleNode):
         """Let the images in, as soon as the model is there."""
         super().on_activate(state)  # enables the publishers
         self.error = ''
-        if self.load is not None and self.load.loaded is not None:
+        if self.load is not None and self.load.noticed:  # else _on_loaded will
             self._serve(self.load)
         return _SUCCESS
 
@@ -161,7 +161,7 @@ class SegNode(LifecycleNode):
         self._starting = False
         self._stop()
         super().on_deactivate(state)
-        return _ERROR if self.load is not None and self.load.error else _SUCCESS
+        return _ERROR if self._abandoning else _SUCCESS
 
     @telling(_ERROR)
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -265,7 +265,9 @@ class SegNode(LifecycleNode):
         if self._starting:
             self.end = End(FAULT, reason)
         elif self.state == 'active':
+            self._abandoning = True
             self.trigger_deactivate()  # which ends in on_error
+            self._abandoning = False
         else:
             self.trigger_cleanup()
 

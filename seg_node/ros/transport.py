@@ -34,7 +34,7 @@ def apply_transport_environment() -> str:
     :returns: one line that says what was done, for the log and the diagnostics.
     :raises ConfigError: when the profile is missing in this installation.
     """
-    memory = 'glibc keeps freed buffers' if _keep_buffers() else 'malloc as it is'
+    memory = 'glibc keeps freed buffers' if keep_buffers() else 'malloc as it is'
     return f'{_select_profile()}; {memory}'
 
 
@@ -77,7 +77,7 @@ def _library_folders() -> Iterable[Path]:
             yield Path(folder)
 
 
-def _keep_buffers() -> bool:
+def keep_buffers() -> bool:
     """
     Let glibc reuse the memory of images instead of unmapping it after each one.
 

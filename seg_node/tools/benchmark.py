@@ -1,16 +1,15 @@
 """
-What one frame costs, beside the bare network and the usual Python node, in one interleaved run.
+What one frame costs, beside the bare network and three other ways, in one interleaved run.
 
-Core time (the CPU time of all threads of the process) stands beside wall time: on a shared
-machine only the former and ratios of pairs mean something.
+All of them do the same work (mask, confidence, drivable) by the same network in one process, which
+keeps its buffers as the node does. Core time (the CPU time of all threads of the process) stands
+beside wall time: on a shared machine only the former and ratios of pairs mean something.
 """
 
 import argparse
 from collections.abc import Callable
 import json
-import os
 from pathlib import Path
-import platform
 import sys
 import time
 
@@ -18,7 +17,7 @@ import cv2
 import numpy as np
 
 from .. import reference
-from ..devices import backend as backends
+from ..devices import backend as backends, cpu, openvino
 from ..devices.host import HostSegmenter
 from ..errors import SegNodeError
 from ..frame import Frame, Products, StageClock
@@ -27,7 +26,9 @@ from ..image import wire
 from ..model.card import load_card, ModelCard
 from ..pipeline import Pipeline
 from ..preprocess import Preprocessor
+from ..ros.transport import keep_buffers
 from ..scoring.drive import Drive, resized
+from .baselines import Baseline, BASELINES
 from .console import progress
 
 WANTED = ('mask', 'confidence', 'drivable')
@@ -75,69 +76,50 @@ class Timer:
                 (time.perf_counter_ns() - self._wall) / 1e6)
 
 
-class UsualNode:
+def measure(card: ModelCard, image: np.ndarray, *, n: int, threads: int,
+            backend_name: str = backends.ONNX_RUNTIME, precision: str = 'fp32') -> dict:
     """
-    The Python node that most projects write first, as the baseline.
-
-    numpy normalisation, logits resized to the camera's size, numpy softmax, argmax, colouring
-    and class test. It gives the same labels up to rounding.
-    """
-
-    def __init__(self, card: ModelCard, backend: backends.Backend, pipeline: Pipeline) -> None:
-        self._card = card
-        self._backend = backend
-        self._palette = pipeline.classes.palette_bgr()
-        self._drivable = [entry.id for entry in pipeline.classes.classes if entry.drivable]
-
-    def process(self, image: np.ndarray, geometry: Geometry) -> list[np.ndarray]:
-        """Return labels, confidence, drivable and colours of a BGR image."""
-        spec, height, width = self._card.input, *geometry.network
-        rgb = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-        small = cv2.resize(rgb, (geometry.content.width, geometry.content.height))
-        x = (small.astype(np.float64) * spec.scale - spec.mean) / spec.std
-        padded = np.zeros((height, width, 3))
-        rows = slice(geometry.top, geometry.top + small.shape[0])
-        columns = slice(geometry.left, geometry.left + small.shape[1])
-        padded[rows, columns] = x
-        logits = self._backend.run(padded.transpose(2, 0, 1)[None].astype(np.float32))[0][0]
-        full = np.stack([cv2.resize(plane, (width, height))[rows, columns] for plane in logits])
-        full = np.stack([cv2.resize(plane, geometry.camera[::-1]) for plane in full])
-        labels = full.argmax(axis=0)
-        exponentials = np.exp(full - full.max(axis=0))
-        confidence = (exponentials.max(axis=0) / exponentials.sum(axis=0) * 255).astype(np.uint8)
-        drivable = np.isin(labels, self._drivable).astype(np.uint8) * 255
-        return [labels.astype(np.uint8), confidence, drivable, self._palette[labels]]
-
-
-def measure(card: ModelCard, image: np.ndarray, *, n: int, threads: int) -> dict:
-    """
-    Time network, whole frame and the usual node in turn, n times each.
+    Time network, whole frame and the baselines in turn, n times each.
 
     :param image: (height, width, 3) uint8 BGR.
     :returns: the report as ``--json`` writes it.
     """
-    backend = TimedBackend(backends.load(
-        'onnxruntime', card, providers=['CPUExecutionProvider'], threads=threads))
+    backend = TimedBackend(backends.load(backend_name, card, threads=threads,
+                                         precision=precision))
     main = card.main_output
     pipeline = Pipeline(HostSegmenter(card, backend), main.classes)
     size = Size(*image.shape[:2])
     geometry = fit(card.input, size)
     tensor = Preprocessor(card.input).tensor([image], [geometry]).copy()
     cdr = wire.build_image(wire.Header(1, 2, 'camera'), size.height, size.width, 'bgr8', image)
-    usual = UsualNode(card, backend, pipeline)
     stages: list[dict[str, float]] = []
     subjects: dict[str, Callable[[], object]] = {
         'network': lambda: backend.run(tensor),
         'frame': lambda: stages.append(_frame(pipeline, cdr)),
     }
-    if main.kind == 'logits' and card.input.layout == 'NCHW':
-        subjects['naive'] = lambda: usual.process(image, geometry)
+    others: dict[str, np.ndarray] = {}
+    if main.kind == 'logits' and main.layout == card.input.layout == 'NCHW':
+        for name, make in BASELINES.items():
+            others[name] = _add(subjects, name, make(card, backend), image, geometry)
     times = _interleave(subjects, backend, n)
     report = _figures(times, stages[-n:])
+    report['labels_equal'] = {name: round(float((mask == _mask(pipeline, cdr)).mean()), 5)
+                              for name, mask in others.items()}
     report.update(n=n, model=card.name, backend=backend.description, image=str(size),
                   network_input=str(geometry.network), cores=_cores(), python=sys.version[:6],
                   labels_equal_reference=_agreement(card, backend, pipeline, cdr, tensor))
     return report
+
+
+def _add(subjects: dict[str, Callable[[], object]], name: str, baseline: Baseline,
+         image: np.ndarray, geometry: Geometry) -> np.ndarray:
+    """Add a baseline to what is timed; return its labels, which tell that it does the same."""
+    subjects[name] = lambda: baseline(image, geometry)
+    return baseline(image, geometry)[0]
+
+
+def _mask(pipeline: Pipeline, cdr: bytes) -> np.ndarray:
+    return _process(pipeline, cdr, StageClock()).images['mask']
 
 
 def _frame(pipeline: Pipeline, cdr: bytes) -> dict[str, float]:
@@ -212,7 +194,7 @@ def _agreement(card: ModelCard, backend: backends.Backend, pipeline: Pipeline, c
 
 
 def _cores() -> str:
-    return f'{os.cpu_count()} x {platform.processor() or platform.machine()}'
+    return f'{cpu.cores()} x {cpu.identity()}'
 
 
 def main(args: list[str] | None = None) -> int:
@@ -226,12 +208,18 @@ def main(args: list[str] | None = None) -> int:
     parser.add_argument('--height', type=int, default=720, help='camera height, pixels')
     parser.add_argument('-n', type=int, default=30, help='runs of each (default: %(default)s)')
     parser.add_argument('--threads', type=int, default=0, help='of the network; 0 = all cores')
+    parser.add_argument('--backend', choices=backends.NAMES, default=backends.ONNX_RUNTIME,
+                        help='what runs the network (default: %(default)s)')
+    parser.add_argument('--precision', default='auto', help='of OpenVINO: auto, '
+                        f'{", ".join(openvino.PRECISIONS)} (default: %(default)s)')
     parser.add_argument('--json', type=Path, help='write the report here')
     options = parser.parse_args(args)
     cv2.setNumThreads(1)
+    keep_buffers()
     try:
         report = measure(load_card(options.model), _image(options), n=options.n,
-                         threads=options.threads)
+                         threads=options.threads, backend_name=options.backend,
+                         precision=_precision(options))
     except SegNodeError as error:
         print(f'benchmark: {error}', file=sys.stderr)
         return 2
@@ -239,6 +227,12 @@ def main(args: list[str] | None = None) -> int:
         options.json.write_text(json.dumps(report, indent=1) + '\n')
     _print(report)
     return 0
+
+
+def _precision(options: argparse.Namespace) -> str:
+    if options.backend == backends.OPENVINO:
+        return openvino.best_precisions(options.precision)[0]
+    return 'fp32'
 
 
 def _image(options: argparse.Namespace) -> np.ndarray:
@@ -253,23 +247,31 @@ def _image(options: argparse.Namespace) -> np.ndarray:
     return cv2.resize(image, size)
 
 
+def _baseline_rows() -> list[tuple[str, str]]:
+    return [row for name, kind in BASELINES.items()
+            for row in ((name, kind.about), (f'{name}_glue', '  of it beside the network'))]
+
+
 def _print(report: dict) -> None:
     print(f'{report["model"]} on {report["backend"]}\n{report["image"]} image, '
           f'{report["network_input"]} network, n = {report["n"]}; medians in ms '
           '(10 % .. 90 %)')
     for name, meaning in (('network', 'bare network'), ('frame', 'whole frame'),
-                          ('glue', 'frame but network'), ('naive', 'the usual Python node'),
-                          ('naive_glue', 'usual but network')):
+                          ('glue', 'frame but network'), *_baseline_rows()):
         if f'{name}_core_ms' in report:
             cells = []
             for kind in ('core', 'wall'):
                 low, high = report['spread'][f'{name}_{kind}_ms']
                 cells.append(f'{kind} {report[f"{name}_{kind}_ms"]:8.2f} ({low:.2f} .. '
                              f'{high:.2f})')
-            print(f'  {meaning:22} {"   ".join(cells)}')
+            print(f'  {meaning:42} {"   ".join(cells)}')
     print('  stages (wall): ' + ', '.join(f'{name} {ms:.2f}'
                                          for name, ms in report['stages_ms'].items()))
     print(f'  frame / network (core): {report["frame_to_network_core"]:.3f}')
+    for name, equal in report['labels_equal'].items():
+        ratio = report[f'{name}_glue_core_ms'] / report['glue_core_ms']
+        print(f'  beside the network {name} takes {ratio:.1f} times as long (core); '
+              f'{equal:.2%} of its labels are the same')
     if report['labels_equal_reference'] is not None:
         print(f'  labels equal to the reference: {report["labels_equal_reference"]:.4%}')
 

@@ -25,7 +25,7 @@ from ..ground.rays import make_rays
 from ..model.taxonomy import ClassTable, SegClass
 from ..model.tensors import InputSpec, OutputSpec
 from ..preprocess import Preprocessor
-from ..trust.evidence import measure
+from ..trust.evidence import certainty_at, measure
 
 _CAMERA = Size(90, 160)
 _ROOMS = ('image', 'model', 'devices', 'ground', 'trust')
@@ -43,7 +43,7 @@ def exercise() -> None:
     logits = np.random.default_rng(0).normal(size=(2, 12, 16)).astype(np.float32)
     labels, sure = read_head(OutputSpec('out', 'logits', 'NCHW', 'labels', classes), logits,
                              geometry, True)
-    measure(image[..., 1], labels, labels, sure)
+    measure(image[..., 1], labels, labels, sure, certainty_at(1))
     mount = Mount('camera', 'base', np.array([0.0, 0.0, 1.5]), np.zeros(3))
     pinhole = np.array([[100.0, 0, 79.5], [0, 100, 44.5], [0, 0, 1]])
     camera = CameraCalibration('camera', _CAMERA.width, _CAMERA.height, 'plumb_bob', pinhole,

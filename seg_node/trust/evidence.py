@@ -18,6 +18,7 @@ from . import kernels
 
 SAMPLES = 10_800
 BANDS = 6
+_RIVALS = 1.7  # classes that compete with the winner, on the mean
 
 
 @dataclass(frozen=True)
@@ -61,8 +62,24 @@ def _middles(count: int, length: int) -> np.ndarray:
     return ((2 * np.arange(count) + 1) * length) // (2 * count)
 
 
+def certainty_at(temperature: float) -> np.ndarray:
+    """
+    Return what each confidence would be at temperature 1, (256,) float64 from 0 to 1.
+
+    So that a reference holds whatever temperature the card is given later. With the winner's
+    logit d above n others, its odds are exp(d / T) / n: at temperature 1 they are the T-th power,
+    times n ** (T - 1).
+    """
+    shares = np.arange(256) / 255
+    if temperature == 1:
+        return shares
+    shares = np.clip(shares, 1 / 510, 1 - 1 / 510)
+    odds = (shares / (1 - shares)) ** temperature * _RIVALS ** (temperature - 1)
+    return odds / (1 + odds)
+
+
 def measure(grey: np.ndarray, labels: np.ndarray, drivable: np.ndarray,
-            confidence: np.ndarray | None) -> Evidence:
+            confidence: np.ndarray | None, certainty: np.ndarray) -> Evidence:
     """
     Measure a frame.
 
@@ -70,6 +87,7 @@ def measure(grey: np.ndarray, labels: np.ndarray, drivable: np.ndarray,
     :param labels: (h, w) uint8 class ids, 255 = unlabelled: such pixels count nowhere.
     :param drivable: (h, w) uint8, non-zero = drivable.
     :param confidence: (h, w) uint8, 255 = certain, or None.
+    :param certainty: what each confidence counts as, see ``certainty_at``.
     """
     size = Size(*grey.shape)
     rows, columns = grid(size)
@@ -81,7 +99,8 @@ def measure(grey: np.ndarray, labels: np.ndarray, drivable: np.ndarray,
     sure = None if confidence is None else _pick(confidence, rows, columns)
     alike, brightness = kernels.rows_alike(picture)
     flat, blind = kernels.without_structure(picture, ids)
-    share, afloat, inside = kernels.drivable_area(area, ids, area if sure is None else sure)
+    share, afloat, inside = kernels.drivable_area(area, ids, area if sure is None else sure,
+                                                  certainty)
     figures = {'flat': flat, 'blind_width': blind, 'row_likeness': float(alike.mean()),
                'row_break': float(np.partition(alike, at := len(alike) // 20)[at]),
                'brightness': brightness, 'drivable': share, 'drivable_afloat': afloat,

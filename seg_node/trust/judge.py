@@ -10,8 +10,8 @@ from ..frame import Frame, Segmentation
 from ..model.card import ModelCard
 from ..model.policy import DrivablePolicy
 from ..products import look_up
-from .evidence import Evidence, measure
-from .reference import load_reference, Reference, TERMS
+from .evidence import certainty_at, Evidence, measure
+from .reference import Reference, TERMS
 from .verdict import State, Verdict
 
 COVERED = 0.97  # share of the picture without structure from which on it shows nothing
@@ -25,17 +25,18 @@ class Judge:
     """
     Judges the frames of one model.
 
-    :param card: the model; its ``reference`` says what is usual.
+    :param card: the model.
+    :param reference: what is usual for it; None = only the pictures are judged.
     :ivar missing: what is not judged, and why; '' if nothing.
-    :raises ConfigError: the reference does not fit the card.
     """
 
-    def __init__(self, card: ModelCard) -> None:
-        self._reference = load_reference(card)
+    def __init__(self, card: ModelCard, reference: Reference | None) -> None:
+        self._reference = reference
         # The reference is about the card's drivable area, whatever the user calls drivable.
         own = DrivablePolicy(card)
         self._lut = own.lut if own.output == card.main_output else None
-        self.missing = '' if self._reference else (
+        self._certainty = certainty_at(card.main_output.temperature)
+        self.missing = '' if reference else (
             f'{card.name} has no reference in its card: implausible masks are not told. Make one '
             f'with python -m seg_node.tools.reference --model {card.directory} --images FOLDER')
 
@@ -46,11 +47,15 @@ class Judge:
         :param segmentation: with the confidence, if the model has one, and with the drivable area
             if the model has a head of its own for it.
         """
-        area = segmentation.drivable if self._lut is None else look_up(segmentation.labels,
-                                                                       self._lut)
+        return weigh(self.look(frame, segmentation), self._reference)
+
+    def look(self, frame: Frame, segmentation: Segmentation) -> Evidence:
+        """Return what there is to judge a frame by."""
+        area = (segmentation.drivable if self._lut is None
+                else look_up(segmentation.labels, self._lut))
         assert area is not None
-        return weigh(measure(frame.grey, segmentation.labels, area, segmentation.confidence),
-                     self._reference)
+        return measure(frame.grey, segmentation.labels, area, segmentation.confidence,
+                       self._certainty)
 
 
 def weigh(evidence: Evidence, reference: Reference | None) -> Verdict:

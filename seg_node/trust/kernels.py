@@ -94,15 +94,17 @@ def count_bands(labels, bands):
 
 
 @njit()
-def drivable_area(drivable, labels, confidence):
+def drivable_area(drivable, labels, confidence, certainty):
     """
     Return what there is to say of the drivable area.
 
+    :param certainty: (256,) float64, 0 to 1, what each confidence counts as.
     :returns: its share; the mean share of the height below it that is not drivable; the mean
         confidence (0 to 1) inside it, 0 if it has no inside.
     """
     height, width = drivable.shape
-    area = seen = afloat = inside = sure = 0
+    area = seen = afloat = inside = 0
+    sure = 0.0
     below = np.zeros(width, np.int64)
     for y in range(height - 1, -1, -1):
         for x in range(width):
@@ -117,5 +119,5 @@ def drivable_area(drivable, labels, confidence):
             if (drivable[max(y - 1, 0), x] and drivable[min(y + 1, height - 1), x]
                     and drivable[y, max(x - 1, 0)] and drivable[y, min(x + 1, width - 1)]):
                 inside += 1
-                sure += confidence[y, x]
-    return area / max(seen, 1), afloat / max(area, 1) / height, sure / max(inside, 1) / 255
+                sure += certainty[confidence[y, x]]
+    return area / max(seen, 1), afloat / max(area, 1) / height, sure / max(inside, 1)

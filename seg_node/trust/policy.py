@@ -9,6 +9,7 @@ from ..frame import Frame, Segmentation
 from ..model.card import ModelCard
 from ..model.taxonomy import UNLABELLED
 from .judge import Judge
+from .reference import load_reference
 from .verdict import Standing, State
 from .watch import CameraWatch, Timing
 
@@ -61,7 +62,7 @@ class Trust:
             raise ConfigError(f'min_confidence is {self.policy.min_confidence:g}, but '
                               f'{card.name} gives class ids without a confidence: set it to 0, '
                               'or export the model with its logits.')
-        self.judge = Judge(card)
+        self.judge = Judge(card, load_reference(card))
         self._watches: dict[str, CameraWatch] = {}
 
     def examine(self, frame: Frame, segmentation: Segmentation) -> Standing:

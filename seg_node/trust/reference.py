@@ -9,6 +9,7 @@ outvote all others. The sum is the logarithm of the odds that the mask is badly 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -66,7 +67,7 @@ class Reference:
     :ivar layout: (BANDS, n) float64, share of each class in each band from top to bottom.
     :ivar terms: by name in ``TERMS``.
     :ivar bias: what the sum starts from; above 0 a mask is doubtful.
-    :ivar bands: figure -> the least and the greatest value of 98 % of good masks, for messages.
+    :ivar usual: by figure, the least and the greatest value of 98 % of good masks, for messages.
     """
 
     layout: np.ndarray
@@ -106,6 +107,14 @@ def _smooth(shares: np.ndarray, extra: float) -> np.ndarray:
     return (shares + extra) / (1 + extra * shares.shape[1])
 
 
+def _layout(rows: list[list[float]], path: Path, mend: str) -> np.ndarray:
+    if len({len(row) for row in rows}) != 1:
+        raise ConfigError(f'{path}: the rows of reference.layout have '
+                          f'{", ".join(str(len(row)) for row in rows)} shares; all must have one '
+                          f'for each class. {mend}.')
+    return np.array(rows, np.float64)
+
+
 def load_reference(card: ModelCard) -> Reference | None:
     """
     Return the reference in a model's card, None when it has none.
@@ -118,7 +127,7 @@ def load_reference(card: ModelCard) -> Reference | None:
     mend = ('Write it anew: python -m seg_node.tools.reference --model '
             f'{card.directory} --images FOLDER')
     table = card.main_output.classes
-    layout = np.array(raw['layout'], np.float64)
+    layout = _layout(raw['layout'], card.path, mend)
     if raw['classes'] != table.name or layout.shape != (BANDS, len(table)):
         raise ConfigError(f'{card.path}: reference is for the class table {raw["classes"]!r} with '
                           f'{layout.shape[-1]} classes, but the labels are of {table.name!r} with '

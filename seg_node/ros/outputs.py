@@ -1,0 +1,75 @@
+"""One camera's image outputs: raw, compressed, and run lengths, for those who listen."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from rclpy.lifecycle import LifecycleNode, LifecyclePublisher
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CompressedImage, Image
+
+from ..image import encode, wire
+from ..products import Output, OUTPUTS
+
+QOS = QoSProfile(depth=2, reliability=ReliabilityPolicy.RELIABLE)
+
+
+class ImageOutputs:
+    """Publishers of ``products.OUTPUTS``, each with its ``/compressed`` beside it."""
+
+    def __init__(self, node: LifecycleNode, prefix: str) -> None:
+        self._node = node
+        self._raw: dict[str, LifecyclePublisher] = {}
+        self._compressed: dict[str, LifecyclePublisher] = {}
+        for output in OUTPUTS:
+            topic = prefix + output.name
+            self._raw[output.name] = node.create_lifecycle_publisher(Image, topic, QOS)
+            if output.coding == 'rows':
+                self._compressed[output.name] = node.create_lifecycle_publisher(
+                    CompressedImage, f'{topic}/compressed', QOS)
+
+    def topic(self, name: str) -> str:
+        """Return where an output goes, remapping included."""
+        return str(self._raw[name].topic_name)
+
+    def wanted(self) -> frozenset[str]:
+        """Return the names of the outputs that have a subscriber now."""
+        return frozenset(name for publishers in (self._raw, self._compressed)
+                         for name, publisher in publishers.items() if _heard(publisher))
+
+    def publish(self, header: wire.Header, images: Mapping[str, np.ndarray]) -> None:
+        """Publish what has a subscriber, with a stamp and frame_id."""
+        for output in OUTPUTS:
+            image = images.get(output.name)
+            if image is None:
+                continue
+            if _heard(self._raw[output.name]):
+                self._raw[output.name].publish(_message(output, header, image))
+            if output.name in self._compressed and _heard(self._compressed[output.name]):
+                self._compressed[output.name].publish(_compressed(output, header, image))
+
+    def destroy(self) -> None:
+        """Remove the publishers."""
+        for publisher in (*self._raw.values(), *self._compressed.values()):
+            self._node.destroy_lifecycle_publisher(publisher)
+
+
+def _heard(publisher: LifecyclePublisher) -> bool:
+    return bool(publisher.get_subscription_count() > 0)
+
+
+def _message(output: Output, header: wire.Header, image: np.ndarray) -> bytes:
+    height, width = image.shape[:2]
+    if output.coding == 'run_lengths':
+        return wire.build_image(header, height, width, output.encoding,
+                                encode.run_lengths(image), step=width)
+    return wire.build_image(header, height, width, output.encoding, image)
+
+
+def _compressed(output: Output, header: wire.Header, image: np.ndarray) -> bytes:
+    """Class ids and areas go as PNG, pictures as JPEG, named as image_transport names them."""
+    if image.ndim == 2:
+        codec, data = 'png', encode.png(image)
+    else:
+        codec, data = 'jpeg', encode.jpeg(image)
+    return wire.build_compressed_image(
+        header, f'{output.encoding}; {codec} compressed {output.encoding}', data)
