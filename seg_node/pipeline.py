@@ -12,7 +12,10 @@ from .frame import Demand, Frame, Products, Segmentation, StageClock
 from .geometry import Size
 from .mishaps import mishaps
 from .model.taxonomy import ClassTable, load_taxonomy, remap_lut, UNLABELLED
+from .model.taxonomy import ClassTable, remap_lut
+from .steadiness import Steadiness
 from .trust.policy import Trust
+from .trust.verdict import Standing, State
 
 _AUTOWARE = 'autoware16'
 
@@ -38,12 +41,13 @@ class Pipeline:
     :param output: size of the masks; None = each camera's own.
     :param ego_masks: by camera name, what of its image shows the vehicle itself.
     :param trust: judges each frame and withholds what is not to be believed; None: nobody does.
+    :param steady: names of the cameras whose labels are steadied; see ``Steadiness``.
     """
 
     def __init__(self, segmenter: Segmenter, own: ClassTable, published: ClassTable | None = None,
                  output: Size | None = None,
                  ego_masks: Mapping[str, EgoMask] | None = None,
-                 trust: Trust | None = None) -> None:
+                 trust: Trust | None = None, steady: Collection[str] = ()) -> None:
         self.segmenter = segmenter
         self.classes = published or own
         self.tables = products.Tables(
@@ -53,6 +57,7 @@ class Pipeline:
         self._output = output
         self._ego_masks = ego_masks or {}
         self.trust = trust
+        self._steady = {name: Steadiness(self.tables.dynamic) for name in steady}
 
     def process(self, frames: Sequence[Frame], wanted: Sequence[Collection[str]],
                 clock: StageClock) -> list[Products | FrameError]:
@@ -62,7 +67,7 @@ class Pipeline:
         :param wanted: for each frame the names of ``products.OUTPUTS`` that somebody waits for.
         :raises DeviceLostError: when the device has failed for good.
         """
-        judged = self.trust is not None
+        judged = self.trust is not None or any(frame.camera in self._steady for frame in frames)
         demand = Demand(
             self._output, confidence=judged or any('confidence' in names for names in wanted),
             drivable=judged or any('drivable' in names for names in wanted))
@@ -83,10 +88,22 @@ class Pipeline:
             if self.trust is not None:
                 with clock.stage('trust'), mishaps('judging'):
                     standing = self.trust.examine(frame, result)
+            if (steadiness := self._steady.get(frame.camera)) is not None:
+                with clock.stage('steadiness'), mishaps('steadying'):
+                    if self._withheld(standing):
+                        steadiness.reset()
+                    else:
+                        steadiness.follow(result, frame.header.stamp_ns)
             with clock.stage('products'), mishaps('making the outputs of'):
                 return products.make(frame, result, self.tables, wanted, standing)
         except FrameError as error:
             return error.with_traceback(None)  # it holds this very frame
+
+    def _withheld(self, standing: Standing | None) -> bool:
+        """Return whether a frame's labels say nothing about the next ones."""
+        return self.trust is not None and standing is not None and (
+            State.BLIND in (standing.state, standing.verdict.state)
+            or self.trust.policy.withholds(standing))
 
     def _forget_unseen(self, frame: Frame, result: Segmentation) -> None:
         """Take out the vehicle itself, and what the rectified camera did not see."""

@@ -13,7 +13,7 @@ import numpy as np
 from .frame import Segmentation
 from .model.taxonomy import UNLABELLED
 
-SURE = 0.95  # confidence from which on a pixel bears out its neighbours' change
+SURE = 0.97  # confidence from which on a pixel bears out its neighbours' change
 MAX_GAP_S = 0.5  # frames that are further apart are not one scene
 _REACH = 0.03  # of the image's height: how near such a pixel must be
 

@@ -373,7 +373,7 @@ def test_the_same_twice(camvid, measure):
     assert all(report.pop('ms_per_frame') > 0 for report in reports)
     assert json.dumps(reports[0]) == json.dumps(reports[1])
     assert list(reports[0])[:6] == ['miou', 'iou', 'pixel_accuracy', 'drivable_iou', 'ece',
-                                    'frames']
+                                    'drivable_by_confidence']
     assert str(camvid[0].parent) not in json.dumps(reports[0])
     assert reports[0]['images'] == 'camvid/images'
     counts = np.array(reports[0]['confusion']['pixels'])

@@ -161,6 +161,8 @@ CAMERA = (
     Parameter('calibration', '', 'Calibration file of the camera, or a name under calibration/: '
               'intrinsics, which camera_info overrules, and the mount, which the ground outputs '
               'need. Empty = none.'),
+    Parameter('steadiness', False, 'Hold changes of labels that no sure pixel nearby bears out '
+              'for one frame: less flicker.'),
     Parameter('ego_mask', '', 'Where the camera sees the vehicle itself: a PNG of its size, white '
               'there; polygons in its pixels as text, `[[[x, y], …], …]`; or a calibration .yaml '
               'with the key ego_mask. Empty = nowhere.'),
