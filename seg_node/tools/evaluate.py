@@ -7,10 +7,13 @@ or in those of --classes.
 
 With --calibrate the temperature of the logits is fitted first, on pictures that are not scored,
 and written into the model's card; the confidence is then scored before and after.
+
+--drive scores a recorded drive; of its frames, and of pairs under --sequence, it also tells how
+much the labels flicker and how late they show what moves.
 """
 
 import argparse
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 import json
 from pathlib import Path
 import statistics
@@ -24,13 +27,17 @@ import numpy as np
 from ..devices.choose import AUTO, NAMES, ONNX_RUNTIME, open_segmenter, PRECISION_NAMES, Wish
 from ..errors import ConfigError, FrameError, SegNodeError
 from ..frame import Frame, Products, StageClock
+from ..image.wire import Header
 from ..model.card import load_card, ModelCard
 from ..model.taxonomy import ClassTable, load_taxonomy, UNLABELLED
 from ..pipeline import Pipeline
 from ..scoring.class_match import ClassMatch, DRIVABLE_ONLY, match_classes
 from ..scoring.datasets import Dataset, LAYOUTS, open_dataset, Pair
+from ..scoring.drive_dataset import DriveDataset
+from ..scoring.flicker import Flicker
 from ..scoring.metrics import BinaryIoU, ConfusionMatrix, ExpectedCalibrationError
 from ..scoring.reliability import reliability_diagram
+from ..scoring.tables import as_table
 from ..scoring.worst_frames import draw_sheet, ScoredFrame, WorstFrames
 from ..warm_up import warm_up
 from . import fit_temperature
@@ -38,6 +45,8 @@ from .console import progress
 
 TAXONOMIES = {'camvid': 'camvid11', 'cityscapes': 'cityscapes19', 'voc': 'voc21',
               'ade20k': 'ade20k150', 'autoware': 'autoware16'}
+CAMERA = 'sequence'
+SHIPPED = Path('shipped')
 WANTED = ('mask', 'confidence', 'drivable')
 #: Of the confidence, from which on the share of wrong drivable pixels is told.
 THRESHOLDS = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
@@ -54,23 +63,28 @@ class Tally:
     times_ms: list[float]
     void_pixels: int
     worst: WorstFrames
+    flicker: Flicker | None = None
 
 
-def run(pipeline: Pipeline, dataset: Dataset, scoring: ClassMatch, worst: int = 0) -> Tally:
+def run(pipeline: Pipeline, dataset: Dataset, scoring: ClassMatch, worst: int = 0,
+        rate_hz: float | None = None) -> Tally:
     """
     Segment every image of a data set and count how its mask compares with the label.
 
     :param worst: how many of the worst frames to keep with their pictures.
+    :param rate_hz: the pairs are the frames of a sequence, so many a second; None = they are not.
     :raises ConfigError: when an image or label cannot be used; then there is no result at all.
     :raises BackendError: when the device fails.
     """
     tally = Tally(ConfusionMatrix(scoring.classes, scoring.measurable), BinaryIoU(),
                   ExpectedCalibrationError(), ExpectedCalibrationError(), [], 0,
-                  WorstFrames(worst))
+                  WorstFrames(worst), None if rate_hz is None else Flicker(rate_hz))
     flags = dataset.table.drivable_lut()
     warm_up(pipeline)
-    for pair in progress(dataset.pairs, 'evaluate'):
+    for index, pair in enumerate(progress(dataset.pairs, 'evaluate')):
         frame, labels = dataset.frame(pair), dataset.truth(pair)
+        if rate_hz is not None:
+            frame = _at(frame, round(index * 1e9 / rate_hz))
         products, ms = _segment(pipeline, pair, frame, labels)
         tally.times_ms.append(ms)
         truth, mask = scoring.of_labels[labels], scoring.of_model[products.images['mask']]
@@ -84,6 +98,8 @@ def run(pipeline: Pipeline, dataset: Dataset, scoring: ClassMatch, worst: int = 
             sure, area = products.images['confidence'], products.images['drivable'] > 0
             tally.calibration.add(sure, truth == mask, known)
             tally.trusted.add(sure, flags[labels] > 0, area & (labels != UNLABELLED))
+        if tally.flicker is not None:
+            tally.flicker.add(truth, mask)
         if worst and here.iou():
             tally.worst.add(ScoredFrame(pair.name, here.miou(), frame.bgr, truth, mask))
     if not tally.confusion.pixels:
@@ -91,6 +107,12 @@ def run(pipeline: Pipeline, dataset: Dataset, scoring: ClassMatch, worst: int = 
                           f'{dataset.pairs[0].label}): there is nothing to measure. Labels of a '
                           'test split are often withheld; give those of another.')
     return tally
+
+
+def _at(frame: Frame, stamp_ns: int) -> Frame:
+    """Return the frame as the camera of the sequence sends it at a time."""
+    header = Header(*divmod(stamp_ns, 1_000_000_000), frame.header.frame_id)
+    return Frame(CAMERA, replace(frame.message, header=header), 0, frame.max_pixels)
 
 
 def _segment(pipeline: Pipeline, pair: Pair, frame: Frame,
@@ -127,6 +149,7 @@ def make_report(tally: Tally, scoring: ClassMatch, dataset: Dataset) -> dict[str
         'ms_per_frame': round(statistics.median(tally.times_ms), 3),
         'pixels': confusion.pixels,
         'void_pixels': tally.void_pixels,
+        'sequence': tally.flicker.report() if tally.flicker is not None else None,
         'confusion': {'truth': list(names), 'predicted': [*names, 'unlabelled'],
                       'pixels': confusion.counts.tolist()},
         'absent': [name for name, there in zip(names, seen, strict=True) if not there],
@@ -142,7 +165,9 @@ def _described(report: dict[str, Any], options: argparse.Namespace, card: ModelC
         'model': card.name, 'sha256': card.sha256, 'model_taxonomy': card.main_output.classes.name,
         'taxonomy': dataset.table.name, 'scored_in': scoring.classes.name,
         'layout': dataset.layout.name, 'ignore': sorted(dataset.ignore),
-        'images': _tail(options.images), 'labels': _tail(options.labels),
+        'images': 'drive' if options.drive else _tail(options.images),
+        'labels': 'drive' if options.drive else _tail(options.labels),
+        'steadiness': options.steadiness,
         'split': options.split.name if options.split else None,
         'temperature': card.main_output.temperature,
         'backend': backend}
@@ -171,7 +196,8 @@ def _evaluate(options: argparse.Namespace) -> tuple[dict[str, Any], dict[Path, n
     """Return the report and pictures by their paths."""
     card = load_card(options.model)
     own = card.main_output.classes
-    dataset = _dataset(options, own)
+    dataset = (DriveDataset(None if options.drive == SHIPPED else options.drive)
+               if options.drive else _dataset(options, own))
     scoring = match_classes(own, dataset.table, dataset.ids, options.classes, options.remap)
     wish = Wish(options.backend, tuple(options.providers), options.threads,
                 options.gpu, options.precision)
@@ -184,7 +210,9 @@ def _evaluate(options: argparse.Namespace) -> tuple[dict[str, Any], dict[Path, n
         before = _run(card, wish, dataset, scoring)[0].calibration
         fit_temperature.write_temperature(card, fitted.temperature)
         card = load_card(card.path)
-    tally, backend = _run(card, wish, dataset, scoring, options.worst if options.sheet else 0)
+    rate_hz = dataset.drive.rate_hz if isinstance(dataset, DriveDataset) else options.sequence
+    tally, backend = _run(card, wish, dataset, scoring, options.worst if options.sheet else 0,
+                          rate_hz, options.steadiness)
     report = _described(make_report(tally, scoring, dataset), options, card, backend, dataset,
                         scoring)
     if fitted is not None and before is not None:
@@ -204,11 +232,13 @@ def _evaluate(options: argparse.Namespace) -> tuple[dict[str, Any], dict[Path, n
 
 
 def _run(card: ModelCard, wish: Wish, dataset: Dataset, scoring: ClassMatch,
-         worst: int = 0) -> tuple[Tally, str]:
+         worst: int = 0, rate_hz: float | None = None,
+         steadiness: bool = False) -> tuple[Tally, str]:
     """Return the tally of a model, and what really ran."""
-    pipeline = Pipeline(open_segmenter(card, wish).segmenter, card.main_output.classes)
+    pipeline = Pipeline(open_segmenter(card, wish).segmenter, card.main_output.classes,
+                        steady=[CAMERA] if steadiness else [])
     try:
-        return run(pipeline, dataset, scoring, worst), pipeline.segmenter.description
+        return run(pipeline, dataset, scoring, worst, rate_hz), pipeline.segmenter.description
     finally:
         pipeline.segmenter.close()
 
@@ -231,7 +261,19 @@ def _dataset(options: argparse.Namespace, own: ClassTable, images: Path | None =
 
 
 def _check_outputs(options: argparse.Namespace) -> None:
-    """Refuse before the work what would fail after it."""
+    """Refuse before the work what would fail after it, or has no meaning."""
+    pairs = options.images is not None and options.labels is not None
+    if (options.drive is not None) == pairs or (options.drive and (options.images
+                                                                    or options.labels)):
+        raise ConfigError('give either --images and --labels, or --drive.')
+    if options.drive and options.sequence is not None:
+        raise ConfigError('--sequence has no meaning with --drive, which knows its rate.')
+    if options.sequence is not None and not 0.1 <= options.sequence <= 1000:
+        raise ConfigError(f'--sequence {options.sequence}: allowed are 0.1 to 1000 frames a '
+                          'second.')
+    if options.steadiness and not (options.drive or options.sequence):
+        raise ConfigError('--steadiness needs frames in their order: give --sequence HZ, or '
+                          '--drive.')
     for path in filter(None, (options.json, options.sheet, options.reliability)):
         if not path.absolute().parent.is_dir():
             raise ConfigError(f'{path} cannot be written: there is no folder {path.parent}. Make '
@@ -259,8 +301,14 @@ def _parser() -> argparse.ArgumentParser:
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add('--model', required=True, help='model name or card folder')
-    add('--images', required=True, type=Path, help='folder of images, searched with subfolders')
-    add('--labels', required=True, type=Path, help='folder of label PNGs, likewise')
+    add('--images', type=Path, help='folder of images, searched with subfolders')
+    add('--labels', type=Path, help='folder of label PNGs, likewise')
+    add('--drive', type=Path, nargs='?', const=SHIPPED, help='folder of a recorded drive instead; '
+        'without a path the shipped one')
+    add('--sequence', type=float, metavar='HZ', help='the pairs, by their names, are the frames '
+        'of one camera, so many a second')
+    add('--steadiness', action='store_true', help='as the parameter of that name: fewer changes '
+        'of labels')
     add('--taxonomy', help='classes of the labels: a class table, its file, or '
         f'{", ".join(TAXONOMIES)} (default: by the layout, else those of the model)')
     add('--layout', help='how the data set lies on disk (default: by the taxonomy): ' + '; '.join(
@@ -285,27 +333,6 @@ def _parser() -> argparse.ArgumentParser:
     add('--reliability', type=Path, help='write the reliability diagram here (.png, .jpg)')
     add('--json', type=Path, help='write the report here')
     return parser
-
-
-def as_table(report: dict[str, Any]) -> str:
-    """Return the report for people."""
-    width = max(map(len, report['iou']), default=0) + 2
-    lines = [f'{report["model"]} on {report["images"]}, {report["frames"]} frames, classes '
-             f'{report["scored_in"]}, {report["ms_per_frame"]} ms a frame (median)',
-             f'{report["backend"]}']
-    for key, title in (('miou', 'mIoU'), ('pixel_accuracy', 'pixel accuracy'),
-                       ('drivable_iou', 'drivable IoU'), ('ece', 'calibration error')):
-        value = 'none' if report[key] is None else f'{report[key]:.4f}'
-        lines.append(f'{title:{max(width, 18)}} {value}')
-    lines += [f'  {name:{max(width, 18) - 2}} {iou:.4f}' for name, iou in report['iou'].items()]
-    if 'fitted' in report:
-        lines.append(f'temperature {report["temperature"]:g} is in the card; calibration error '
-                     f'before {report["ece_before"]:.4f}, after {report["ece"]:.4f}')
-    for key, about in (('absent', 'in no label'), ('not_in_labels', 'not scored, the labels '
-                       'cannot name'), ('not_in_model', 'the model cannot name')):
-        if report[key]:
-            lines.append(f'{about}: {", ".join(report[key])}')
-    return '\n'.join(lines)
 
 
 if __name__ == '__main__':
