@@ -1,11 +1,12 @@
 """What is to run, checked as far as that is quick; and the opening of it, which takes its time."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 import time
 
 from .devices.choose import Chosen, open_segmenter, Wish
 from .ego_mask import EgoMask
+from .errors import ConfigError
 from .geometry import Size
 from .model.card import load_card, ModelCard
 from .model.policy import DrivablePolicy
@@ -44,6 +45,7 @@ class PipelineSpec:
     :ivar ego_masks: by camera name, what of its image shows the vehicle itself.
     :ivar withholding: what is done about masks that are not to be believed.
     :ivar timing: how long something must last to change a camera's state.
+    :ivar steady: names of the cameras whose labels are steadied.
     """
 
     card: ModelCard
@@ -54,6 +56,7 @@ class PipelineSpec:
     ego_masks: Mapping[str, EgoMask]
     withholding: Policy = Policy()
     timing: Timing = Timing()
+    steady: frozenset[str] = frozenset()
 
     @classmethod
     def check(cls, model: str, wish: Wish, drivable: tuple[str, ...] | None, taxonomy: str,
@@ -74,6 +77,18 @@ class PipelineSpec:
         Trust(card, withholding, timing)  # refuses now what does not fit
         return cls(card, wish, DrivablePolicy(card, drivable), published, output, ego_masks,
                    withholding, timing)
+
+    def steadied(self, cameras: Collection[str]) -> 'PipelineSpec':
+        """
+        Return the same with the labels of some cameras steadied.
+
+        :raises ConfigError: the model has no confidence to do it by.
+        """
+        if cameras and self.card.main_output.kind == 'labels':
+            raise ConfigError(f'parameter {min(cameras)}.steadiness is true, but '
+                              f'{self.card.name} gives class ids without a confidence: set it to '
+                              'false, or export the model with its logits')
+        return replace(self, steady=frozenset(cameras))
 
     @property
     def classes(self) -> ClassTable:
@@ -97,7 +112,7 @@ class PipelineSpec:
     def _tried(self, chosen: Chosen, start: float) -> Loaded:
         pipeline = Pipeline(chosen.segmenter, self.card.main_output.classes, self.published,
                             self.output, self.ego_masks,
-                            Trust(self.card, self.withholding, self.timing))
+                            Trust(self.card, self.withholding, self.timing), self.steady)
         usual_s = warm_up(pipeline)
         return Loaded(pipeline, chosen.reason, chosen.gpu_unused, usual_s,
                       time.monotonic() - start)

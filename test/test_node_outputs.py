@@ -60,7 +60,7 @@ def node(tmp_path_factory, client):
     arguments = {'model': MODELS / 'palette_cityscapes19', 'backend': 'onnxruntime',
                  'image_timeout_s': 60.0,
                  'cameras': '[plain, wide, tall, jpeg, ego]', 'jpeg__transport': 'compressed',
-                 'ego__ego_mask': folder / 'bonnet.png',
+                 'ego__ego_mask': folder / 'bonnet.png', 'ego__steadiness': True,
                  'wide__image_topic': '/sensors/wide/rgb', 'threads': 1, 'max_batch': 4,
                  'max_age_s': 3600.0}
     for camera in ('plain', 'wide', 'tall', 'jpeg', 'ego'):
@@ -134,6 +134,9 @@ def test_the_vehicle_itself_is_in_no_output(client, node):
     for name, table in (('drivable', TABLE.drivable_lut()), ('dynamic_mask', TABLE.dynamic_lut())):
         np.testing.assert_array_equal(got[name], np.where(vehicle, 0, table[labels]))
     assert not got['confidence'][vehicle].any() and got['confidence'][~vehicle].all()
+    # Where all are sure, steadying changes nothing; but it is done.
+    assert 'stage_steadiness_ms' in values(client.diagnostics('ego', until=lambda status: int(
+        values(status).get('segmented', 0)) > 0))
 
 
 def test_an_ego_mask_of_another_size_refuses_the_frames_and_says_why(client, node):

@@ -1,11 +1,16 @@
 """Labels that do not flicker, and what must not be held."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from seg_node.devices.choose import Wish
+from seg_node.errors import ConfigError
 from seg_node.frame import Frame, Segmentation, StageClock
 from seg_node.geometry import fit, Size
 from seg_node.image.wire import Header, ImageMessage
+from seg_node.loading import PipelineSpec
 from seg_node.model.card import InputSpec
 from seg_node.model.taxonomy import load_taxonomy
 from seg_node.pipeline import Pipeline
@@ -214,6 +219,18 @@ def test_the_pipeline_steadies_the_cameras_it_is_told_to():
     assert (rear.images['mask'][PATCH] == TREE).all()
     assert all(demand.confidence for demand in segmenter.demands)
     assert set(front.images) == {'mask'} < set(NAMES)
+
+
+def test_a_model_without_confidence_cannot_be_steadied():
+    models = Path(__file__).parent / 'models'
+    for model, steady in (('palette_cityscapes19', True), ('palette_labels', False)):
+        spec = PipelineSpec.check(str(models / model), Wish('onnxruntime'), None, '', None, {})
+        assert spec.steadied(()).steady == frozenset()
+        if steady:
+            assert spec.steadied({'front'}).steady == {'front'}
+            continue
+        with pytest.raises(ConfigError, match='front.steadiness is true, but palette_labels'):
+            spec.steadied({'front'})
 
 
 # --- the measure ---

@@ -132,6 +132,7 @@ class SegNode(LifecycleNode):
         spec = PipelineSpec.check(settings.model, settings.wish, settings.drivable_classes,
                                   settings.taxonomy, settings.output, settings.ego_masks,
                                   settings.withholding, settings.timing)
+        spec = spec.steadied(settings.steady)
         delay = self._count_start(spec.card.sha256)
         try:
             for camera in settings.cameras:

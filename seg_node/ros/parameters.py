@@ -165,7 +165,7 @@ CAMERA = (
               'for one frame: less flicker.'),
     Parameter('ego_mask', '', 'Where the camera sees the vehicle itself: a PNG of its size, white '
               'there; polygons in its pixels as text, `[[[x, y], …], …]`; or a calibration .yaml '
-              'with the key ego_mask. Empty = nowhere.'),
+              'with the key ego_mask. Empty = as `calibration` says, else nowhere.'),
 )
 
 
@@ -184,6 +184,7 @@ class CameraSettings:
     max_pixels: int
     ego_mask: EgoMask | None = None
     calibration: CameraCalibration | None = None
+    steadiness: bool = False
 
     @property
     def topic(self) -> str:
@@ -207,6 +208,11 @@ class Settings:
     drivable_classes: tuple[str, ...] | None
     withholding: Policy
     timing: Timing
+
+    @property
+    def steady(self) -> frozenset[str]:
+        """Names of the cameras whose labels are steadied."""
+        return frozenset(camera.name for camera in self.cameras if camera.steadiness)
 
     @property
     def ego_masks(self) -> dict[str, EgoMask]:
@@ -349,8 +355,9 @@ def _camera(node: Node, name: str) -> CameraSettings:
     beside = image.rsplit('/', 1)[0] + '/camera_info' if '/' in image else 'camera_info'
     return CameraSettings(name, image, values['camera_info_topic'] or beside,
                           values['transport'], values['reliable'], _value(node, 'max_pixels'),
-                          _ego_mask(values['ego_mask'], f'parameter {name}.ego_mask'),
-                          _calibration(values['calibration'], f'parameter {name}.calibration'))
+                          _ego_mask(values['ego_mask'], values['calibration'], name),
+                          _calibration(values['calibration'], f'parameter {name}.calibration'),
+                          values['steadiness'])
 
 
 def _calibration(value: str, where: str) -> CameraCalibration | None:
@@ -378,16 +385,23 @@ def _ground(node: Node) -> GroundSettings:
                           _value(node, 'connected_only'))
 
 
-def _ego_mask(value: str, where: str) -> EgoMask | None:
+def _ego_mask(value: str, calibration: str, name: str) -> EgoMask | None:
+    """Read the ego mask; without one of its own a camera has that of its calibration file."""
+    where = f'parameter {name}.ego_mask'
     if not value:
-        return None
-    if not value.endswith(('.yaml', '.yml')):
+        path = user_path(calibration, f'parameter {name}.calibration')
+        return read_ego_mask(path) if _is_yaml(calibration) and path.exists() else None
+    if not _is_yaml(value):
         return load_ego_mask(value, where=where)
     mask = read_ego_mask(user_path(value, where))
     if mask is None:
         raise ConfigError(f'{where} is {value}, a calibration without the key ego_mask: add it '
                           'there, or give a PNG or polygons here')
     return mask
+
+
+def _is_yaml(value: str) -> bool:
+    return value.endswith(('.yaml', '.yml'))
 
 
 def _output(node: Node) -> Size | None:
