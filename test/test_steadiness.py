@@ -17,6 +17,8 @@ from seg_node.pipeline import Pipeline
 from seg_node.products import NAMES
 from seg_node.scoring.flicker import Flicker
 from seg_node.steadiness import MAX_GAP_S, Steadiness, SURE
+from seg_node.trust.policy import Policy
+from seg_node.trust.watch import Timing
 
 SPEC = InputSpec('image', 'NCHW', 'rgb', 'float32', (0, 0, 0), (1, 1, 1), size=(32, 48))
 CAMERA = Size(200, 160)
@@ -224,7 +226,8 @@ def test_the_pipeline_steadies_the_cameras_it_is_told_to():
 def test_a_model_without_confidence_cannot_be_steadied():
     models = Path(__file__).parent / 'models'
     for model, steady in (('palette_cityscapes19', True), ('palette_labels', False)):
-        spec = PipelineSpec.check(str(models / model), Wish('onnxruntime'), None, '', None, {})
+        spec = PipelineSpec.check(str(models / model), Wish('onnxruntime'), None, '', None, {},
+                                  Policy(), Timing())
         assert spec.steadied(()).steady == frozenset()
         if steady:
             assert spec.steadied({'front'}).steady == {'front'}
