@@ -12,7 +12,6 @@ from .frame import Demand, Frame, Products, Segmentation, StageClock
 from .geometry import Size
 from .mishaps import mishaps
 from .model.taxonomy import ClassTable, load_taxonomy, remap_lut, UNLABELLED
-from .model.taxonomy import ClassTable, remap_lut
 from .steadiness import Steadiness
 from .trust.policy import Trust
 from .trust.verdict import Standing, State

@@ -35,6 +35,10 @@ class Steadiness:
         self._last: Segmentation | None = None
         self._held = np.empty((0, 0), np.bool_)
         self._stamp_ns = 0
+        # Compiled or loaded now, not while the second frame waits.
+        plane = np.zeros((2, 2), np.uint8)
+        _hold(plane, plane, plane, plane, plane, plane, np.zeros((2, 2), np.bool_), self._at_once,
+              1, 1)
 
     def reset(self) -> None:
         """Forget the frames before: the next one is taken as it is."""

@@ -62,7 +62,6 @@ def node(tmp_path_factory, client):
                  'cameras': '[plain, wide, tall, jpeg, ego]', 'jpeg__transport': 'compressed',
                  'ego__ego_mask': folder / 'bonnet.png', 'ego__steadiness': True,
                  'wide__image_topic': '/sensors/wide/rgb', 'threads': 1, 'max_batch': 4,
-                 'backend': 'onnxruntime',  # exact confidence
                  'max_age_s': 3600.0}
     for camera in ('plain', 'wide', 'tall', 'jpeg', 'ego'):
         for output in OUTPUTS:
