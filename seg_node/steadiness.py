@@ -7,10 +7,10 @@ right beside. So a change is taken at once if a sure pixel of the new class lies
 otherwise only when the next frame does not take it back.
 """
 
-from numba import njit
 import numpy as np
 
 from .frame import Segmentation
+from .jit import inner, njit
 from .model.taxonomy import UNLABELLED
 
 SURE = 0.97  # confidence from which on a pixel bears out its neighbours' change
@@ -74,7 +74,7 @@ class Steadiness:
                                   None if drivable is None else drivable.copy())
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def _hold(labels, confidence, drivable, last_labels, last_confidence, last_drivable, held,
           at_once, sure, step):
     """
@@ -103,7 +103,7 @@ def _hold(labels, confidence, drivable, last_labels, last_confidence, last_driva
                 drivable[y, x] = min(drivable[y, x], last_drivable[y, x])
 
 
-@njit(nogil=True, cache=True)
+@inner()
 def _borne_out(labels, confidence, label, y, x, sure, step):
     """Return whether a sure pixel of this label lies near, on a grid of 5 x 5."""
     for dy in range(-2, 3):
