@@ -3,7 +3,8 @@
 #
 #   scripts/check.sh PYTHON STAGE...      stages: ruff, mypy, pytest, coverage
 #
-# pytest takes further options from PYTEST_ADDOPTS.
+# pytest takes further options from PYTEST_ADDOPTS; without any it runs one worker a core, each with
+# a ROS domain of its own, and the tests of one file in one worker.
 set -u
 
 python=$1
@@ -13,11 +14,15 @@ shift
 omit=
 [ -e "${CUDA_HOME:-/usr/local/cuda}/include/cuda.h" ] || omit='--omit=seg_node/gpu/*'
 
+workers=
+# shellcheck disable=SC2086  # words on purpose
+[ -n "$(echo ${PYTEST_ADDOPTS:-})" ] || workers="-n $(nproc) --dist loadfile"
+
 run() {
     case $1 in
         ruff) "$python" -m ruff check . ;;
         mypy) "$python" -m mypy ;;
-        pytest) rm -f .coverage .coverage.* && "$python" -m coverage run -m pytest ;;
+        pytest) rm -f .coverage .coverage.* && "$python" -m coverage run -m pytest $workers ;;
         coverage) "$python" -m coverage combine --quiet && "$python" -m coverage report $omit ;;
         *) echo "unknown stage $1" >&2; return 2 ;;
     esac
