@@ -70,6 +70,11 @@ def test_every_program_is_listed():
     assert programs == set(re.findall(r'`(\w+)', ' '.join(rows)))
 
 
+def test_every_page_is_linked():
+    linked = set(re.findall(r'\]\(docs/(\w+\.md)', read(README)))
+    assert {path.name for path in ROOT.glob('docs/*.md')} <= linked
+
+
 # how it is built
 
 BUILT = ROOT / 'docs' / 'how_it_is_built.md'
