@@ -20,10 +20,9 @@ import pytest
 import rclpy
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo
-from test_node_life import big_palette, PALETTE, set_parameter
+from test_node_life import big_palette, PALETTE, set_parameter, STREET
 from test_node_outputs import camera_info
 
-BLANK = np.zeros((120, 160, 3), np.uint8)
 OK, WARN, ERROR, STALE = (bytes([level]) for level in range(4))
 NS = 10**9
 
@@ -62,11 +61,9 @@ class Feed:
 
     name: str
     rate_hz: float = 10.0
-    shape: tuple[int, int, int] = BLANK.shape
 
     def __post_init__(self):
         self.topic = f'/{self.name}/image_raw'
-        self.image = np.zeros(self.shape, np.uint8)
         self.due = 0.0
         self.sent = 0
 
@@ -78,7 +75,7 @@ class Feed:
         if edited is None:
             return None
         stamp_ns, encoding = edited
-        return image_cdr(self.image, stamp_ns, encoding=encoding)
+        return image_cdr(STREET, stamp_ns, encoding=encoding)
 
 
 def good(now_ns, index):
@@ -249,7 +246,7 @@ def test_simulated_time_without_a_clock(client, diagnostics, tmp_path):
                 seconds = 500 + (now - begin if advance else 0)
                 client.send('/clock', Clock(clock=Time(sec=int(seconds), nanosec=int(
                     seconds % 1 * NS))), Clock)
-                client.send(feed.topic, image_cdr(BLANK, int(seconds * NS)))
+                client.send(feed.topic, image_cdr(STREET, int(seconds * NS)))
         begin = time.monotonic()
         clear_s, _ = said_within(client, diagnostics, 'node', 'active', 20, lambda: run(True))
         record(Fault('use_sim_time without /clock', 'masks', said(status), detect_s, MENDED,
