@@ -5,7 +5,7 @@ from queue import SimpleQueue
 from threading import Event, Thread
 import time
 
-from .errors import brief
+from .errors import brief, ConfigError
 from .loading import Loaded, PipelineSpec
 from .watchdog import Patience, Watched
 from .worker import Worker
@@ -17,6 +17,7 @@ class Load:
 
     :ivar loaded: once it is there.
     :ivar error: why it is not and will not be.
+    :ivar refused: whether it is wrong in itself: another try ends in the same way.
     :ivar noticed: for the owner's use.
     """
 
@@ -24,7 +25,7 @@ class Load:
         self.spec = spec
         self.loaded: Loaded | None = None
         self.error = ''
-        self.noticed = False
+        self.refused = self.noticed = False
         self.cancelled = Event()
         self._due = time.monotonic() + delay_s
 
@@ -96,6 +97,7 @@ class DeviceThread:
             try:
                 load.loaded = load.spec.open()
             except Exception as error:
+                load.refused = isinstance(error, ConfigError)
                 load.error = brief(error)
         self._changed()
 

@@ -113,6 +113,7 @@ def test_a_load_that_fails_says_why_and_the_thread_lives_on(setup):
     good = setup.device.load(Spec(setup.story))
     until(lambda: setup.changes == 3)
     assert (bad.error, odd.error, good.error) == ('no such tensor', 'OSError: gone', '')
+    assert (bad.refused, odd.refused, good.refused) == (True, False, False)
     assert good.loaded is not None and not setup.lost
 
 

@@ -264,7 +264,7 @@ class SegNode(LifecycleNode):
         self.starts.fault(reason)
         self.failed(reason)
         if self._starting:
-            self.end = End(FAULT, reason)
+            self.end = End(REFUSED if load.refused else FAULT, reason)
         elif self.state == 'active':
             self._abandoning = True
             self.trigger_deactivate()  # which ends in on_error
