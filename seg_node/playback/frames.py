@@ -14,6 +14,7 @@ import numpy as np
 from ..errors import ConfigError, FrameError
 from ..ground.calibration import CameraCalibration, load_calibration
 from ..image.compressed import inspect
+from ..image.photo import orientation, read_photo
 from ..image.wire import build_compressed_image, build_image, Header
 from .messages import camera_info_cdr, with_stamp
 from .sources import (
@@ -220,15 +221,19 @@ class FolderSource(FrameSource):
 
     def _read(self, file: Path) -> Picture:
         data = file.read_bytes()
+        array = np.frombuffer(data, np.uint8)
         passed_on = _PASSED_ON.get(file.suffix.lower())
         if passed_on is not None:
             try:
-                height, width = inspect(np.frombuffer(data, np.uint8))
+                height, width = inspect(array)
             except FrameError as error:
                 raise ConfigError(f'{file} cannot be read: {error}. Remove or mend it.') from None
-            if self._options.transport == 'compressed':
+            if self._options.transport == 'compressed' and orientation(array) == 1:
                 return Picture(height, width, encoded=data, format=passed_on)
-        bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+        try:
+            bgr = read_photo(array)
+        except FrameError as error:
+            raise ConfigError(f'{file} cannot be read: {error}. Remove or mend it.') from None
         if bgr is None:
             raise ConfigError(f'{file} ({len(data)} bytes) is not an image that OpenCV can read. '
                               'Remove or mend it.')

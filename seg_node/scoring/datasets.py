@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-import cv2
 import numpy as np
 
-from ..errors import ConfigError
+from ..errors import ConfigError, FrameError
 from ..frame import Frame
 from ..image.decode import MAX_PIXELS
+from ..image.photo import orientation, read_photo
 from ..image.wire import CompressedImageMessage, Header, ImageMessage
 from ..model.taxonomy import ClassTable, load_taxonomy, UNLABELLED
 from .label_image import read_ids
@@ -109,6 +109,8 @@ class Dataset:
         """
         Return the image as a frame; JPEG and PNG undecoded, as a camera's compressed image.
 
+        Photos that EXIF says are turned are upright, as their labels are.
+
         :raises ConfigError: when it cannot be read.
         """
         try:
@@ -118,11 +120,14 @@ class Dataset:
                               'the pair out.') from error
         header = Header(0, 0, pair.name)
         for magic, kind in _PASSED_ON.items():
-            if data[:len(magic)].tobytes() == magic:
+            if data[:len(magic)].tobytes() == magic and orientation(data) == 1:
                 return Frame(pair.name, CompressedImageMessage(header, kind, data),
                              max_pixels=MAX_PIXELS)
-        image = (cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-                 if data.size else None)
+        try:
+            image = read_photo(data)
+        except FrameError as error:
+            raise ConfigError(f'{pair.image} cannot be read: {error}. Mend it, or take the pair '
+                              'out.') from None
         if image is None:
             raise ConfigError(f'{pair.image} ({data.size} bytes) is not an image that OpenCV can '
                               'read. Mend it, or take the pair out.')
