@@ -15,9 +15,12 @@ from seg_node.loading import Loaded, PipelineSpec
 from seg_node.mailbox import Mailbox
 from seg_node.model.taxonomy import load_taxonomy
 from seg_node.pipeline import Pipeline
+from seg_node.trust.policy import Policy
+from seg_node.trust.watch import Timing
 from seg_node.watchdog import AwakeClock, Patience, Watched
 from seg_node.worker import Worker
 
+TRUST = Policy(), Timing()
 PALETTE = str(Path(__file__).parent / 'models' / 'palette_cityscapes19')
 
 
@@ -162,7 +165,7 @@ def test_freeing_is_watched(setup):
 
 def test_a_real_model_is_opened_tried_and_timed(setup):
     wish = Wish('onnxruntime', threads=1)
-    load = setup.device.load(PipelineSpec.check(PALETTE, wish, None, '', None, {}))
+    load = setup.device.load(PipelineSpec.check(PALETTE, wish, None, '', None, {}, *TRUST))
     until(lambda: setup.changes, 60.0)
     assert load.loaded.pipeline.segmenter.device == 'cpu'
     assert 0.0 < load.loaded.usual_s < load.loaded.took_s
@@ -175,6 +178,7 @@ def test_a_real_model_is_opened_tried_and_timed(setup):
 ])
 def test_what_is_wrong_with_names_and_files_is_said_without_a_device(changes, words):
     given = {'model': PALETTE, 'wish': Wish('onnxruntime'), 'drivable': None, 'taxonomy': '',
-             'output': None, 'ego_masks': {}, **changes}
+             'output': None, 'ego_masks': {}, 'withholding': TRUST[0], 'timing': TRUST[1],
+             **changes}
     with pytest.raises(ConfigError, match=words):
         PipelineSpec.check(**given)
