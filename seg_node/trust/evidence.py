@@ -85,7 +85,7 @@ def measure(grey: np.ndarray, labels: np.ndarray, drivable: np.ndarray,
 
     :param grey: (H, W) uint8, any grey channel of the picture; its rows may be strided.
     :param labels: (h, w) uint8 class ids, 255 = unlabelled: such pixels count nowhere.
-    :param drivable: (h, w) uint8, non-zero = drivable.
+    :param drivable: (h, w) uint8, non-zero = drivable; or (256,), the same by class id.
     :param confidence: (h, w) uint8, 255 = certain, or None.
     :param certainty: what each confidence counts as, see ``certainty_at``.
     """
@@ -95,7 +95,8 @@ def measure(grey: np.ndarray, labels: np.ndarray, drivable: np.ndarray,
     if labels.shape != grey.shape:
         rows = _middles(len(rows), labels.shape[0])
         columns = _middles(len(columns), labels.shape[1])
-    ids, area = _pick(labels, rows, columns), _pick(drivable, rows, columns)
+    ids = _pick(labels, rows, columns)
+    area = drivable[ids] if drivable.ndim == 1 else _pick(drivable, rows, columns)
     sure = None if confidence is None else _pick(confidence, rows, columns)
     alike, brightness = kernels.rows_alike(picture)
     flat, blind = kernels.without_structure(picture, ids)

@@ -9,7 +9,6 @@ second needs the card's reference.
 from ..frame import Frame, Segmentation
 from ..model.card import ModelCard
 from ..model.policy import DrivablePolicy
-from ..products import look_up
 from .evidence import certainty_at, Evidence, measure
 from .reference import Reference, TERMS
 from .verdict import State, Verdict
@@ -40,6 +39,11 @@ class Judge:
             f'{card.name} has no reference in its card: implausible masks are not told. Make one '
             f'with python -m seg_node.tools.reference --model {card.directory} --images FOLDER')
 
+    @property
+    def needs_drivable(self) -> bool:
+        """Whether the drivable area must be there: the labels do not tell it."""
+        return self._lut is None
+
     def __call__(self, frame: Frame, segmentation: Segmentation) -> Verdict:
         """
         Judge a frame by itself.
@@ -51,8 +55,7 @@ class Judge:
 
     def look(self, frame: Frame, segmentation: Segmentation) -> Evidence:
         """Return what there is to judge a frame by."""
-        area = (segmentation.drivable if self._lut is None
-                else look_up(segmentation.labels, self._lut))
+        area = segmentation.drivable if self._lut is None else self._lut
         assert area is not None
         return measure(frame.grey, segmentation.labels, area, segmentation.confidence,
                        self._certainty)

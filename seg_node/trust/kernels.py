@@ -18,28 +18,33 @@ def without_structure(grey, labels):
     """
     height, width = grey.shape
     flat = seen = blind = 0
-    for x in range(width):
-        flat_below = seen_below = 0
-        for y in range(height):
+    flat_below, seen_below = np.zeros(width, np.int64), np.zeros(width, np.int64)
+    for y in range(height):
+        below = 2 * y >= height
+        for x in range(width):
             if labels[y, x] == _UNLABELLED:
                 continue
             is_flat = _is_flat(grey, y, x)
             seen += 1
             flat += is_flat
-            if 2 * y >= height:
-                seen_below += 1
-                flat_below += is_flat
-        blind += seen_below > 0 and 20 * flat_below >= 19 * seen_below
+            if below:
+                seen_below[x] += 1
+                flat_below[x] += is_flat
+    for x in range(width):
+        blind += seen_below[x] > 0 and 20 * flat_below[x] >= 19 * seen_below[x]
     return flat / max(seen, 1), blind / width
 
 
 @inner(inline='always')
 def _is_flat(grey, y, x):
-    low = high = grey[y, x]
+    low = high = np.int64(grey[y, x])
     for v in range(max(y - 1, 0), min(y + 2, grey.shape[0])):
         for u in range(max(x - 1, 0), min(x + 2, grey.shape[1])):
-            low, high = min(low, grey[v, u]), max(high, grey[v, u])
-    return high - low <= _FLAT
+            value = np.int64(grey[v, u])
+            low, high = min(low, value), max(high, value)
+            if high - low > _FLAT:
+                return False
+    return True
 
 
 @njit()
