@@ -66,11 +66,13 @@ class Pipeline:
         :param wanted: for each frame the names of ``products.OUTPUTS`` that somebody waits for.
         :raises DeviceLostError: when the device has failed for good.
         """
-        steady = any(frame.camera in self._steady for frame in frames)
-        sure, area = (any(name in names for names in wanted) for name in ('confidence', 'drivable'))
+        judged, steady = self.trust is not None, any(frame.camera in self._steady
+                                                     for frame in frames)
         demand = Demand(
-            self._output, confidence=self.trust is not None or steady or sure,
-            drivable=(self.trust is not None and self.trust.judge.needs_drivable) or steady or area)
+            self._output,
+            confidence=judged or steady or any('confidence' in names for names in wanted),
+            drivable=(self.trust is not None and self.trust.judge.needs_drivable) or steady
+            or any('drivable' in names for names in wanted))
         results = self.segmenter.segment(frames, demand, clock)
         return [self._finished(frame, result, names, clock)
                 for frame, result, names in zip(frames, results, wanted, strict=True)]
