@@ -9,10 +9,10 @@ white, and the last code is followed by less than a byte of ones.
 
 from itertools import islice
 
-from numba import njit
 import numpy as np
 from numpy.typing import NDArray
 
+from ..jit import inner, njit
 from .jpeg import Component, Jpeg
 
 _ROW_LENGTH = 65536
@@ -106,7 +106,7 @@ def _look_ups(counts: bytes, values: bytes) -> NDArray[np.uint16]:
     return table
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def _walk(data, start, end, dc, ac, blocks, steps, mcus, restart):
     one = np.uint64(1)
     place, held, bits = np.int64(start), np.uint64(0), np.int64(0)
@@ -173,7 +173,7 @@ def _walk(data, start, end, dc, ac, blocks, steps, mcus, restart):
     return _padding(held, bits, added)
 
 
-@njit(nogil=True, cache=True)
+@inner()
 def _padding(held, bits, added):
     """Return whether the byte with the last code is filled up with ones."""
     rest = np.uint64((bits - added) % 8)

@@ -7,9 +7,10 @@ edge along the lower side of one row of blocks up to a column, and along its upp
 on. No scene makes such a step along the grid of the blocks over the whole width.
 """
 
-from numba import njit
 import numpy as np
 from numpy.typing import NDArray
+
+from ..jit import njit
 
 #: A jump between two rows of pixels, in grey levels beyond what the slopes on both sides explain;
 #: and at least so many times the mean of all, which in a noisy picture is large.
@@ -41,7 +42,7 @@ def has_seam(image: NDArray[np.uint8], mcu: tuple[int, int]) -> bool:
                for sign, row, start in _steps(jumps, least).tolist())
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def _measure(image, high, wide, jumps):
     """Write the mean jump above each block, from the second row on; return the mean height."""
     total = 0.0
@@ -58,7 +59,7 @@ def _measure(image, high, wide, jumps):
     return total / jumps.size
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def _steps(jumps, least):
     """Return (sign, row, start): ``row`` jumps from ``start`` on, the next one up to there."""
     found = np.empty((16, 3), np.int64)

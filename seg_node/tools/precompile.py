@@ -17,14 +17,18 @@ import numpy as np
 import seg_node
 
 from ..devices.heads import read_head
+from ..frame import Segmentation
 from ..geometry import fit, Size
 from ..ground.calibration import CameraCalibration, Mount
 from ..ground.cloud import GroundCloud
 from ..ground.free_space import FreeSpace, GridSpec
 from ..ground.rays import make_rays
+from ..image import jpeg_decode
+from ..image.jpeg_seam import has_seam
 from ..model.taxonomy import ClassTable, SegClass
 from ..model.tensors import InputSpec, OutputSpec
 from ..preprocess import Preprocessor
+from ..steadiness import Steadiness
 from ..trust.evidence import certainty_at, measure
 
 _CAMERA = Size(90, 160)
@@ -44,6 +48,11 @@ def exercise() -> None:
     labels, sure = read_head(OutputSpec('out', 'logits', 'NCHW', 'labels', classes), logits,
                              geometry, True)
     measure(image[..., 1], labels, labels, sure, certainty_at(1))
+    steady = Steadiness(classes.dynamic_lut())
+    for stamp_ns in (1, 2):
+        steady.follow(Segmentation(geometry, labels, sure, labels), stamp_ns)
+    jpeg_decode.prepare()
+    has_seam(np.random.default_rng(0).integers(0, 256, (96, 400, 3), np.uint8), (16, 16))
     mount = Mount('camera', 'base', np.array([0.0, 0.0, 1.5]), np.zeros(3))
     pinhole = np.array([[100.0, 0, 79.5], [0, 100, 44.5], [0, 0, 1]])
     camera = CameraCalibration('camera', _CAMERA.width, _CAMERA.height, 'plumb_bob', pinhole,
