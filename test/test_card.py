@@ -325,6 +325,9 @@ NHWC = {'input.layout': 'NHWC', 'outputs.0.layout': 'NHWC'}
     (ONE_HOT, [IMAGE], [TensorInfo('logits', (1, 'h', 'w'), 'int64')]),
     (ONE_HOT | {'outputs.0.layout': 'NCHW'}, [IMAGE],
      [TensorInfo('logits', (1, 1, 'h', 'w'), 'uint8')]),
+    *((ONE_HOT, [IMAGE], [TensorInfo('logits', (1, 'h', 'w'), dtype)])
+      for dtype in ('bool', 'float16', 'float32', 'float64')),
+    ({}, [IMAGE], [TensorInfo('logits', (1, 19, 'h', 'w'), 'float64')]),
 ])
 def test_tensors_that_fit(tmp_path, changes, inputs, outputs):
     check_card(loaded(tmp_path, edited(changes)), inputs, outputs)
@@ -362,10 +365,12 @@ def test_tensors_that_fit(tmp_path, changes, inputs, outputs):
      ['outputs[0].layout is NCHW, 4 axes', '[1, 19, h]']),
     ({}, [IMAGE], [TensorInfo('logits', (1, 'h', 'w'), 'int64')],
      ['outputs[0].kind is logits', 'int64', 'kind: labels']),
-    ({}, [IMAGE], [TensorInfo('logits', (1, 19, 'h', 'w'), 'float64')],
-     ['float32 or float16', 'float64']),
-    (ONE_HOT, [IMAGE], [TensorInfo('logits', (1, 'h', 'w'), 'float32')],
-     ['outputs[0].kind is labels, which is whole numbers', 'float32']),
+    ({}, [IMAGE], [TensorInfo('logits', (1, 19, 'h', 'w'), 'bfloat16')],
+     ['float32 or float16', 'bfloat16']),
+    (ONE_HOT, [IMAGE], [TensorInfo('logits', (1, 'h', 'w'), 'string')],
+     ['outputs[0].kind is labels, which is whole numbers', 'string']),
+    (ONE_HOT, [IMAGE], [TensorInfo('logits', ('h', 'w'), 'int64')],
+     ['outputs[0].layout is NHW', 'batch as its first axis (unsqueeze(0))']),
     (ONE_HOT | {'outputs.0.layout': 'NCHW'}, [IMAGE],
      [TensorInfo('logits', (1, 19, 'h', 'w'), 'int64')],
      ['outputs[0].kind labels has one channel', '19 channels']),

@@ -9,7 +9,7 @@ import pytest
 from seg_node import reference
 from seg_node.devices import backend as backends, host
 from seg_node.devices.host import HostSegmenter, read_head
-from seg_node.errors import FrameError
+from seg_node.errors import ConfigError, FrameError
 from seg_node.frame import Demand, Frame, StageClock
 from seg_node.geometry import fit, Size
 from seg_node.image.wire import CompressedImageMessage, Header, ImageMessage
@@ -67,7 +67,7 @@ def test_probabilities_are_not_squashed_again():
     np.testing.assert_array_equal(sure, expected)
 
 
-@pytest.mark.parametrize('dtype', [np.int64, np.int32, np.uint8])
+@pytest.mark.parametrize('dtype', [np.int64, np.int32, np.uint8, np.float32, np.float64])
 @pytest.mark.parametrize('layout', ['NHW', 'NCHW', 'NHWC'])
 def test_labels_by_nearest(dtype, layout):
     ids = np.random.default_rng(0).integers(0, 11, (32, 48)).astype(dtype)
@@ -104,6 +104,9 @@ def test_large_raw_scores_do_not_overflow():
 @pytest.mark.parametrize('spec, values, reason, words', [
     (output('labels', 'NHW'), np.full((8, 12), 11), 'class-id', 'from 11 to 11'),
     (output('labels', 'NHW'), np.full((8, 12), -1), 'class-id', 'ends at 10'),
+    (output('labels', 'NHW'), np.full((8, 12), 0.5), 'class-id', 'no whole numbers'),
+    (output('labels', 'NHW'), np.full((8, 12), np.nan), 'class-id', 'no whole numbers'),
+    (output('labels', 'NHW'), np.full((8, 12), 255), 'class-id', 'a mask of 0 and 255'),
     (output('probabilities'), scores() * 5, 'probabilities', 'if these are logits'),
     (output('sigmoid', classes=TWO, activation='applied'), scores(1) * 5, 'probabilities',
      '0 to 1'),
@@ -226,3 +229,23 @@ def test_a_mishap_refuses_its_frame_only(palette, monkeypatch, place, mishap, re
     results = segmenter.segment(frames, Demand(drivable=False), StageClock())
     assert words in check_only(1, reason, results, truths)
     assert results[1].__traceback__ is results[1].__context__.__traceback__ is None
+
+
+@pytest.mark.parametrize(('name', 'words'), [
+    ('labels_float32', None), ('labels_HW_nobatch', 'first axis'),
+    ('mask_0_255_uint8', 'a mask of 0 and 255')])
+def test_the_cases(data_dir, name, words):
+    """Taken where it is unambiguous, else with the mend."""
+    card = load_card(data_dir / 'cases' / 'models' / name)
+    frame = frame_of(np.full((96, 160, 3), (0, 0, 255), np.uint8))
+    try:
+        backend = backends.load('onnxruntime', card, providers=['CPUExecutionProvider'],
+                                threads=1)
+        [result] = HostSegmenter(card, backend).segment([frame], Demand(), StageClock())
+    except ConfigError as error:
+        result = error
+    if words is None:
+        assert (result.labels == 1).all()
+        assert (result.drivable == 255).all()
+    else:
+        assert words in str(result)

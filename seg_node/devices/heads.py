@@ -76,9 +76,14 @@ def check_probabilities(spec: OutputSpec, values: np.ndarray) -> None:
 
 
 def _checked_ids(spec: OutputSpec, ids: np.ndarray) -> np.ndarray:
+    if ids.dtype.kind == 'f' and (ids != np.floor(ids)).any():  # NaN, too
+        raise FrameError('class-id', f'output {spec.name} has values that are no whole numbers, '
+                         'but the card calls it labels: if these are scores, mend `kind`')
     low, high = ids.min(), ids.max()
     if low < 0 or high >= len(spec.classes):
+        mask = (' (is it a mask of 0 and 255? Divide it by 255 at its export, and list two '
+                'classes)' if high == 255 and np.isin(ids, (0, 255)).all() else '')
         raise FrameError('class-id', f'output {spec.name} has class ids from {low} to {high}, '
                          f'but its class table {spec.classes.name} ends at '
-                         f'{len(spec.classes) - 1}: mend `classes` in the card')
+                         f'{len(spec.classes) - 1}: mend `classes` in the card{mask}')
     return ids.astype(np.uint8)

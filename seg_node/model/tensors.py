@@ -149,14 +149,19 @@ def _output_mismatches(key: str, spec: OutputSpec,
     if tensor is None:
         yield _unknown(f'{key}.name', spec.name, [tensor.name for tensor in tensors])
         return
-    allowed, words = ((_INTEGERS, 'whole numbers') if spec.kind == 'labels'
-                      else (_FLOATS, ' or '.join(_FLOATS)))
+    # Ids may come as floats that hold whole numbers: each frame is checked for that.
+    allowed, words = (((*_INTEGERS, 'bool', *_FLOATS, 'float64'), 'whole numbers')
+                      if spec.kind == 'labels'
+                      else ((*_FLOATS, 'float64'), ' or '.join(_FLOATS)))
     if tensor.dtype not in allowed:
         mend = ' With ArgMax inside it is kind: labels.' if tensor.dtype in _INTEGERS else ''
         yield (f"{key}.kind is {spec.kind}, which is {words}, the model's {spec.name!r} is "
                f'{tensor.dtype}.{mend}')
     if _wrong_rank(tensor, spec.layout):
-        yield _rank(key, tensor, spec.layout)
+        mend = (' Export it with the batch as its first axis (unsqueeze(0)), or correct layout.'
+                if len(tensor.shape) == len(spec.layout) - 1 else ' Correct layout, or export it '
+                'with these axes.')
+        yield _rank(key, tensor, spec.layout) + mend
         return
     by_class = spec.kind in ('logits', 'probabilities')
     wanted = len(spec.classes) if by_class else 1
