@@ -4,6 +4,7 @@ The labelling on a few pixels, each case for one of its branches.
 Quick even as plain Python, which is how ``make mutation`` runs it.
 """
 
+from numba import njit
 import numpy as np
 import pytest
 from test_labels import check, spec
@@ -51,12 +52,18 @@ def test_two_classes_any_distance_apart(apart):
     check(scores, geometry(2, 4, 5, 9))
 
 
+@njit
+def exponential(lead, colder, mantissa, exponent):
+    """Call it compiled: it has no way in for plain Python."""
+    labels._exponential(lead, colder, mantissa, exponent)
+
+
 def test_the_exponential_of_every_lead():
     lead = np.concatenate([-np.logspace(-6, 1.93, 40), np.logspace(-6, 1.93, 40), [0],
                            [-200, 1e5]]).astype(np.float32)
     for colder in (1.0, 0.25):
         mantissa, exponent = np.empty(len(lead), np.float32), np.empty(len(lead), np.int32)
-        labels._exponential(lead, np.float32(colder), mantissa, exponent)
+        exponential(lead, np.float32(colder), mantissa, exponent)
         exact = np.exp(-np.minimum(np.abs(lead.astype(np.float64) * colder), 87))
         np.testing.assert_allclose(mantissa * exponent.view(np.float32), exact, rtol=3e-7)
 
@@ -121,3 +128,51 @@ def test_the_bands_together_are_the_whole(monkeypatch):
     monkeypatch.setattr(labels, '_BAND', 20)
     check(np.random.default_rng(9).normal(size=(3, 5, 4)).astype(np.float32),
           geometry(5, 4, 11, 9))
+
+
+def axis(cells, *fractions):
+    """Return an axis that samples each cell but the last at these fractions, and that at 0."""
+    low = np.append(np.repeat(np.arange(cells - 1), len(fractions)), cells - 1)
+    starts = np.append(np.arange(cells) * len(fractions), len(low))
+    return Axis(low.astype(np.int32), np.append(np.tile(fractions, cells - 1), 0.0),
+                starts.astype(np.int32))
+
+
+@pytest.mark.parametrize('rows', [(0,), (0, .5), (.5,), (0, .25, .75)])
+@pytest.mark.parametrize('columns', [(0,), (0, .5), (.25,), (0, .25, .5)])
+def test_on_the_grid_points_and_between(rows, columns):
+    """Ties at the very points of the grid, and cells of one row or column of pixels."""
+    rng = np.random.default_rng(len(rows) * 10 + len(columns))
+    down, across = axis(4, *rows), axis(4, *columns)
+    for _ in range(4):
+        scores = rng.integers(0, 3, (4, 4, 4)).astype(np.float32)
+        truth = reference.labels(scores, down, across)
+        given = reference.softmax(scores).astype(np.float32)
+        got, sure = labels.upsample_argmax(scores, down, across, given)
+        np.testing.assert_array_equal(got, truth)
+        np.testing.assert_array_equal(sure, reference.confidence(given, truth, down, across))
+
+
+@pytest.mark.parametrize('at', range(9))
+def test_one_corner_that_is_not_certain(at):
+    """In the middle of certain ones: all four cells around it are worked out."""
+    given = np.zeros((2, 3, 3), np.float32)
+    given[1] = 1
+    given[1].flat[at] = 0.9
+    grid = axis(3, 0, .25, .75)
+    got, sure = labels.upsample_argmax(given, grid, grid, given)
+    assert (got == 1).all()
+    np.testing.assert_array_equal(sure, reference.confidence(given, got, grid, grid))
+
+
+def test_the_temperature_is_1_unless_told():
+    scores = np.random.default_rng(2).normal(size=(3, 3, 3)).astype(np.float32)
+    grid = axis(3, 0, .5)
+    for told, untold in zip(labels.upsample_softmax(scores, grid, grid, 1.0),
+                            labels.upsample_softmax(scores, grid, grid), strict=True):
+        np.testing.assert_array_equal(told, untold)
+
+
+def test_a_mask_of_one_row():
+    scores = np.random.default_rng(3).normal(size=(3, 1, 4)).astype(np.float32) * 3
+    check(scores, geometry(1, 4, 1, 7))
