@@ -131,7 +131,7 @@ def run(name: str) -> None:
     command = f"'{sys.executable}' -S -E -c '{CLIENT}' '{door}'".replace('; ', ';')
     config = CACHE / f'{name}.toml'
     config.write_text(f'[cosmic-ray]\nmodule-path = "{target.module}"\n'
-                      f'timeout = {LIMIT_S + 30}.0\n'
+                      f'timeout = {LIMIT_S + 30}\n'
                       f'excluded-modules = []\ntest-command = """{command}"""\n'
                       '[cosmic-ray.distributor]\nname = "local"\n')
     tool = [Path(sys.executable).parent / 'cosmic-ray']
