@@ -23,6 +23,7 @@ from seg_node.trust.watch import CameraWatch, Timing
 
 HEIGHT, WIDTH = 180, 320
 ROAD, SKY = 3, 0
+OK, DOUBTFUL, BLIND = State
 
 
 def street(seed=0):
@@ -151,6 +152,21 @@ def test_pictures_tell_without_a_reference(spoil, state, word):
     assert bool(verdict.reason) == (state != State.OK)
 
 
+@pytest.mark.parametrize('sigma', [0, 3, 6, 10])
+def test_a_bright_even_sky_with_sensor_noise_is_not_torn(sigma):
+    image = street()
+    image[:HEIGHT * 55 // 100] = 190
+    noise = np.random.default_rng(0).normal(0, sigma, image.shape)
+    assert weigh(evidence_of(np.clip(image + noise, 0, 255).astype(np.uint8)), None).state == OK
+
+
+def test_rolled_rows_are_torn():
+    torn = CORRUPTIONS['rolled_rows']
+    for seed in range(5):
+        found = weigh(evidence_of(torn.apply(street(seed), str(seed), 0)), None)
+        assert found.state == DOUBTFUL and 'rows' in found.reason
+
+
 # The state over time
 
 
@@ -174,7 +190,6 @@ def follow(states, rate_hz=30.0, timing=None):
     return after
 
 
-OK, DOUBTFUL, BLIND = State
 
 
 def test_one_frame_neither_alarms_nor_clears():

@@ -18,6 +18,9 @@ from . import kernels
 
 SAMPLES = 10_800
 BANDS = 6
+# Grey levels added to the contrast of a row: what is seen of it in the dark, and what stands out
+# from the noise of a bright, even sky.
+_DARK, _NOISE = 2.0, 10.0
 _RIVALS = 1.7  # classes that compete with the winner, on the mean
 
 
@@ -41,7 +44,7 @@ FIGURES = {
     'flat': 'share of the picture without any structure',
     'blind_width': 'share of the width in which the lower half of the picture has none',
     'row_likeness': 'mean correlation of neighbouring rows: 1 = the same, 0 = nothing in common',
-    'row_break': 'the same that 5 % of the rows do not reach',
+    'row_break': 'the same of the third worst rows, those of little contrast not counted',
     'brightness': 'mean grey level, 0 to 255',
     'drivable': 'share of the mask that is drivable',
     'drivable_afloat': 'how much of the height lies below the drivable area and is not drivable',
@@ -98,12 +101,13 @@ def measure(grey: np.ndarray, labels: np.ndarray, drivable: np.ndarray,
     ids = _pick(labels, rows, columns)
     area = drivable[ids] if drivable.ndim == 1 else _pick(drivable, rows, columns)
     sure = None if confidence is None else _pick(confidence, rows, columns)
-    alike, brightness = kernels.rows_alike(picture)
+    alike, brightness = kernels.rows_alike(picture, _DARK)
+    clear, _ = kernels.rows_alike(picture, _NOISE)
     flat, blind = kernels.without_structure(picture, ids)
     share, afloat, inside = kernels.drivable_area(area, ids, area if sure is None else sure,
                                                   certainty)
     figures = {'flat': flat, 'blind_width': blind, 'row_likeness': float(alike.mean()),
-               'row_break': float(np.partition(alike, at := len(alike) // 20)[at]),
+               'row_break': float(np.partition(clear, least := min(2, len(clear) - 1))[least]),
                'brightness': brightness, 'drivable': share, 'drivable_afloat': afloat,
                'edges': kernels.edge_agreement(picture, ids)}
     if sure is not None:

@@ -6,7 +6,6 @@ from ..jit import inner, njit
 
 _UNLABELLED = 255
 _FLAT = 2  # grey levels between the lightest and the darkest of nine neighbouring samples
-_DIM = 2.0  # grey levels added to the contrast of a row: in the dark only noise is left
 
 
 @njit()
@@ -48,8 +47,12 @@ def _is_flat(grey, y, x):
 
 
 @njit()
-def rows_alike(grey):
-    """Return the correlation of each row with the next, (height - 1,), and the mean grey level."""
+def rows_alike(grey, dim):
+    """
+    Return the correlation of each row with the next, (height - 1,), and the mean grey level.
+
+    :param dim: grey levels added to the contrast of a row, so that rows of noise do not count.
+    """
     height, width = grey.shape
     means, spreads = np.empty(height), np.empty(height)
     for y in range(height):
@@ -59,7 +62,7 @@ def rows_alike(grey):
             total += value
             square += value * value
         means[y] = total / width
-        spreads[y] = np.sqrt(max(0.0, square / width - means[y] ** 2)) + _DIM
+        spreads[y] = np.sqrt(max(0.0, square / width - means[y] ** 2)) + dim
     alike = np.empty(height - 1)
     for y in range(height - 1):
         product = np.int64(0)
