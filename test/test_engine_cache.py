@@ -167,6 +167,24 @@ def test_a_build_for_a_capability_fits_every_such_gpu(cache):
         opened(device=Orin('Orin', (8, 9)))
 
 
+def test_of_engines_for_unknown_cameras_the_one_that_takes_most_is_opened(cache):
+    small, large = fit(CARD.input, CAMERA).network, Size(480, 640)
+    one = store(cache, key())
+    both = store(cache, key(profile=OptimizationProfile((1, 2, 4), (small, large))))
+    assert opened(cameras=[]).folder == both
+    assert opened().folder == one  # made for just this camera
+
+
+def test_a_network_size_finds_its_engine(cache):
+    small, large = fit(CARD.input, CAMERA).network, Size(480, 640)
+    folders = {size: store(cache, key(profile=OptimizationProfile((1, 2, 4), (size,))))
+               for size in (small, large)}
+    for size, folder in folders.items():
+        assert opened(cameras=[], sizes=[size]).folder == folder
+    with pytest.raises(ConfigError, match=r'(?s)network input 64x32.*--size 32x64'):
+        opened(cameras=[], sizes=[Size(32, 64)])
+
+
 def test_sizes_between_the_least_and_the_largest_fit(cache):
     store(cache, key(profile=OptimizationProfile((1, 1, 4), (Size(128, 512), Size(256, 256)))))
     for network, fits in ((Size(128, 256), True), (Size(256, 512), True), (Size(264, 512), False),
@@ -301,6 +319,7 @@ def test_a_second_builder_waits(cache):
 KILLED = """
 import os, sys
 sys.path.insert(0, 'test')
+from seg_node.gpu import engine_cache
 import test_engine_cache as t
 real = engine_cache._write
 def stop(path, content):

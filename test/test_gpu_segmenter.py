@@ -21,8 +21,8 @@ MODELS = Path(__file__).parent / 'models'
 
 
 # Run in one process, which costs a second of imports.
-SHORT = ('encodings', 'sizes', 'grows', 'malformed', 'numbers', 'views', 'stale', 'capture',
-         'enqueue_fails', 'cubins', 'many_kinds', 'proof', 'tensorrt')
+SHORT = ('encodings', 'sizes', 'two_engines', 'grows', 'malformed', 'numbers', 'views', 'stale',
+         'capture', 'enqueue_fails', 'cubins', 'many_kinds', 'proof', 'tensorrt')
 
 
 @pytest.fixture(scope='module')
@@ -71,6 +71,16 @@ def test_cameras_of_different_network_sizes(reports):
     assert report['samples'] == [[360, 640], [32, 40]]  # the second takes no wide images
     reason, text = report['too large']
     assert reason == 'engine-size' and '--camera 400x60' in text
+
+
+def test_a_frame_finds_the_engine_for_its_size(reports):
+    report = reports['two_engines']
+    assert report['loads'] == ['narrow', 'wide']
+    assert len(report['asked']) == 2  # once a size, not once a frame
+    for reason, text in report['errors']:
+        assert reason == 'engine-size' and '--camera 400x60' in text and 'no engine for' in text
+    assert report['description'].count('stand-in on simulated GPU') == 2
+    assert not report['left']
 
 
 def test_a_larger_network_after_a_smaller_one(reports):

@@ -6,10 +6,11 @@ OpenVINO and ONNX Runtime on the CPU, and says which it took and why it did not 
 A precision asked for by name is what the network computes in, or nothing runs.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ..errors import BackendError, ConfigError, SegNodeError
+from ..geometry import Size
 from ..gpu.engine_manifest import PRECISIONS as TENSORRT_PRECISIONS
 from ..model.card import ModelCard
 from ..model.policy import DrivablePolicy
@@ -45,6 +46,7 @@ class Wish:
         fp16 with TensorRT, the fastest that the processor has with OpenVINO, the model file's own
         with ONNX Runtime.
     :ivar max_batch: images at a time that the engine must take; 0 = one.
+    :ivar cameras: camera sizes that will come, as far as they are known: an engine must take them.
     """
 
     backend: str = AUTO
@@ -53,6 +55,7 @@ class Wish:
     gpu: int = 0
     precision: str = AUTO
     max_batch: int = 0
+    cameras: tuple[Size, ...] = ()
 
     def check(self) -> None:
         """
@@ -170,16 +173,22 @@ def _tensorrt(card: ModelCard, wish: Wish, policy: DrivablePolicy | None) -> Seg
     _check_precision(TENSORRT, wish)
     # What needs a GPU is imported only here, so that nothing else does.
     from ..gpu import trt
-    from ..gpu.engine_cache import open_verified
+    from ..gpu.by_size import BySizeSegmenter
+    from ..gpu.engine_cache import open_verified, VerifiedEngine
     from ..gpu.segmenter import TensorRTSegmenter
     gpu = trt.find_gpu(wish.gpu)
     if gpu is None:
         raise BackendError(f'there is no NVIDIA GPU number {wish.gpu} here: nvidia-smi must list '
                            'it. Install the driver, or use backend: onnxruntime.')
     precision = _TENSORRT_DEFAULT if wish.precision == AUTO else wish.precision
-    engine = open_verified(card, precision=precision, device=gpu,
-                           max_batch=max(1, wish.max_batch))
-    return TensorRTSegmenter(card, engine, wish.gpu, policy=policy)
+
+    def find(cameras: Sequence[Size] = (), sizes: Sequence[Size] = ()) -> VerifiedEngine:
+        return open_verified(card, precision=precision, device=gpu, cameras=cameras, sizes=sizes,
+                             max_batch=max(1, wish.max_batch))
+
+    def load(engine: VerifiedEngine) -> TensorRTSegmenter:
+        return TensorRTSegmenter(card, engine, wish.gpu, policy=policy)
+    return BySizeSegmenter(load(find(wish.cameras)), lambda size: find(sizes=[size]), load)
 
 
 def _brief(error: SegNodeError) -> str:

@@ -23,7 +23,14 @@ from ..errors import ConfigError
 from ..geometry import fit, Size
 from ..model.card import ModelCard
 from ..paths import cache_root
-from .engine_manifest import builder_flags, EngineKey, FileRecord, Manifest, Request
+from .engine_manifest import (
+    builder_flags,
+    EngineKey,
+    FileRecord,
+    Manifest,
+    OptimizationProfile,
+    Request,
+)
 from .kernels import source_hash
 from .trt import Library, load
 
@@ -73,8 +80,9 @@ def build_command(model: str | Path, precision: str, max_batch: int,
 
 
 def open_verified(card: ModelCard, *, precision: str, device: Device | None, max_batch: int = 1,
-                  cameras: Sequence[Size] = (), library: Library | None = None,
-                  kernels: str | None = None, flags: tuple[str, ...] | None = None,
+                  cameras: Sequence[Size] = (), sizes: Sequence[Size] = (),
+                  library: Library | None = None, kernels: str | None = None,
+                  flags: tuple[str, ...] | None = None,
                   folder: Path | None = None) -> VerifiedEngine:
     """
     Return the engine for a model on a device, after every check and before any of it is used.
@@ -82,6 +90,8 @@ def open_verified(card: ModelCard, *, precision: str, device: Device | None, max
     :param device: the GPU it will run on; None: for any (to look at an engine, not to run it).
     :param max_batch: the most images at a time.
     :param cameras: camera sizes that are known; the engine must take their network inputs.
+    :param sizes: network inputs that it must take besides. Without either, the engine that takes
+        most of what the cache's engines were built for.
     :param library: the TensorRT that will load it; None: the one that is installed.
     :param kernels: hash of the CUDA kernels' source; None: of this package's own.
     :param flags: the builder's flags; None: those of this version for the precision.
@@ -97,8 +107,9 @@ def open_verified(card: ModelCard, *, precision: str, device: Device | None, max
     capability = None if device is None else '{}.{}'.format(*device.compute_capability)
     request = Request(card.sha256, library.name, library.version, precision,
                       None if device is None else device.name, capability, flags, kernels,
-                      max_batch, tuple(fit(card.input, camera).network for camera in cameras))
-    command = build_command(card.directory, precision, max_batch, cameras)
+                      max_batch, (*(fit(card.input, camera).network for camera in cameras),
+                                  *sizes))
+    command = build_command(card.directory, precision, max_batch, cameras, sizes)
     cache = EngineCache()
     entries = [folder] if folder is not None else cache.entries(card.name)
     if not entries:
@@ -135,7 +146,7 @@ def open_entry(entry: Path, command: str) -> VerifiedEngine:
 def _fitting(entries: Sequence[Path], request: Request, command: str) -> Path:
     """Return the entry that is wanted, or say in what the nearest one differs."""
     problems: list[tuple[int, str]] = []
-    fitting: list[tuple[int, Size, Path]] = []
+    fitting: list[tuple[OptimizationProfile, Path]] = []
     for entry in entries:
         try:
             key = read_manifest(entry).key
@@ -147,13 +158,28 @@ def _fitting(entries: Sequence[Path], request: Request, command: str) -> Path:
             text = [f'{entry} is not the engine that is wanted:', *(f'- {x}' for x in lines)]
             problems.append((len(lines), '\n'.join(text)))
         else:
-            fitting.append((key.profile.batch[2], key.profile.high, entry))
+            fitting.append((key.profile, entry))
     if fitting:
-        # Of several that fit, the one with the least room to spare was made for this use.
-        return min(fitting)[2]
+        return _best(fitting, known=bool(request.sizes))
     others = f'\n({len(entries) - 1} more engines of this model do not fit either)'
     raise ConfigError(f'{min(problems)[1]}{others if len(entries) > 1 else ""}\n'
                       f'Build it: {command}')
+
+
+def _best(fitting: Sequence[tuple[OptimizationProfile, Path]], known: bool) -> Path:
+    """
+    Return the entry to take of several that fit.
+
+    The one with the least room to spare was made for this use; but where the sizes that will come
+    are not known, the one that takes most of the sizes that any was built for.
+    """
+    sizes = [] if known else {size for profile, _ in fitting for size in profile.sizes}
+
+    def order(one: tuple[OptimizationProfile, Path]) -> tuple[int, int, Size, Path]:
+        profile, entry = one
+        return (-sum(profile.covers(1, [size]) for size in sizes), profile.batch[2],
+                profile.high, entry)
+    return min(fitting, key=order)[1]
 
 
 def read_manifest(entry: Path) -> Manifest:

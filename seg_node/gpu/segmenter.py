@@ -27,6 +27,14 @@ _SAMPLE = Size(360, 640)
 _ELSE = 'Use backend: onnxruntime for this model.'
 
 
+class EngineSizeError(FrameError):
+    """A frame needs the network at a size that the engine was not built for."""
+
+    def __init__(self, network: Size, message: str) -> None:
+        super().__init__('engine-size', message)
+        self.network = network
+
+
 @dataclass(frozen=True)
 class _Image:
     """A frame on its way: its place in the call, and what is uploaded of it."""
@@ -162,9 +170,9 @@ class TensorRTSegmenter:
                              frame.rectification)
         if not self._takes(geometry.network):
             low, high = self._sizes
-            raise FrameError('engine-size', f'a {geometry.camera} image needs the network at '
-                             f'{geometry.network}, the engine takes {low} to {high}: build one '
-                             f'with --camera {geometry.camera} added')
+            raise EngineSizeError(geometry.network, f'a {geometry.camera} image needs the network '
+                                  f'at {geometry.network}, the engine takes {low} to {high}: '
+                                  f'build one with --camera {geometry.camera} added')
         return _Image(index, source, pixels, geometry)
 
     def _takes(self, network: Size) -> bool:

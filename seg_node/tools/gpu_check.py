@@ -123,7 +123,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     if build_engine.main(words):
         raise BackendError('the engine could not be built; the reason stands above')
     reference = open_segmenter(card, Wish(ONNX_RUNTIME)).segmenter
-    candidate = open_segmenter(card, Wish(TENSORRT, gpu=options.gpu,
+    candidate = open_segmenter(card, Wish(TENSORRT, gpu=options.gpu, cameras=(options.camera,),
                                           precision=options.precision)).segmenter
     try:
         return check(card, candidate, reference, street(options.camera, options.frames),

@@ -20,6 +20,7 @@ import numpy as np
 from seg_node.errors import BackendError, ConfigError, FrameError
 from seg_node.frame import Demand, Frame, StageClock
 from seg_node.geometry import fit, Size
+from seg_node.gpu.by_size import BySizeSegmenter
 from seg_node.gpu.engine import TrtEngine
 from seg_node.gpu.engine_cache import VerifiedEngine
 from seg_node.gpu.launch import aligned, costs, ResultBlock, Scores
@@ -118,6 +119,37 @@ def sizes():
     samples.append(square.sample)
     square.close()
     return {'runs': runs, 'samples': samples, 'too large': [error.reason, str(error)]}
+
+
+def two_engines():
+    """Each frame goes to the engine for its size, and only what none takes is refused."""
+    model, rng = card(size=None, short_side=32, multiple=4), np.random.default_rng(3)
+    loads, asked = [], []
+
+    def load(verified):
+        loads.append(verified.folder.name)
+        sides = {'narrow': ((32, 32), (32, 48)), 'wide': ((32, 64), (32, 64))}
+        return gpu_segmenter(model, type('Sized', (Engine,), {'sides': sides[loads[-1]]}))
+
+    def find(size):
+        asked.append(str(size))
+        if size.width != 64:
+            raise ConfigError(f'no engine for {size}')
+        return VerifiedEngine(b'', b'', model, Path('wide'))
+    segmenter = BySizeSegmenter(load(VerifiedEngine(b'', b'', model, Path('narrow'))), find, load)
+    truth, errors = cpu_segmenter(model), []
+    for _ in range(4):
+        shots = [frame(rng, model.input, size, 'bgr8', str(number)) for number, size in
+                 enumerate((Size(48, 96), Size(60, 80), Size(48, 96), Size(60, 400)))]
+        found = segmenter.segment(shots, Demand(), StageClock())
+        check(found[:3], truth.segment(shots[:3], Demand(), StageClock()))
+        errors.append([found[3].reason, str(found[3])])
+    description = segmenter.description
+    del found  # views of page-locked memory
+    segmenter.close()
+    left = Simulator().counts()
+    return {'loads': loads, 'asked': asked, 'errors': errors, 'description': description,
+            'left': {name: n for name, n in left.items() if name.startswith('live') and n}}
 
 
 def grows():
