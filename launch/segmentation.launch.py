@@ -36,6 +36,9 @@ PRESETS = {
     'nvblox': {'dynamic_mask': '/camera_{index}/mask/image',
                'camera_info': '/camera_{index}/mask/camera_info'},
 }
+# Parameters that a preset sets, unless params_file says otherwise: who drives by the mask does not
+# look at the state beside it.
+PRESET_PARAMETERS = {'nav2': {'on_doubtful': 'withhold_drivable'}}
 
 
 def generate_launch_description():
@@ -68,8 +71,9 @@ def generate_launch_description():
             'preset', default_value='', choices=list(PRESETS),
             description='Names that a consumer expects. nav2: /segmentation/mask, confidence, '
                         'label_info, overlay (/segmentation/<camera>/mask ... where cameras '
-                        'names several). nvblox: /camera_0/mask/image (people and vehicles) and '
-                        'camera_info, /camera_1 ... in the order of cameras.'),
+                        'names several), and doubtful masks are withheld. nvblox: '
+                        '/camera_0/mask/image (people and vehicles) and camera_info, /camera_1 '
+                        '... in the order of cameras.'),
         DeclareLaunchArgument(
             'use_sim_time', default_value='', choices=SWITCH,
             description='Take the time from /clock (simulators, bags).'),
@@ -129,7 +133,8 @@ def _node(context):
     return [Node(
         package='seg_node', executable='seg_node', name='seg_node',
         namespace=value['namespace'], output='screen', emulate_tty=True,
-        parameters=[*filter(None, [value['params_file']]), overrides],
+        parameters=[*filter(None, [PRESET_PARAMETERS.get(value['preset']),
+                                   value['params_file']]), overrides],
         remappings=_remappings(value['preset'], cameras),
         ros_arguments=['--log-level', value['log_level']],
         respawn=value['respawn'] == 'true', respawn_delay=2.0)]

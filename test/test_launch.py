@@ -229,6 +229,13 @@ def test_launched_arguments_win_over_the_file(installed):
     assert '~/rear/mask:=/segmentation/rear/mask' in command
 
 
+def test_launched_for_nav2_doubtful_masks_are_withheld_unless_the_file_publishes_them(installed):
+    (command, _), error = installed(cameras='front', preset='nav2')
+    assert parameters_of(command)['on_doubtful'] == 'withhold_drivable', error
+    (command, _), _ = installed(cameras='front', preset='nav2', params_file=CONFIG)
+    assert parameters_of(command)['on_doubtful'] == 'publish'
+
+
 def test_launched_for_nvblox_cameras_are_numbered(installed):
     (command, _), _ = installed(cameras='front, rear', preset='nvblox')
     assert '~/front/camera_info:=/camera_0/mask/camera_info' in command
