@@ -2,7 +2,10 @@
 
 from dataclasses import replace
 from functools import cache
+import json
+import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +14,7 @@ from seg_node.devices import backend as backends
 from seg_node.devices.host import HostSegmenter, read_head
 from seg_node.engines import build as engine_build, precision, verify as engine_verify
 from seg_node.engines.build import BuildOptions, parse_target, profile_shapes
-from seg_node.errors import BackendError, ConfigError, FrameError
+from seg_node.errors import BackendError, ConfigError, DeviceLostError, FrameError
 from seg_node.geometry import camera_for, fit, Size
 from seg_node.gpu import trt
 from seg_node.gpu.engine_cache import EngineCache, open_entry
@@ -24,7 +27,7 @@ from seg_node.gpu.engine_manifest import (
 )
 from seg_node.model.card import load_card
 from seg_node.preprocess import Preprocessor
-from seg_node.tools import build_engine
+from seg_node.tools import build_engine, gpu_check
 
 ROOT = Path(__file__).resolve().parents[1]
 PALETTE = ROOT / 'test/models/palette_stride8'
@@ -294,7 +297,7 @@ def run_by(monkeypatch):
 
         segmenter = pytest.importorskip('seg_node.gpu.segmenter')
         monkeypatch.setattr(segmenter, 'TensorRTSegmenter',
-                            lambda card, found: StandIn(card, backend))
+                            lambda card, found, gpu: StandIn(card, backend))
     return stand_in
 
 
@@ -320,6 +323,142 @@ def test_an_engine_that_disagrees_does_not_stay(engines, run_by):
     with pytest.raises(BackendError, match='It is not used'):
         build_engine._verified(stored(engines, card), card, engines)
     assert not engines.entries(card.name)
+
+
+def test_an_engine_that_runs_out_of_memory_at_the_check_stays(engines, run_by):
+    card = load_card(SHIPPED[0])
+
+    def full(labels):
+        raise DeviceLostError('GPU error while allocating: out of memory')
+    run_by(card, full)
+    found = build_engine._verified(stored(engines, card), card, engines)
+    assert found.manifest.verified is None and engines.entries(card.name)
+    assert 'out of memory' in open_entry(found.folder, 'x').manifest.verified_reason
+
+
+@pytest.mark.parametrize('text', ['{"Layers": [', BackendError('out of memory')])
+def test_a_build_is_kept_before_its_layers_are_looked_at(engines, monkeypatch, text):
+    card, seen = load_card(SHIPPED[0]), []
+
+    def layer_report(*_):
+        seen.extend(engines.entries(card.name))
+        if isinstance(text, Exception):
+            raise text
+        return json.loads(text)
+    monkeypatch.setattr(engine_build, 'for_engine', lambda *_: Path('model.onnx'))
+    monkeypatch.setattr(engine_build, 'build_plan', lambda *_: engine_build.Plan(
+        b'plan', 1.0, [], b'', []))
+    monkeypatch.setattr(engine_build, '_cubin', lambda _: (b'cubin', 'compiled'))
+    monkeypatch.setattr(trt, 'layer_report', layer_report)
+    found, built = engine_build.build(
+        card, BuildOptions('fp16', profile(card)), library=FULL, cache=engines, gpu=ORIN,
+        command='x')
+    assert built and seen == [found.folder] and found.plan == b'plan'
+    assert found.manifest.build['layers'].startswith('unknown: ')
+    monkeypatch.setattr(trt, 'layer_report', lambda *_: {'precisions': {'fp16': 3}})
+    found, _ = engine_build.build(
+        card, BuildOptions('fp16', profile(card), force=True), library=FULL, cache=engines,
+        gpu=ORIN, command='x')
+    assert found.manifest.build['layers'] == {'fp16': 3} and 'layers.json' in found.manifest.files
+
+
+def test_the_inspectors_control_characters_are_read(monkeypatch):
+    inspector = SimpleNamespace(get_engine_information=lambda _: (
+        '{"Layers": [{"Name": "a\x01\nb", "Outputs": [{"DataType": "Half"}]}]}'))
+    engine = SimpleNamespace(
+        create_execution_context=lambda: SimpleNamespace(set_input_shape=lambda *_: True),
+        create_engine_inspector=lambda: inspector)
+    monkeypatch.setattr(trt, 'deserialise', lambda *_: trt.Loaded(engine, None, None))
+    library = trt.Library('tensorrt', '10.3.0', SimpleNamespace(
+        LayerInformationFormat=SimpleNamespace(JSON=1)))
+    report = trt.layer_report(library, b'', 'image', (1, 3, 8, 8))
+    assert report['precisions'] == {'fp16': 1}
+
+
+INSUFFICIENT = 'CUDA error 35: CUDA driver version is insufficient for CUDA runtime version'
+
+
+def test_a_driver_too_old_for_tensorrt_is_told_with_the_mend(monkeypatch):
+    log = SimpleNamespace(errors=['CUDA initialization failure', INSUFFICIENT])
+    monkeypatch.setattr(trt, 'find_gpu', lambda: trt.GpuInfo('A10', (8, 6), '12.6'))
+    monkeypatch.setattr(trt.metadata, 'version', {'tensorrt-cu13': '10.13'}.__getitem__)
+    said = trt.reasons(log)
+    assert INSUFFICIENT in said and 'driver is made for CUDA 12.6' in said
+    assert 'CUDA 13 (tensorrt-cu13 10.13)' in said and 'install tensorrt-cu12' in said
+
+    def missing(name):
+        raise trt.metadata.PackageNotFoundError(name)
+    monkeypatch.setattr(trt.metadata, 'version', missing)  # TensorRT from apt or an image
+    assert 'TensorRT for a newer CUDA' in trt.reasons(log)
+    monkeypatch.setattr(trt, 'find_gpu', lambda: None)
+    assert trt.reasons(log) == 'CUDA initialization failure'
+
+
+def test_the_log_of_tensorrt_is_bounded():
+    library = SimpleNamespace(ILogger=type('ILogger', (), {
+        'INTERNAL_ERROR': 0, 'ERROR': 1, 'WARNING': 2}))
+    log = trt.make_log(library)
+    for number in range(5000):
+        log.log(1, f'error {number}')
+        log.log(2, f'warning {number}')
+    assert len(log.errors) == len(log.warnings) == 100 and log.errors[-1] == 'error 4999'
+
+
+class FakeCuda:
+    """A driver with two GPUs; notes the calls and the numbering that was asked for."""
+
+    def __init__(self):
+        self.calls, self.order = [], None
+
+    def __getattr__(self, name):
+        def call(*arguments):
+            self.calls.append(name)
+            if name == 'cuInit':
+                self.order = os.environ.get('CUDA_DEVICE_ORDER')
+            elif name == 'cuDeviceGetCount':
+                arguments[0]._obj.value = 2
+            elif name == 'cuDeviceGet':
+                self.calls[-1] += f' {arguments[1]}'
+            return 0
+        return call
+
+
+@pytest.mark.parametrize('there, wanted', [(None, 'PCI_BUS_ID'), ('FASTEST_FIRST',) * 2])
+def test_gpus_are_numbered_as_nvidia_smi_does(monkeypatch, there, wanted):
+    cuda = FakeCuda()
+    monkeypatch.setattr(trt.ctypes, 'CDLL', lambda _: cuda)
+    monkeypatch.setenv('CUDA_DEVICE_ORDER', there or '')
+    if there is None:
+        monkeypatch.delenv('CUDA_DEVICE_ORDER')
+    assert trt.find_gpu(1) is not None and cuda.order == wanted
+    assert trt.find_gpu(2) is None
+
+
+def test_build_and_check_take_the_same_gpu(monkeypatch, tmp_path):
+    cuda, card, found = FakeCuda(), load_card(SHIPPED[0]), []
+    monkeypatch.setenv('CUDA_DEVICE_ORDER', 'PCI_BUS_ID')
+    monkeypatch.setenv('SEG_NODE_CACHE', str(tmp_path))
+    monkeypatch.setattr(trt.ctypes, 'CDLL', lambda _: cuda)
+    monkeypatch.setattr(trt, 'load', lambda _: FULL)
+
+    def build(*_, gpu, **__):
+        found.append(cuda.calls[-2:])
+        raise BackendError('seen')
+    monkeypatch.setattr(build_engine, 'build', build)
+    with pytest.raises(BackendError, match='seen'):
+        build_engine.run(build_engine._parser().parse_args(
+            ['--model', SHIPPED[0], '--camera', '64x64', '--gpu', '1']), '')
+    assert found == [['cuDevicePrimaryCtxRetain', 'cuCtxPushCurrent_v2']]
+    assert 'cuDeviceGet 1' in cuda.calls and 'cuDeviceGet 0' not in cuda.calls
+    assert cuda.calls[-1] == 'cuCtxPopCurrent_v2'
+    with pytest.raises(ConfigError, match='no GPU number 5.*nvidia-smi -L'):
+        build_engine.run(build_engine._parser().parse_args(
+            ['--model', SHIPPED[0], '--camera', '64x64', '--gpu', '5']), '')
+    words = []
+    monkeypatch.setattr(build_engine, 'main', lambda given: words.extend(given) or 1)
+    with pytest.raises(BackendError, match='could not be built'):
+        gpu_check.run(gpu_check._parser().parse_args(['--model', card.name, '--gpu', '1']))
+    assert words[words.index('--gpu') + 1] == '1' and words[words.index('--batch') + 1] == '1'
 
 
 @pytest.mark.skipif(trt.find_gpu() is not None, reason='shows what happens without a GPU')

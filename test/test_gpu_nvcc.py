@@ -140,3 +140,17 @@ ptxas info    : Used 255 registers, 496 bytes cmem[0]
     assert nvcc.resource_usage('nvcc warning : none of it') == []
     with pytest.raises(BackendError, match='kernel two (.|\n)*Used many'):
         nvcc.resource_usage(text.replace('Used 255', 'Used many'))
+
+
+def test_new_words_of_ptxas_cost_no_cubin(tmp_path, monkeypatch):
+    script = fake(tmp_path)
+    script.write_text("""#!/bin/sh
+case "$*" in
+*--list-gpu-arch*) echo compute_87 ;;
+*) for word; do [ "$before" = -o ] && printf cubin >"$word"; before=$word; done
+   echo "ptxas info : Compiling entry function 'one' for 'sm_87'"
+   echo "ptxas info : says it in another way" ;;
+esac
+""")
+    monkeypatch.setenv('CUDA_HOME', str(tmp_path))
+    assert nvcc.compile_kernels((8, 7)) == nvcc.Compiled(b'cubin', ())

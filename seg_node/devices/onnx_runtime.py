@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import BackendError, ConfigError, DeviceLostError
+from ..gpu.trt import number_by_bus
 from ..model.card import check_card, ModelCard, TensorInfo
 from . import cpu
 
@@ -125,6 +126,7 @@ def check_providers(providers: Sequence[str]) -> Any:
 
 
 def _open(card: ModelCard, providers: list[str], threads: int, gpu: int) -> Any:
+    number_by_bus()  # device_id counts as nvidia-smi does
     onnxruntime = check_providers(providers)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or cpu.cores()

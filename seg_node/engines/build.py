@@ -15,7 +15,7 @@ import tempfile
 import time
 from typing import Any
 
-from ..errors import BackendError, ConfigError
+from ..errors import BackendError, brief, ConfigError
 from ..gpu import trt as tensorrt
 from ..gpu.engine_cache import (
     build_command,
@@ -24,6 +24,7 @@ from ..gpu.engine_cache import (
     LAYERS,
     open_entry,
     PLAN,
+    read_manifest,
     VerifiedEngine,
 )
 from ..gpu.engine_manifest import builder_flags, EngineKey, Manifest, OptimizationProfile
@@ -117,17 +118,20 @@ def build(card: ModelCard, order: BuildOptions, *, library: Library, cache: Engi
         cubin, cubin_reason = _cubin(capability)
         if cubin is not None:
             files[CUBIN] = cubin
-        layers, layers_reason = _layers(library, plan.content, card, order, gpu, capability)
-        if layers is not None:
-            files[LAYERS] = (json.dumps(layers, indent=1) + '\n').encode()
         manifest = Manifest(card.name, key, {}, {
             'when': datetime.now(timezone.utc).isoformat(timespec='seconds'), 'command': command,
             'conversion_s': round(converted_s, 2), 'build_s': round(plan.seconds, 2),
             'driver': gpu.driver if gpu else None, 'tensors': plan.tensors,
             'calibration': calibration, 'kernels': cubin_reason, 'warnings': plan.warnings,
-            'layers': layers['precisions'] if layers else layers_reason,
+            'layers': 'unknown: not looked at yet',
         }, verified_reason='not run yet' if gpu else 'there is no GPU on the building machine')
+        # Kept before it is looked at: that may fail, and a build takes minutes.
         entry = cache.store(card.name, key, files, manifest)
+        layers, reason = _layers(library, plan.content, card, order, gpu, capability)
+        manifest = read_manifest(entry)
+        manifest.build['layers'] = layers['precisions'] if layers else reason
+        cache.update(entry, manifest, {} if layers is None else
+                     {LAYERS: (json.dumps(layers, indent=1) + '\n').encode()})
         return open_entry(entry, again), True
 
 
@@ -305,7 +309,10 @@ def _layers(library: Library, plan: bytes, card: ModelCard, order: BuildOptions,
     if gpu is None or gpu.compute_capability != capability:
         return None, 'unknown: only a machine with such a GPU can load the engine'
     best = profile_shapes(order.profile, card.input.layout)[1]
-    return tensorrt.layer_report(library, plan, card.input.name, best), ''
+    try:
+        return tensorrt.layer_report(library, plan, card.input.name, best), ''
+    except (BackendError, ValueError, MemoryError) as error:
+        return None, f'unknown: {brief(error)}'
 
 
 def _cubin(capability: tuple[int, int]) -> tuple[bytes | None, str]:
@@ -313,7 +320,7 @@ def _cubin(capability: tuple[int, int]) -> tuple[bytes | None, str]:
     from . import nvcc
     try:
         return nvcc.compile_cubin(capability), 'compiled'
-    except BackendError as error:
+    except (BackendError, OSError) as error:
         return None, str(error)
 
 

@@ -20,6 +20,10 @@ from ..scoring.drive import Drive, resized
 #: BGR image (H, W, 3) uint8 -> labels (H, W) uint8
 Segment = Callable[[np.ndarray], np.ndarray]
 
+class DisagreementError(BackendError):
+    """The engine says something else than its model, or refuses a test image."""
+
+
 _FRAMES = (12, 132)
 _LABELS = Demand(confidence=False, drivable=False)
 
@@ -59,7 +63,8 @@ def verify(segment: Segment, card: ModelCard, camera: Size, precision: str) -> V
 
     :param segment: what is to be verified.
     :param camera: size of the frames shown.
-    :raises BackendError: they agree less than this precision allows.
+    :raises DisagreementError: they agree less than this precision allows.
+    :raises BackendError: it could not be found out, as when memory runs out.
     """
     images = street_frames(camera)
     backend = backends.load('onnxruntime', card, providers=['CPUExecutionProvider'], threads=0)
@@ -72,10 +77,10 @@ def verify(segment: Segment, card: ModelCard, camera: Size, precision: str) -> V
                           [f'frame {index} of the drive at {camera}' for index in _FRAMES])
     if agreement < LEAST_AGREEMENT[precision]:
         least = LEAST_AGREEMENT[precision]
-        raise BackendError(f'the {precision} engine of {card.name} agrees with ONNX Runtime on '
-                           f'{agreement:.2%} of the pixels; at least {least:.2%} is wanted. It is '
-                           'not used: take a wider precision (fp16, fp32), for int8 more images '
-                           'like those of the road.')
+        raise DisagreementError(
+            f'the {precision} engine of {card.name} agrees with ONNX Runtime on {agreement:.2%} '
+            f'of the pixels; at least {least:.2%} is wanted. It is not used: take a wider '
+            'precision (fp16, fp32), for int8 more images like those of the road.')
     return result
 
 
@@ -93,6 +98,7 @@ def by_segmenter(segmenter: Segmenter) -> Segment:
                                np.ascontiguousarray(image).reshape(-1))
         [result] = segmenter.segment([Frame('', message)], _LABELS, StageClock())
         if isinstance(result, FrameError):
-            raise BackendError(f'the engine refuses a test image: {result}') from result
+            raise DisagreementError(
+                f'the engine refuses a test image: {result}') from result
         return result.labels.copy()  # a segmenter may use its buffers again
     return segment

@@ -22,6 +22,7 @@ import numpy as np
 from ..errors import BackendError
 from .graph import CudaError, Driver, Event, Graph
 from .launch import Launch
+from .trt import number_by_bus
 
 _AGAIN = ('Configure the node again; if that fails, start it anew. A GPU that keeps failing says '
           'why in the kernel log (dmesg, lines with NVRM or Xid)')
@@ -313,6 +314,7 @@ class Gpu:
 
 
 def _pycuda() -> Any:
+    number_by_bus()
     try:
         # By name: no requirement of the package, only of machines with an NVIDIA GPU.
         return importlib.import_module('pycuda.driver')

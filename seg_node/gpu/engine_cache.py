@@ -260,8 +260,13 @@ class EngineCache:
         os.replace(scratch, target)
         return target
 
-    def update(self, entry: Path, manifest: Manifest) -> None:
-        """Replace an entry's manifest, with what was learned after the build."""
+    def update(self, entry: Path, manifest: Manifest,
+               files: dict[str, bytes] | None = None) -> None:
+        """Replace an entry's manifest, with what was learned after the build; add files."""
+        for name, content in (files or {}).items():
+            _write(entry / name, content)
+        manifest = replace(manifest, files={**manifest.files, **{
+            name: FileRecord.of(content) for name, content in (files or {}).items()}})
         scratch = entry / f'.{MANIFEST}'
         _write(scratch, manifest.to_json().encode())
         os.replace(scratch, entry / MANIFEST)

@@ -8,11 +8,15 @@ Values of the library are Any to a type checker. The aliases below say in a sign
 is meant; the contract test reads them and checks every attribute against recorded bindings.
 """
 
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 import ctypes
 from dataclasses import dataclass, field
 import importlib
+from importlib import metadata
 import json
+import os
 import re
 from typing import Any, TypeAlias
 
@@ -34,8 +38,13 @@ NAMES = ('tensorrt', 'tensorrt_rtx')
 Progress = Callable[[str, str | None, int, int], None]
 
 _INSTALL = ('On a Jetson TensorRT comes with JetPack (apt install python3-libnvinfer), elsewhere '
-            "with NVIDIA's TensorRT images or pip install tensorrt. For GeForce and RTX cards: "
-            'pip install tensorrt-rtx-cu13')
+            "with NVIDIA's TensorRT images, or pip install tensorrt-cu13 (driver r580 or later), "
+            'tensorrt-cu12 (drivers for CUDA 12). For GeForce and RTX cards: pip install '
+            'tensorrt-rtx-cu13')
+_OLD_DRIVER = 'CUDA driver version is insufficient'
+# As pip knows the libraries: the name ends with the CUDA it is made for.
+_VARIANTS = ('tensorrt-cu13', 'tensorrt-cu12', 'tensorrt-rtx-cu13', 'tensorrt-rtx-cu12')
+_KEPT = 100  # messages of TensorRT: a node runs for weeks
 _MAJOR, _MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_...
 _TYPES = (('bf16', r'\bBF16\b|BFloat16'), ('fp16', r'\bFP16\b|\bHalf\b'),
           ('fp32', r'\bFP32\b|\bFloat\b'), ('fp8', r'\bFP8\b'), ('int8', r'\bInt8\b'),
@@ -102,12 +111,48 @@ def load(name: str | None = None) -> Library:
     raise BackendError(f'TensorRT cannot be loaded ({"; ".join(problems)}). {_INSTALL}')
 
 
+def number_by_bus() -> None:
+    """
+    Let CUDA number the GPUs as nvidia-smi does, unless the environment says otherwise.
+
+    By itself it counts the fastest first. Only heeded before the process first uses CUDA.
+    """
+    os.environ.setdefault('CUDA_DEVICE_ORDER', 'PCI_BUS_ID')
+
+
+@contextmanager
+def on_gpu(number: int) -> Iterator[None]:
+    """
+    Let TensorRT build and load on a GPU in this block: it takes the one whose context is current.
+
+    The context stays for the rest of the process, as with the CUDA runtime.
+
+    :raises BackendError: the driver does not give it.
+    """
+    number_by_bus()
+    cuda = ctypes.CDLL('libcuda.so.1')
+    device, context = ctypes.c_int(), ctypes.c_void_p()
+    for name, arguments in (
+            ('cuInit', (0,)), ('cuDeviceGet', (ctypes.byref(device), number)),
+            ('cuDevicePrimaryCtxRetain', (ctypes.byref(context), device)),
+            ('cuCtxPushCurrent_v2', (context,))):
+        code = getattr(cuda, name)(*arguments)
+        if code:
+            raise BackendError(f'GPU {number} cannot be used: {name} failed with error {code}. '
+                               'nvidia-smi must list it; end what else uses it, or start again')
+    try:
+        yield
+    finally:
+        cuda.cuCtxPopCurrent_v2(ctypes.byref(context))
+
+
 def find_gpu(number: int = 0) -> GpuInfo | None:
     """
     Return a GPU by the number that nvidia-smi gives it, or None without a driver or such a GPU.
 
     Asked of the driver itself, as TensorRT's runtime crashes the process where there is none.
     """
+    number_by_bus()
     try:
         cuda = ctypes.CDLL('libcuda.so.1')
     except OSError:
@@ -137,8 +182,8 @@ def make_log(trt: Any) -> Any:
 
         def __init__(self) -> None:
             super().__init__()
-            self.errors: list[str] = []
-            self.warnings: list[str] = []
+            self.errors: deque[str] = deque(maxlen=_KEPT)
+            self.warnings: deque[str] = deque(maxlen=_KEPT)
 
         def log(self, severity: Any, message: str) -> None:
             if severity in (trt.ILogger.INTERNAL_ERROR, trt.ILogger.ERROR):
@@ -191,10 +236,34 @@ def make_monitor(trt: Any, progress: Progress) -> Any:
 
 
 def reasons(log: Any) -> str:
-    """Return what TensorRT said went wrong, without what it says of a machine with no GPU."""
-    said = [message for message in log.errors if 'CUDA driver version is insufficient' not in
-            message] or log.errors
-    return '; '.join(dict.fromkeys(said)) or 'it gave no reason'
+    """
+    Return what TensorRT said went wrong.
+
+    Where it says that the driver is too old, with both versions and the mend; on a machine with no
+    GPU it always says so, and that is left out.
+    """
+    said = list(dict.fromkeys(log.errors))
+    if any(_OLD_DRIVER in message for message in said):
+        gpu = find_gpu()
+        if gpu is None:
+            said = [message for message in said if _OLD_DRIVER not in message] or said
+        else:
+            said.append(_driver_mend(gpu.driver))
+    return '; '.join(said) or 'it gave no reason'
+
+
+def _driver_mend(driver: str) -> str:
+    """Return what to do where the driver is older than TensorRT's CUDA."""
+    cuda = 'a newer CUDA'
+    for name in _VARIANTS:
+        try:
+            cuda = f'CUDA {name[-2:]} ({name} {metadata.version(name)})'
+        except metadata.PackageNotFoundError:
+            continue
+        break
+    return (f'the driver is made for CUDA {driver}, TensorRT for {cuda}: pip uninstall it and pip '
+            f'install tensorrt-cu{driver.partition(".")[0]}, or install a newer driver (CUDA 13 '
+            'needs r580 or later)')
 
 
 def numpy_name(trt: Any, dtype: Any) -> str:
@@ -237,7 +306,8 @@ def layer_report(library: Library, plan: bytes, name: str, shape: Sequence[int])
                            f'{reasons(loaded.log)}')
     inspector = engine.create_engine_inspector()
     inspector.execution_context = context
-    layers = json.loads(inspector.get_engine_information(trt.LayerInformationFormat.JSON))
+    layers = json.loads(inspector.get_engine_information(trt.LayerInformationFormat.JSON),
+                        strict=False)  # names of layers may hold control characters
     return {'precisions': layer_types(layers), 'inspector': layers}
 
 

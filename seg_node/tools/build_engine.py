@@ -7,6 +7,7 @@ verified where it first runs. The node itself never builds: it opens what this m
 
 import argparse
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 import json
 from pathlib import Path
@@ -17,7 +18,7 @@ import time
 from typing import Any
 
 from ..engines.build import build, BuildOptions, parse_target, WORKSPACE_MIB
-from ..engines.verify import by_segmenter, verify
+from ..engines.verify import by_segmenter, DisagreementError, verify
 from ..errors import BackendError, ConfigError, SegNodeError
 from ..geometry import camera_for, fit, Size
 from ..gpu import trt
@@ -99,36 +100,44 @@ def run(options: argparse.Namespace, command: str) -> dict[str, Any]:
                   parse_target(options.target) if options.target else None,
                   options.workspace_mib, calibration_images(options.images, options.limit),
                   options.force)
-    library, gpu, cache = trt.load(options.library), trt.find_gpu(), EngineCache()
+    library, gpu, cache = trt.load(options.library), trt.find_gpu(options.gpu), EngineCache()
+    if gpu is None and options.gpu:
+        raise ConfigError(f'there is no GPU number {options.gpu}: nvidia-smi -L lists those there '
+                          'are, counted from 0. Correct --gpu')
     start = time.perf_counter()
-    found, built = build(card, order, library=library, cache=cache, gpu=gpu, command=command,
-                         progress=Bars())
+    with trt.on_gpu(options.gpu) if gpu is not None else nullcontext():
+        found, built = build(card, order, library=library, cache=cache, gpu=gpu, command=command,
+                             progress=Bars())
     if (gpu is not None and '{}.{}'.format(*gpu.compute_capability)
             == found.manifest.key.compute_capability and found.manifest.verified is None):
-        found = _verified(found, card, cache)
+        found = _verified(found, card, cache, options.gpu)
     return {'folder': str(found.folder), 'built': built, 'library': str(library),
             'total_s': round(time.perf_counter() - start, 2),
             **json.loads(found.manifest.to_json())}
 
 
-def _verified(found: VerifiedEngine, card: ModelCard, cache: EngineCache) -> VerifiedEngine:
+def _verified(found: VerifiedEngine, card: ModelCard, cache: EngineCache,
+              gpu: int = 0) -> VerifiedEngine:
     """Run the engine on test frames; one that disagrees does not stay in the cache."""
     camera = camera_for(card.input, found.manifest.key.profile.sizes[0])
     try:
         from ..gpu.segmenter import TensorRTSegmenter
-        segmenter = TensorRTSegmenter(card, found)
+        segmenter = TensorRTSegmenter(card, found, gpu)
     except SegNodeError as error:
         reason: str | None = f'it cannot be run here: {error}'
-        verified = None
+        verified: dict[str, Any] | None = None
     else:
         try:
             result = verify(by_segmenter(segmenter), card, camera, found.manifest.key.precision)
-        except BackendError:
+        except DisagreementError:
             cache.remove(found.folder)
             raise
+        except BackendError as error:  # nothing is said against the engine, as it took minutes
+            verified, reason = None, f'the check did not come to its end: {error}'
+        else:
+            verified, reason = result.entry()
         finally:
             segmenter.close()
-        verified, reason = result.entry()
     manifest = replace(found.manifest, verified=verified, verified_reason=reason)
     cache.update(found.folder, manifest)
     return replace(found, manifest=manifest)
@@ -184,6 +193,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument('--images', type=Path, help='int8: folder of images to calibrate with')
     parser.add_argument('--limit', type=_positive, default=64,
                         help='int8: how many of them, evenly spread (default: %(default)s)')
+    parser.add_argument('--gpu', type=int, default=0, metavar='NUMBER', choices=range(64),
+                        help='build on this GPU, as nvidia-smi counts (default: %(default)s)')
     parser.add_argument('--target', help='TensorRT-RTX: compute capability to build for, sm_89')
     parser.add_argument('--library', choices=trt.NAMES, help='default: the one installed')
     parser.add_argument('--workspace-mib', type=_positive, default=WORKSPACE_MIB,

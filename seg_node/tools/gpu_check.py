@@ -118,7 +118,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     """
     card = load_card(options.model)
     words = ['--model', options.model, '--precision', options.precision, '--camera',
-             str(options.camera), '--batch', '1:4']
+             str(options.camera), '--batch', '1', '--gpu', str(options.gpu)]
     words += ['--images', str(options.images)] if options.images else []
     if build_engine.main(words):
         raise BackendError('the engine could not be built; the reason stands above')
@@ -169,7 +169,8 @@ def _parser() -> argparse.ArgumentParser:
     add('--frames', type=int, default=20, help='to compare (default: %(default)s)')
     add('--repeats', type=int, default=500, help='to time (default: %(default)s)')
     add('--images', type=Path, help='int8: folder of images to calibrate with')
-    add('--gpu', type=int, default=0, help='number of the GPU')
+    add('--gpu', type=int, default=0, choices=range(64), metavar='NUMBER',
+        help='builds and runs on this GPU, as nvidia-smi counts (default: %(default)s)')
     add('--json', type=Path, help='write the report here')
     return parser
 
