@@ -1,6 +1,7 @@
 """The one thread that owns the device: it opens the model, runs the frames, frees the model."""
 
 from collections.abc import Callable
+import gc
 from queue import SimpleQueue
 from threading import Event, Thread
 import time
@@ -99,6 +100,10 @@ class DeviceThread:
             except Exception as error:
                 load.refused = isinstance(error, ConfigError)
                 load.error = brief(error)
+            else:
+                # What is there now stays: no collection walks through it between two frames.
+                gc.collect()
+                gc.freeze()
         self._changed()
 
     def _serve(self, load: Load, worker: Worker) -> None:
@@ -108,6 +113,7 @@ class DeviceThread:
     def _free(self, load: Load) -> None:
         loaded, load.loaded = load.loaded, None
         if loaded is not None:
+            gc.unfreeze()
             with self._watched.doing('freeing the device',
                                      lambda: Patience.of(self._timeout_s())):
                 loaded.pipeline.segmenter.close()

@@ -1,5 +1,6 @@
 """One thread opens, runs and frees, one thing after the other; nobody waits for it."""
 
+import gc
 from pathlib import Path
 from threading import current_thread, Event
 import time
@@ -82,6 +83,7 @@ def setup():
     setup = Setup()
     yield setup
     setup.device.end(5.0)
+    gc.unfreeze()
 
 
 def test_everything_is_done_on_one_thread(setup):
@@ -94,6 +96,17 @@ def test_everything_is_done_on_one_thread(setup):
     assert setup.device.end(5.0)
     assert setup.story == [(what, 'device') for what in ('open', 'segment', 'close')]
     assert setup.changes == 1 and not setup.lost and load.loaded is None
+
+
+def test_what_is_there_after_loading_is_no_garbage_collectors_business(setup):
+    assert not gc.get_freeze_count()
+    setup.device.load(Spec(setup.story, error=OSError('gone')))
+    load = setup.device.load(Spec(setup.story))
+    until(lambda: setup.changes == 2)
+    assert gc.get_freeze_count() > 1000
+    setup.device.free(load)
+    until(lambda: 'close' in setup.done())
+    assert not gc.get_freeze_count()
 
 
 def test_loading_is_seen_and_not_waited_for(setup):

@@ -247,6 +247,17 @@ def test_the_clock_runs_in_recorded_time_between_the_frames(tmp_path, peer, play
     assert min(between) >= 4, '10 ticks in 100 ms are sent; a busy machine may miss some'
 
 
+def test_the_clock_runs_as_often_as_wished_and_with_every_frame(frames, peer, play):
+    heard = peer.hear(Image, PLAYED_IMAGE)
+    clock = peer.hear(Clock, '/clock', RELIABLE)
+    play(frames, FrameOptions(fps=5), clock_hz=1.0)
+    assert wait_until(lambda: len(heard) == 4)
+    stamps = [stamp_ns(data) for _, data in heard]
+    times = [clock_ns(data) for _, data in clock if clock_ns(data) <= stamps[-1]]
+    assert set(stamps) <= set(times)
+    assert len(times) <= len(stamps) + 1, 'the waiting for the first frame apart'
+
+
 def test_the_clock_can_be_left_out(frames, peer, play):
     heard = peer.hear(Image, PLAYED_IMAGE)
     clock = peer.hear(Clock, '/clock', RELIABLE)
@@ -630,6 +641,7 @@ def test_topics_that_cannot_be_sent_are_left_out_or_refused(tmp_path, peer, play
 @pytest.mark.parametrize('options, message', [
     ({'rate': 0.0}, 'rate is 0.0; give a positive number'),
     ({'rate': float('nan')}, 'rate is nan'),
+    ({'clock_hz': 0.0}, 'clock_hz is 0.0; give a positive number.'),
     ({'loops': -1}, 'loops is -1; give a positive number or 0'),
     ({'span': Span(-1)}, 'cannot be negative'),
     ({'start_stamp_ns': 5}, 'keeps its recorded stamps'),

@@ -70,6 +70,11 @@ class NodeProcess:
             return False, self._used_s
         return 'R' in states, (int(used[11]) + int(used[12])) / os.sysconf('SC_CLK_TCK')
 
+    @property
+    def pid(self) -> int:
+        """The process' number."""
+        return self._process.pid
+
     def ended(self) -> bool:
         """Return whether it runs no more."""
         return self._process.poll() is not None

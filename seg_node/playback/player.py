@@ -24,7 +24,7 @@ from .topics import absolute, choose_topics, CLOCK, matches
 
 OUTPUTS = ('/seg_node/*', '/diagnostics')
 _DISCOVERY_S = 3.5  # DDS announces anew every 3 s what was missed
-_TICK_NS = 10_000_000  # /clock at 100 Hz
+_TICK_NS = 10_000_000  # from one look at what there is to do to the next
 _KEPT = 100_000  # times kept per topic, so that an endless loop does not eat the memory
 _ANSWERS = 100  # of the newest frames, answers are waited for at the end
 _MAX_LINGERS = 5
@@ -96,6 +96,7 @@ class _Player:
         # Played time is recorded time that runs on when a bag starts again.
         self._shift_ns = 0
         self._first_ns = 0
+        self._next_tick_ns = 0
         self._played_ns: int | None = None
         self._recorder: Recorder | None = None
         self._writer: BagWriter | None = None
@@ -230,6 +231,7 @@ class _Player:
             self._result.notices += [f'nobody subscribes to {name}'
                                      for name in self._sender.unheard()]
         self._schedule.reached(played_ns)
+        self._next_tick_ns = 0
         self._tick(played_ns)
         if record.topic in self._written and self._writer is not None:
             self._writer.write(self._sender.names[record.topic], played_ns, record.data)
@@ -276,6 +278,10 @@ class _Player:
         return False
 
     def _tick(self, limit_ns: int | None) -> None:
+        now_ns = time.monotonic_ns()
+        if now_ns < self._next_tick_ns:
+            return
+        self._next_tick_ns = now_ns + round(1e9 / self._options.clock_hz) - _TICK_NS // 2
         self._sender.tell_time(self._schedule.recorded_ns(limit_ns=limit_ns) - self._shift_ns)
 
     def _linger(self) -> None:

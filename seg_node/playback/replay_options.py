@@ -18,6 +18,7 @@ class ReplayOptions:
     :ivar loops: how often; 0 = until stopped. Stamps of videos and folders go on rising, a bag
         starts again with its recorded stamps.
     :ivar clock: publish recorded time on ``/clock``.
+    :ivar clock_hz: how often between the messages; with each of them it is told anyhow.
     :ivar span: which part of the source.
     :ivar topics: shell patterns of the topics to send; () = all whose type is installed.
     :ivar remap: other names for topics of the source.
@@ -43,6 +44,7 @@ class ReplayOptions:
     rate: float = 1.0
     loops: int = 1
     clock: bool = True
+    clock_hz: float = 100.0
     span: Span = ALL
     topics: Sequence[str] = ()
     remap: Mapping[str, str] = field(default_factory=dict)
@@ -97,13 +99,14 @@ class ReplayResult:
 def check_options(options: ReplayOptions, source: Source) -> None:
     """:raises ConfigError: when an option is out of range or does not fit the source."""
     for name, allowed in (('rate', options.rate > 0), ('loops', options.loops >= 0),
+                          ('clock_hz', options.clock_hz > 0),
                           ('wait_s', options.wait_s >= 0),
                           ('settle_s', options.settle_s >= 0), ('linger_s', options.linger_s >= 0),
                           ('lockstep_timeout_s', options.lockstep_timeout_s > 0)):
         value = getattr(options, name)
         if not allowed or not math.isfinite(value):
-            raise ConfigError(f'{name} is {value}; give a positive number'
-                              + ('' if name in ('rate', 'lockstep_timeout_s') else ' or 0') + '.')
+            zero = '' if name in ('rate', 'clock_hz', 'lockstep_timeout_s') else ' or 0'
+            raise ConfigError(f'{name} is {value}; give a positive number{zero}.')
     if options.span.offset_ns < 0 or (options.span.length_ns or 1) < 0:
         raise ConfigError('start offset and duration cannot be negative.')
     if options.start_stamp_ns is not None and not source.restamps:

@@ -209,7 +209,8 @@ def _replay_options(source: Source, runs: list[CameraRun], options: argparse.Nam
     """Play the cameras and their camera_info; record what the node makes of them."""
     outputs = ('mask', 'confidence', 'drivable', 'camera_info', 'label_info*')
     return ReplayOptions(
-        rate=options.rate, span=span, wait_s=_AT_MOST_S, wait_for_all=True,
+        # As `ros2 bag play` has it; the node wakes for each.
+        rate=options.rate, clock_hz=40.0, span=span, wait_s=_AT_MOST_S, wait_for_all=True,
         wait_for=[run.output(name) for run in runs for name in ('mask', 'drivable')],
         record=options.out / RESULT, overwrite=True,
         record_topics=[*[run.output(name) for run in runs for name in outputs], DIAGNOSTICS],
