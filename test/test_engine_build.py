@@ -349,11 +349,13 @@ def test_a_build_is_kept_before_its_layers_are_looked_at(engines, monkeypatch, t
     monkeypatch.setattr(engine_build, 'build_plan', lambda *_: engine_build.Plan(
         b'plan', 1.0, [], b'', []))
     monkeypatch.setattr(engine_build, '_cubin', lambda _: (b'cubin', 'compiled'))
+    monkeypatch.setattr(engine_build, '_toolkit', lambda: '12.6')
     monkeypatch.setattr(trt, 'layer_report', layer_report)
     found, built = engine_build.build(
         card, BuildOptions('fp16', profile(card)), library=FULL, cache=engines, gpu=ORIN,
         command='x')
     assert built and seen == [found.folder] and found.plan == b'plan'
+    assert found.toolkit == '12.6'
     assert found.manifest.build['layers'].startswith('unknown: ')
     monkeypatch.setattr(trt, 'layer_report', lambda *_: {'precisions': {'fp16': 3}})
     found, _ = engine_build.build(

@@ -242,6 +242,26 @@ assert 'nvidia-smi must list the GPU' in refused(lambda: Gpu(1))
 """)
 
 
+def test_after_errors_that_stay_the_process_is_to_be_restarted():
+    run(START + """
+gpu = Gpu()
+with gpu.active():
+    memory = gpu.allocate(16, 'a test')
+    for code in (700, 714, 715, 716, 717, 718, 719):
+        sim.fail('cuMemcpyHtoD_v2', 1, code=code)
+        text = refused(lambda: gpu.store(memory.address, np.zeros(9, np.uint8)))
+        assert 'restart the process' in text and 'Configure' not in text, text
+        sim.reset()
+    sim.fail('cuMemcpyHtoD_v2', 1, code=1)
+    assert 'Configure the node again' in refused(
+        lambda: gpu.store(memory.address, np.zeros(9, np.uint8)))
+    mark = gpu.event()
+    sim.fail('cuEventSynchronize', 1, code=700)
+    assert 'restart the process' in refused(lambda: gpu.wait(mark))
+gpu.close()
+""")
+
+
 def test_no_gpu():
     run(START + """
 text = refused(Gpu)

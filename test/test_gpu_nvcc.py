@@ -1,6 +1,7 @@
 """The CUDA compiler: found, asked, obeyed; what it refuses comes with its own words."""
 
 from pathlib import Path
+import re
 
 import pytest
 
@@ -154,3 +155,11 @@ esac
 """)
     monkeypatch.setenv('CUDA_HOME', str(tmp_path))
     assert nvcc.compile_kernels((8, 7)) == nvcc.Compiled(b'cubin', ())
+
+
+def test_the_version_of_the_toolkit(tmp_path, compiler):
+    said = 'Cuda compilation tools, release 12.6, V12.6.85'
+    assert nvcc.release(fake(tmp_path / 'one', said)) == '12.6'
+    with pytest.raises(BackendError, match='does not tell its version: other words'):
+        nvcc.release(fake(tmp_path / 'two', 'other words'))
+    assert re.fullmatch(r'\d+\.\d+', nvcc.release(compiler))

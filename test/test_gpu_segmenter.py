@@ -7,7 +7,8 @@ it cannot show: speed, and the real driver and network.
 
 from pathlib import Path
 
-from gpu.simulated import scenario
+from gpu import cpu_kernels
+from gpu.simulated import CACHE, library, run, scenario
 import numpy as np
 import pytest
 
@@ -22,7 +23,7 @@ MODELS = Path(__file__).parent / 'models'
 
 # Run in one process, which costs a second of imports.
 SHORT = ('encodings', 'sizes', 'two_engines', 'grows', 'malformed', 'numbers', 'views', 'stale',
-         'capture', 'enqueue_fails', 'cubins', 'many_kinds', 'proof', 'tensorrt')
+         'capture', 'capture_again', 'enqueue_fails', 'cubins', 'many_kinds', 'proof', 'tensorrt')
 
 
 @pytest.fixture(scope='module')
@@ -120,6 +121,29 @@ def test_what_cannot_be_captured_runs_as_plain_launches(reports):
         assert 'plain launches, as CUDA graphs failed (' in after
 
 
+def test_a_capture_that_failed_is_tried_again(reports):
+    notes, problem, _ = reports['capture_again']['once']
+    assert notes == [False] + [True] * 4 + [False] * 3 and not problem
+    notes, problem, captures = reports['capture_again']['always']
+    assert all(notes[1:]) and 'the stand-in was told so' in problem and captures == 5
+
+
+def test_a_process_may_end_with_an_engine_loaded():
+    result = run("""
+import numpy as np
+from gpu.rig import card, Engine, gpu_segmenter
+from gpu.simulator import Simulator
+class Told(Engine):
+    def close(self):
+        print('engine freed, contexts released:',
+              Simulator().counts().get('cuDevicePrimaryCtxRelease_v2', 0))
+        super().close()
+segmenter = gpu_segmenter(card(), Told)
+""", KERNELS=str(cpu_kernels.build(CACHE)), STAND_IN=str(library('stand_in.cpp')))
+    assert result.returncode == 0 and not result.stderr
+    assert result.stdout == 'engine freed, contexts released: 0\n'
+
+
 def test_an_engine_that_refuses(reports):
     first, second, closed = reports['enqueue_fails']
     assert first.startswith('stand-in cannot run a batch of 1: the stand-in was told so.')
@@ -129,6 +153,10 @@ def test_an_engine_that_refuses(reports):
 def test_kernels_for_another_gpu(reports):
     for text in reports['cubins']:
         assert 'while loading the kernels' in text and 'build_engine --force' in text
+    newer = [text for text in reports['cubins'] if 'CUDA 13.2' in text]
+    assert len(newer) == 2
+    for text in newer:  # building again with the same toolkit would end here again
+        assert 'driver is made for CUDA 13.0' in text and 'set CUDA_HOME' in text
 
 
 def test_more_kinds_of_batches_than_are_kept(reports):

@@ -122,7 +122,9 @@ def build(card: ModelCard, order: BuildOptions, *, library: Library, cache: Engi
             'when': datetime.now(timezone.utc).isoformat(timespec='seconds'), 'command': command,
             'conversion_s': round(converted_s, 2), 'build_s': round(plan.seconds, 2),
             'driver': gpu.driver if gpu else None, 'tensors': plan.tensors,
-            'calibration': calibration, 'kernels': cubin_reason, 'warnings': plan.warnings,
+            'calibration': calibration, 'kernels': cubin_reason,
+            'toolkit': _toolkit() if cubin is not None else None,
+            'warnings': plan.warnings,
             'layers': 'unknown: not looked at yet',
         }, verified_reason='not run yet' if gpu else 'there is no GPU on the building machine')
         # Kept before it is looked at: that may fail, and a build takes minutes.
@@ -322,6 +324,15 @@ def _cubin(capability: tuple[int, int]) -> tuple[bytes | None, str]:
         return nvcc.compile_cubin(capability), 'compiled'
     except (BackendError, OSError) as error:
         return None, str(error)
+
+
+def _toolkit() -> str | None:
+    """Return the version of the nvcc that compiles the kernels, if it tells it."""
+    from . import nvcc
+    try:
+        return nvcc.release(nvcc.find_nvcc())
+    except BackendError:
+        return None
 
 
 def _fingerprint(images: Sequence[Path]) -> str:

@@ -71,6 +71,19 @@ def find_nvcc() -> Path:
                        'JetPack), or set CUDA_HOME to its folder')
 
 
+def release(nvcc: Path) -> str:
+    """
+    Return the CUDA version of an nvcc, e.g. ``'12.6'``.
+
+    :raises BackendError: it does not run, or does not say.
+    """
+    text = _run([str(nvcc), '--version'], 'tell its version')
+    found = re.search(r'\brelease (\d+\.\d+)', text)
+    if found is None:
+        raise BackendError(f'{nvcc} does not tell its version: {text}')
+    return found[1]
+
+
 def offered(nvcc: Path) -> list[tuple[int, int]]:
     """Return the compute capabilities (major, minor) that this nvcc compiles for, ascending."""
     text = _run([str(nvcc), '--list-gpu-arch'], 'list its architectures')

@@ -14,6 +14,7 @@ import atexit
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 import importlib
+import re
 from threading import current_thread, get_ident
 from typing import Any
 
@@ -26,6 +27,14 @@ from .trt import number_by_bus
 
 _AGAIN = ('Configure the node again; if that fails, start it anew. A GPU that keeps failing says '
           'why in the kernel log (dmesg, lines with NVRM or Xid)')
+# Errors after which the driver refuses this process for good, by number and by the driver's words.
+_FOR_GOOD = re.compile(
+    r'\b(?:error |\()(?:700|702|710|71[4-9])\b|illegal memory access|launch timed out|'
+    r'device-side assert|hardware stack error|illegal instruction|misaligned address|'
+    r'not supported on global/shared address space|invalid program counter|'
+    r'unspecified launch failure')
+_RESTART = ('The driver gives this process the GPU no more: restart the process. A GPU that keeps '
+            'failing says why in the kernel log (dmesg, lines with NVRM or Xid)')
 _DRIVER = 'nvidia-smi must list the GPU; if it does not, install the NVIDIA driver'
 _MEMORY = ('Use a smaller max_batch or engine, or end what else uses the GPU (nvidia-smi lists '
            'it)')
@@ -187,6 +196,8 @@ class Gpu:
         except (self._cuda.Error, CudaError) as error:
             if isinstance(error, self._cuda.MemoryError):
                 mend = _MEMORY
+            elif _FOR_GOOD.search(str(error)):
+                mend = _RESTART
             # Without the cause: its traceback would keep PyCUDA's objects beyond ``active``.
             raise BackendError(f'GPU error while {what}: {str(error).strip(" -")}. '
                                f'{mend}.') from None
@@ -206,9 +217,15 @@ class Gpu:
                 pinned.address = int(pinned.array.base.get_device_pointer())
             return pinned
 
-    def load(self, image: bytes) -> Module:
-        """Return the kernels of a cubin."""
-        with self.stage('loading the kernels', _KERNELS):
+    def load(self, image: bytes, toolkit: str | None = None) -> Module:
+        """Return the kernels of a cubin; ``toolkit`` that compiled it, e.g. 13.0, if known."""
+        mend = _KERNELS
+        if toolkit is not None and _release(toolkit) > _release(self.driver):
+            mend = (f'The kernels were compiled by CUDA {toolkit}, the driver is made for CUDA '
+                    f'{self.driver}: install a newer driver, or a toolkit of at most CUDA '
+                    f'{self.driver}, set CUDA_HOME to it and build the engine again with '
+                    'python -m seg_node.tools.build_engine --force')
+        with self.stage('loading the kernels', mend):
             return self._own(Module(self, self._cuda.module_from_buffer(image)))
 
     def event(self) -> Event:
@@ -321,6 +338,10 @@ def _pycuda() -> Any:
     except ImportError as error:
         raise BackendError('backend tensorrt needs PyCUDA and the NVIDIA driver: pip install '
                            f'pycuda; {_DRIVER} ({error})') from error
+
+
+def _release(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r'\d+', version))
 
 
 def _mib(size: int) -> str:

@@ -64,6 +64,12 @@ class VerifiedEngine:
     manifest: Manifest
     folder: Path
 
+    @property
+    def toolkit(self) -> str | None:
+        """The version of CUDA that compiled the kernels, where it is known."""
+        found = self.manifest.build.get('toolkit')
+        return None if found is None else str(found)
+
 
 def build_command(model: str | Path, precision: str, max_batch: int,
                   cameras: Sequence[Size] = (), sizes: Sequence[Size] = ()) -> str:

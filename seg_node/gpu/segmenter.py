@@ -1,7 +1,9 @@
 """The segmenter for NVIDIA GPUs: images go up once, labels come down once."""
 
+import atexit
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from weakref import WeakSet
 
 import numpy as np
 
@@ -13,18 +15,21 @@ from ..geometry import camera_for, fit, fit_frame, Geometry, Size
 from ..mishaps import mishaps
 from ..model.card import ModelCard
 from ..model.policy import DrivablePolicy
-from ..model.tensors import InputSpec, mismatches
 from .batches import alone, Batches, Job, PreparedBatch
+from .captures import Captures
 from .driver import Gpu, Pinned
 from .engine import Engine, TrtEngine
 from .engine_cache import VerifiedEngine
-from .graph import CudaError
 from .launch import aligned, ResultBlock, UploadImage
+from .suits import check_heads, checked_input
 from .upload import read
 
 # A camera size to try a model with, if the engine takes it.
 _SAMPLE = Size(360, 640)
-_ELSE = 'Use backend: onnxruntime for this model.'
+
+
+# What is not closed yet; see ``_close_all``.
+_live: WeakSet['TensorRTSegmenter'] = WeakSet()
 
 
 class EngineSizeError(FrameError):
@@ -67,19 +72,20 @@ class TensorRTSegmenter:
     def __init__(self, card: ModelCard, verified: VerifiedEngine, gpu: int = 0, *,
                  policy: DrivablePolicy | None = None,
                  load_engine: Callable[[VerifiedEngine, Gpu], Engine] = TrtEngine) -> None:
-        _check_heads(card)
+        check_heads(card)
         if verified.cubin is None:
             raise ConfigError(f'{verified.folder} holds no kernels.cubin: the engine was built '
                               'where nvcc is not installed. Install the CUDA toolkit and build '
                               'it again with --force.')
         self._card = card
         self._broken = ''
-        self._without_graphs = ''
+        self._captures = Captures()
         self._buffers: list[Pinned] = []
         self._slot = 0
         self._engine: Engine | None = None
         self._planner: Batches | None = None
         self._gpu = Gpu(gpu)
+        _live.add(self)
         try:
             with self._gpu.active():
                 self._load(verified, verified.cubin, load_engine,
@@ -125,6 +131,7 @@ class TensorRTSegmenter:
         self._planner = self._engine = None
         self._buffers.clear()
         self._gpu.close()
+        _live.discard(self)
 
     def _free(self) -> None:
         if self._planner is not None:
@@ -138,7 +145,7 @@ class TensorRTSegmenter:
               load_engine: Callable[[VerifiedEngine, Gpu], Engine],
               policy: DrivablePolicy) -> None:
         self._engine = engine = load_engine(verified, self._gpu)
-        self._spec = _checked_input(self._card, engine)
+        self._spec = checked_input(self._card, engine)
         low, best, high = engine.profile(self._spec.name)
         rows, columns = (self._spec.layout.index(axis) for axis in 'HW')
         self._sizes = (Size(low[rows], low[columns]), Size(high[rows], high[columns]))
@@ -149,7 +156,7 @@ class TensorRTSegmenter:
         if low[0] > 1:
             raise ConfigError(f'{engine.description} takes at least {low[0]} images at a time; '
                               'cameras may deliver one. Build it with --batch 1:N')
-        self._kernels = self._gpu.load(cubin)
+        self._kernels = self._gpu.load(cubin, verified.toolkit)
         self._marks = [self._gpu.event() for _ in range(4)]
         output = self._card.main_output
         self._planner = Batches(self._gpu, engine, self._spec, output, self.preferred_batch,
@@ -159,8 +166,8 @@ class TensorRTSegmenter:
     def _describe(self) -> None:
         assert self._engine is not None
         memory = 'shared memory' if self._gpu.integrated else 'page-locked copies'
-        graphs = (f'plain launches, as CUDA graphs failed ({self._without_graphs})'
-                  if self._without_graphs else 'CUDA graphs')
+        graphs = (f'plain launches, as CUDA graphs failed ({self.without_graphs})'
+                  if self.without_graphs else 'CUDA graphs')
         self.description = (f'{self._engine.description} on {self._gpu.name}, CUDA '
                             f'{self._gpu.driver}, {memory}, {graphs}')
 
@@ -298,13 +305,17 @@ class TensorRTSegmenter:
 
     def _capture(self, plan: PreparedBatch) -> None:
         """Record a plan that has run once; where that fails, say so and go on without graphs."""
-        if plan.graph is not None or not plan.warm or self._without_graphs:
-            return
-        try:
-            plan.graph = self._gpu.capture(lambda: self._enqueue(plan, captured=True))
-        except (CudaError, BackendError) as error:
-            self._without_graphs = str(error).partition('. ')[0]
-            self._describe()
+        if plan.graph is None and plan.warm and self._captures.due():
+            before = self._captures.problem
+            plan.graph = self._captures.tried(
+                lambda: self._gpu.capture(lambda: self._enqueue(plan, captured=True)))
+            if self._captures.problem != before:
+                self._describe()
+
+    @property
+    def without_graphs(self) -> str:
+        """Why it goes on without CUDA graphs, '' while it does not."""
+        return self._captures.problem
 
     def _count(self, clock: StageClock) -> None:
         """Add the GPU's own times; copies count to the stage they serve."""
@@ -330,32 +341,8 @@ class TensorRTSegmenter:
                             parts.products[0] if parts.products else None)
 
 
-def _check_heads(card: ModelCard) -> None:
-    """Refuse what the kernels do not label."""
-    if len(card.outputs) > 1:
-        raise ConfigError(f'{card.name} has {len(card.outputs)} outputs; the GPU kernels label '
-                          f'one. {_ELSE}')
-    spec = card.main_output
-    if spec.kind not in ('logits', 'probabilities'):
-        raise ConfigError(f'output {spec.name} of {card.name} is {spec.kind}; the GPU kernels '
-                          f'label logits and probabilities. {_ELSE}')
-
-
-def _checked_input(card: ModelCard, engine: Engine) -> InputSpec:
-    """
-    Return the network's input in the engine's own type, which may be narrower than the card's.
-
-    :raises ConfigError: card and engine contradict one another in anything else.
-    """
-    spec = card.input
-    for tensor in engine.inputs:
-        if tensor.name == spec.name and tensor.dtype in ('float32', 'float16'):
-            if spec.dtype in ('float32', 'float16'):
-                spec = replace(spec, dtype=tensor.dtype)  # type: ignore[arg-type]
-    problems = mismatches(spec, card.outputs, engine.inputs, engine.outputs)
-    if problems:
-        raise ConfigError('\n'.join([
-            f'{card.path} does not describe the engine:', *(f'- {line}' for line in problems),
-            'Build the engine again with python -m seg_node.tools.build_engine --force.']))
-    return spec
-
+@atexit.register
+def _close_all() -> None:
+    """Close what a process leaves open: TensorRT must free its engines before the context goes."""
+    for segmenter in list(_live):
+        segmenter.close()

@@ -41,7 +41,8 @@ def library(gpu_of, **tricks):
 
         def __init__(self, plan):
             assert plan == b'plan'
-            self.stand_in = Engine(SimpleNamespace(manifest=card()), gpu_of())
+            manifest = SimpleNamespace(card=card())
+            self.stand_in = Engine(SimpleNamespace(manifest=manifest), gpu_of())
 
         def get_tensor_name(self, index):
             return ('image', 'scores')[index]

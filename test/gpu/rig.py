@@ -9,6 +9,7 @@ cells in palette colours, so rounding decides nothing and labels must be equal i
 import os
 from pathlib import Path
 import struct
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -69,7 +70,7 @@ class Engine:
 
     def __init__(self, verified, gpu):
         self.gpu = gpu
-        self.card = verified.manifest
+        self.card = verified.manifest.card
         spec, kind = self.card.input, self.card.main_output.kind
         self.half = spec.dtype == 'float16'
         height, width = spec.size or (-1, -1)
@@ -148,11 +149,12 @@ class Backend:
         pass
 
 
-def gpu_segmenter(model, engine=Engine, cubin=None, **given):
+def gpu_segmenter(model, engine=Engine, cubin=None, toolkit=None, **given):
     """Return the segmenter under test, on the stand-in."""
     if cubin is None:
         cubin = Path(os.environ['KERNELS']).read_bytes()
-    verified = VerifiedEngine(b'', cubin, model, Path('engines/stand_in'))
+    manifest = SimpleNamespace(card=model, build={'toolkit': toolkit})
+    verified = VerifiedEngine(b'', cubin, manifest, Path('engines/stand_in'))
     return TensorRTSegmenter(model, verified, load_engine=engine, **given)
 
 

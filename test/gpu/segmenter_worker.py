@@ -16,10 +16,12 @@ from gpu.fake_trt import library
 from gpu.rig import card, check, cpu_segmenter, Engine, frame, gpu_segmenter, SIZES
 from gpu.simulator import refused, Simulator
 import numpy as np
+import pycuda.driver as cuda
 
 from seg_node.errors import BackendError, ConfigError, FrameError
 from seg_node.frame import Demand, Frame, StageClock
 from seg_node.geometry import fit, Size
+from seg_node.gpu import captures
 from seg_node.gpu.by_size import BySizeSegmenter
 from seg_node.gpu.engine import TrtEngine
 from seg_node.gpu.engine_cache import VerifiedEngine
@@ -322,6 +324,36 @@ def capture():
     return notes
 
 
+def capture_again():
+    """A capture that failed once is tried again; one that always fails, not for ever."""
+    captures.RETRY_AFTER, report = 3, {}
+    for name in ('once', 'always'):
+        calls = Counter()
+
+        def trick(gpu, calls=calls, once=name == 'once'):
+            if once:
+                calls['enqueue'] += 1
+                return calls['enqueue'] != 2
+            # While it is captured only, which no plain launch is.
+            try:
+                gpu.raw_stream.is_done()
+            except cuda.Error:
+                calls['captures'] += 1
+                return False
+            return True
+        model, rng = card(), np.random.default_rng(10)
+        segmenter = gpu_segmenter(model, type('Trick', (Engine,), {'trick': staticmethod(trick)}))
+        truth, notes = cpu_segmenter(model), []
+        for _ in range(8 if name == 'once' else 120):
+            shot = [frame(rng, model.input, SIZES[0], 'bgr8')]
+            check(segmenter.segment(shot, Demand(), StageClock()),
+                  truth.segment(shot, Demand(), StageClock()))
+            notes.append('plain launches' in segmenter.description)
+        report[name] = [notes, segmenter.without_graphs, calls['captures']]
+        segmenter.close()
+    return report
+
+
 def enqueue_fails():
     """An engine that says no."""
     engine = type('No', (Engine,), {'trick': staticmethod(lambda gpu: False)})
@@ -337,8 +369,10 @@ def enqueue_fails():
 
 def cubins():
     """Kernels that are none, or for another GPU."""
-    return [refused(lambda image=image: gpu_segmenter(card(), cubin=image))
-            for image in (b'nonsense', b'\x7fELF' + bytes(2000))]
+    return [refused(lambda image=image, toolkit=toolkit: gpu_segmenter(
+                card(), cubin=image, toolkit=toolkit))
+            for image in (b'nonsense', b'\x7fELF' + bytes(2000))
+            for toolkit in (None, '12.6', '13.2')]
 
 
 def many_kinds():

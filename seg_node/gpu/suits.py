@@ -1,0 +1,45 @@
+"""Whether a model suits the kernels, and an engine its card."""
+
+from dataclasses import replace
+
+from ..errors import ConfigError
+from ..model.card import ModelCard
+from ..model.tensors import InputSpec, mismatches
+from .engine import Engine
+
+_ELSE = 'Use backend: onnxruntime for this model.'
+
+
+def check_heads(card: ModelCard) -> None:
+    """
+    Refuse what the kernels do not label.
+
+    :raises ConfigError: the model has such outputs.
+    """
+    if len(card.outputs) > 1:
+        raise ConfigError(f'{card.name} has {len(card.outputs)} outputs; the GPU kernels label '
+                          f'one. {_ELSE}')
+    spec = card.main_output
+    if spec.kind not in ('logits', 'probabilities'):
+        raise ConfigError(f'output {spec.name} of {card.name} is {spec.kind}; the GPU kernels '
+                          f'label logits and probabilities. {_ELSE}')
+
+
+def checked_input(card: ModelCard, engine: Engine) -> InputSpec:
+    """
+    Return the network's input in the engine's own type, which may be narrower than the card's.
+
+    :raises ConfigError: card and engine contradict one another in anything else.
+    """
+    spec = card.input
+    for tensor in engine.inputs:
+        if tensor.name == spec.name and tensor.dtype in ('float32', 'float16'):
+            if spec.dtype in ('float32', 'float16'):
+                spec = replace(spec, dtype=tensor.dtype)  # type: ignore[arg-type]
+    problems = mismatches(spec, card.outputs, engine.inputs, engine.outputs)
+    if problems:
+        raise ConfigError('\n'.join([
+            f'{card.path} does not describe the engine:', *(f'- {line}' for line in problems),
+            'Build the engine again with python -m seg_node.tools.build_engine --force.']))
+    return spec
+
