@@ -49,10 +49,14 @@ test: venv-test  ## Lint, type check and run all tests; ARGS='-k wire' selects t
 bench: venv-run  ## Measure the pipeline stage by stage; ARGS='...'
 	@$(PY) -m seg_node.tools.benchmark $(ARGS)
 
-gpu-check: venv-run  ## Build and prove the TensorRT engine on this machine's GPU; ARGS='...'
-	@scripts/venv.sh $(VENV) $(RUNTIME) requirements/gpu.txt
+# Without ROS, and seeing the packages of the system: TensorRT comes from apt, JetPack or NVIDIA's
+# image. PyCUDA is compiled, by the nvcc in PATH.
+gpu-check: export PATH := $(PATH):$(or $(CUDA_HOME),/usr/local/cuda)/bin
+gpu-check:  ## Build and prove the TensorRT engine on this machine's GPU; ARGS='...'
+	@VENV_OPTIONS=--system-site-packages scripts/venv.sh .venv-gpu requirements/runtime.txt \
+	    requirements/tools.txt requirements/gpu.txt
 	@mkdir -p out
-	@$(PY) -m seg_node.tools.gpu_check --json out/gpu_check.json $(ARGS)
+	@.venv-gpu/bin/python -m seg_node.tools.gpu_check --json out/gpu_check.json $(ARGS)
 
 # torch alone is several times the size of all else, so training has an environment of its own.
 train:  ## Train a model: DATA=camvid RUN=runs/deeplab RECIPE=deeplab ARGS='...'; again = resume
@@ -75,7 +79,7 @@ clean:  ## Remove build products, caches and results; the virtual environments s
 	find . -name __pycache__ -not -path './.venv*' -prune -exec rm -rf {} +
 
 distclean: clean  ## Remove the virtual environments, too
-	rm -rf .venv .venv-jazzy .venv-train
+	rm -rf .venv .venv-jazzy .venv-train .venv-gpu
 
 venv-run:
 	$(NOTE)

@@ -3,6 +3,7 @@
 #
 #   scripts/venv.sh FOLDER FILE...
 #
+# VENV_OPTIONS go to venv when it is made: --system-site-packages where it is to see TensorRT.
 # PYTHON names the interpreter to use; without it the system's python3 is taken, or if that is too
 # old, too new or not whole, another one that fits. What is installed is remembered by a stamp a
 # file, so a second call returns at once.
@@ -80,7 +81,8 @@ if intact; then
     python=$folder/bin/python
 else
     find_python
-    "$python" -m venv --clear "$folder"
+    # shellcheck disable=SC2086  # options are words on purpose
+    "$python" -m venv --clear ${VENV_OPTIONS:-} "$folder"
 fi
 echo "Installing $(echo "$*" | sed 's/[a-z]*\///g; s/\.txt//g') into $folder" \
     "(Python $(version_of "$python")); the first time takes a minute or two ..."

@@ -62,6 +62,19 @@ def test_a_half_precision_copy_passes(tmp_path, frames, segmenters):
     assert json.loads(json.dumps(report)) == report
 
 
+def test_a_fallback_to_plain_launches_does_not_pass(frames, segmenters, capsys):
+    card = load_card(MODEL)
+    one = segmenters(card)
+    report = gpu_check.check(card, one, one, frames, precision='fp16', repeats=1)
+    assert report['passed'] and report['without_graphs'] == '' and report['batch'] == 1
+    assert {'python', 'numpy', 'onnxruntime', 'seg_node'} <= set(report['versions'])
+    one.without_graphs = 'cuStreamEndCapture failed'
+    report = gpu_check.check(card, one, one, frames, precision='fp16', repeats=1)
+    assert not report['passed'] and report['labels_equal'] == 1
+    gpu_check._print(report)
+    assert 'FAILED: the times are without CUDA graphs: cuStreamEnd' in capsys.readouterr().out
+
+
 def test_another_model_fails(frames, segmenters):
     card = load_card(MODEL)
     other = segmenters(load_card('deeplabv3plus_lite0_camvid'))

@@ -195,6 +195,36 @@ def test_the_virtual_environment_is_made_once(tmp_path):
         assert make_environment(folder, wanted).stdout == ''
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize('options, sees', [('--system-site-packages', True), ('', False)])
+def test_the_environment_of_gpu_check_sees_an_installed_tensorrt(tmp_path, monkeypatch, options,
+                                                                 sees):
+    wanted, user = tmp_path / 'wanted.txt', tmp_path / 'user'
+    wanted.write_text('# nothing\n')
+    monkeypatch.setenv('PYTHONUSERBASE', str(user))  # like the system's, not an environment's own
+    monkeypatch.setenv('VENV_OPTIONS', options)
+    monkeypatch.delenv('PYTHONPATH', raising=False)
+    made = make_environment(tmp_path / 'venv', wanted)
+    assert made.returncode == 0, made.stdout
+    python = tmp_path / 'venv' / 'bin' / 'python'
+    packages = Path(subprocess.check_output(
+        [python, '-c', 'import site; print(site.getusersitepackages())'], text=True).strip())
+    assert packages.is_relative_to(user)
+    packages.mkdir(parents=True)
+    (packages / 'tensorrt.py').write_text("__version__ = '10.3.0'\n")
+    found = subprocess.run([python, '-c', 'import tensorrt; print(tensorrt.__version__)'],
+                           capture_output=True, text=True)
+    assert (found.stdout == '10.3.0\n') == sees
+
+
+@pytest.mark.skipif(not shutil.which('make'), reason='needs make')
+def test_gpu_check_needs_no_ros():
+    dry = subprocess.run(['make', '-n', 'gpu-check'], cwd=ROOT, capture_output=True, text=True,
+                         check=True).stdout
+    assert 'VENV_OPTIONS=--system-site-packages scripts/venv.sh .venv-gpu ' in dry
+    assert 'ros-' not in dry and '.venv-gpu/bin/python -m seg_node.tools.gpu_check' in dry
+
+
 @pytest.mark.parametrize('script, found', [
     ('echo 3.9.18', '(3.9.18)'), ('echo 3.15.0a1', '(3.15.0a1)'), ('echo 2.7.18', '(2.7.18)'),
     ('echo PyPy', '(PyPy)'), ('exit 127', '(does not run)'),

@@ -54,6 +54,12 @@ class BySizeSegmenter:
         self._describe()  # a segmenter that goes on without graphs says so
         return results
 
+    @property
+    def without_graphs(self) -> str:
+        """Why an engine goes on without CUDA graphs, '' while none does."""
+        return '; '.join(filter(None, (one.without_graphs for one in
+                                       (self._first, *self._open.values()))))
+
     def close(self) -> None:
         """Free the GPU; never raises."""
         for segmenter in (*self._open.values(), self._first):
