@@ -13,9 +13,16 @@ import re
 from typing import Any
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
-from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
+from rclpy.exceptions import (
+    InvalidParameterTypeException,
+    InvalidParameterValueException,
+    InvalidTopicNameException,
+)
+from rclpy.expand_topic_name import expand_topic_name
 from rclpy.node import Node
 from rclpy.parameter import Parameter as RosParameter
+from rclpy.validate_full_topic_name import validate_full_topic_name
+from rclpy.validate_topic_name import validate_topic_name
 
 from ..devices import choose as devices
 from ..ego_mask import EgoMask, load_ego_mask
@@ -26,6 +33,7 @@ from ..ground.calibration import CameraCalibration, load_calibration
 from ..ground.calibration_file import read_ego_mask
 from ..ground.free_space import GridSpec
 from ..image.decode import MAX_PIXELS, USUAL_PIXELS
+from ..products import OUTPUTS
 from ..trust.policy import CHOICES, Policy, PUBLISH, WITHHOLD
 from ..trust.watch import Timing
 from .ground import GroundSettings
@@ -351,6 +359,8 @@ def _camera(node: Node, name: str) -> CameraSettings:
     values = {row.name: _value(node, f'{name}.{row.name}') for row in CAMERA}
     for row in CAMERA:
         row.check(values[row.name], f'{name}.{row.name}')
+    for topic in ('image_topic', 'camera_info_topic'):
+        _check_topic(node, values[topic], f'parameter {name}.{topic}')
     image = values['image_topic'] or f'{name}/image_raw'
     beside = image.rsplit('/', 1)[0] + '/camera_info' if '/' in image else 'camera_info'
     return CameraSettings(name, image, values['camera_info_topic'] or beside,
@@ -358,6 +368,24 @@ def _camera(node: Node, name: str) -> CameraSettings:
                           _ego_mask(values['ego_mask'], values['calibration'], name),
                           _calibration(values['calibration'], f'parameter {name}.calibration'),
                           values['steadiness'])
+
+
+def _check_topic(node: Node, value: str, where: str) -> None:
+    if not value:
+        return
+    try:
+        validate_topic_name(value)
+        validate_full_topic_name(expand_topic_name(value, node.get_name(), node.get_namespace()))
+    except (InvalidTopicNameException, ValueError) as error:  # ValueError: a wrong {substitution}
+        reason = str(error).partition('\n')[0].removeprefix('Invalid topic name: ').rstrip(':')
+        reason = reason.partition(', at /')[0]  # a line of rcl's source
+        raise ConfigError(f'{where} is {value!r}, which is no name of a topic: {reason}; allowed '
+                          'is the like of /front/image_raw') from error
+    if node.resolve_topic_name(value) in {
+            node.resolve_topic_name(f'~/{camera}/{output.name}')
+            for camera in _names(node, 'cameras') for output in OUTPUTS}:
+        raise ConfigError(f'{where} is {value!r}, which this node publishes itself: give the '
+                          'topic of the camera')
 
 
 def _calibration(value: str, where: str) -> CameraCalibration | None:
@@ -420,7 +448,13 @@ def _refuse_unknown(node: Node) -> None:
                 or _is_of_unused_camera(name, cameras)):
             known = [row.name for row in NODE] + [
                 f'{camera}.{row.name}' for camera in cameras for row in CAMERA]
-            near = difflib.get_close_matches(name, known, 1)
+            camera, _, last = name.rpartition('.')
+            if camera in cameras:
+                known = [f'{camera}.{row.name}' for row in CAMERA]
+                near = [f'{camera}.{match}' for match in difflib.get_close_matches(
+                    last, [row.name for row in CAMERA], 1)]
+            else:
+                near = difflib.get_close_matches(name, known, 1)
             meant = f'; did you mean {near[0]}?' if near else f'; known: {", ".join(known)}'
             raise ConfigError(f'parameter {name} is unknown{meant}')
 
