@@ -247,4 +247,4 @@ def test_a_node_that_cannot_start_says_why(tmp_path):
         (MODELS / 'palette_cityscapes19' / 'model.onnx').read_bytes())
     printed = demo('--input', tmp_path / 'frames', '--model', folder, '--out', tmp_path / 'out',
                    code=1)
-    assert 'the node ended with code 3' in printed and "'scores'" in printed
+    assert 'the node ended with code 1' in printed and "'scores'" in printed
