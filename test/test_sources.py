@@ -286,6 +286,14 @@ def test_other_frames_become_good_jpegs(tmp_path):
     assert cv2.PSNR(cv2.imdecode(message.data, cv2.IMREAD_COLOR), smooth) > 30
 
 
+def test_hidden_files_are_no_pictures(tmp_path):
+    """What macOS puts beside each file on foreign disks has its name and is none."""
+    path = folder(tmp_path, count=3)
+    (path / '._frame0.png').write_bytes(b'\x00\x05\x16\x07AppleDouble')
+    with open_source(path) as source:
+        assert len(everything(source, Span(), 0)) == 3
+
+
 def test_natural_order():
     names = ['b1.png', 'a10.png', 'a9.png', '7.png', 'a9b2.png', '10.png']
     assert sorted(names, key=natural_key) == [

@@ -18,10 +18,10 @@ from tqdm import tqdm
 from seg_node.devices import backend as backends
 from seg_node.devices.backend import Backend
 from seg_node.geometry import fit, Size
-from seg_node.reference import softmax
 from seg_node.model.card import load_card, ModelCard
 from seg_node.model.taxonomy import UNLABELLED
 from seg_node.preprocess import Preprocessor
+from seg_node.reference import softmax
 
 
 def probabilities(card: ModelCard, backend: Backend, image: np.ndarray, rows: int) -> np.ndarray:

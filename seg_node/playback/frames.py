@@ -193,7 +193,9 @@ class FolderSource(FrameSource):
     """
 
     def __init__(self, path: Path, options: FrameOptions) -> None:
-        files = [file for file in path.iterdir() if file.is_file()]
+        # Hidden files are no pictures, whatever they are called (macOS leaves ._a1.jpg about).
+        files = [file for file in path.iterdir()
+                 if file.is_file() and not file.name.startswith('.')]
         self._files = sorted((file for file in files if file.suffix.lower() in PICTURE_SUFFIXES),
                              key=lambda file: natural_key(file.name))
         if not self._files:
