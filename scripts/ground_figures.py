@@ -71,6 +71,25 @@ def truth(labels: np.ndarray, road: int, camera: CameraCalibration, mount: Mount
     return share(hit), share(inside)
 
 
+def boundary_errors(space: FreeSpace, found: np.ndarray, labels: np.ndarray, road: int,
+                    camera: CameraCalibration, mount: Mount) -> np.ndarray:
+    """Return how far off each ray's boundary is, metres, where it truly lies 8 to 12 m away."""
+    ranges = np.arange(7.0, 13.0, 0.01)
+    bearings = space.rays.bearings
+    x = mount.translation[0] + ranges * np.cos(bearings)[:, None]
+    y = mount.translation[1] + ranges * np.sin(bearings)[:, None]
+    points = np.stack([x.ravel(), y.ravel(), np.zeros(x.size), np.ones(x.size)])
+    optical = (mount.optical_from_base() @ points)[:3].T
+    pixels = np.rint(camera.project(optical)).astype(int)
+    inside = ((pixels >= 0) & (pixels < (camera.width, camera.height))).all(axis=1)
+    at = np.where(inside, pixels[:, 1] * camera.width + pixels[:, 0], 0)
+    off = ((labels.reshape(-1)[at] != road) & inside).reshape(x.shape)
+    told = off.any(axis=1) & ~off[:, :100].any(axis=1) & inside.reshape(x.shape).all(axis=1)
+    truth = ranges[off.argmax(axis=1)]
+    told &= (truth > 8) & (truth < 12) & np.isfinite(found)
+    return np.abs(found - truth)[told]
+
+
 class Tally:
     """Counts cells over frames."""
 
@@ -119,6 +138,7 @@ def main() -> int:
         segmenter = HostSegmenter(card, backend.load('onnxruntime', card, threads=0,
                                                      providers=['CPUExecutionProvider']))
     cases: dict[str, Tally] = {}
+    errors: list[np.ndarray] = []
 
     def count(name: str, mount: Mount, sigma_deg: float, deviation: float = 0.0,
               sigma: float | None = None) -> None:
@@ -140,8 +160,13 @@ def main() -> int:
             mask = result.labels
         area = classes.drivable_lut()[mask]
         mount = true_mount(camera.mount, frame.body)
-        road, seen = truth(large.frame(frame.index).labels, classes.names.index('Road'),
-                           large.calibration, mount)
+        true_labels, number = large.frame(frame.index).labels, classes.names.index('Road')
+        road, seen = truth(true_labels, number, large.calibration, mount)
+        rays = make_rays(camera, mount, size, rectified=False, pitch_sigma_rad=0.0,
+                         max_range_m=RANGE_M)
+        space = FreeSpace(rays, GRID, classes.ground_lut())
+        errors.append(boundary_errors(space, space.see(mask, area).boundary_m, true_labels, number,
+                                      large.calibration, mount))
         for sigma in (0.0, 0.5, 1.0):
             count(f'true pose, sigma {sigma:g}', mount, sigma)
         for sigma, error in ((0.5, 0.5), (0.5, -0.5), (1.0, 1.0), (1.0, -1.0)):
@@ -151,6 +176,9 @@ def main() -> int:
             count(f"the mount's pitch, sigma {sigma:g}", flat, sigma)
         count('live pitch', flat, float(np.degrees(USUAL_SIGMA)), pitch.deviation, pitch.sigma)
     print('labels: ' + ('the default model' if options.network else 'true'))
+    off = np.concatenate(errors)
+    print(f'boundary at 8 to 12 m: {len(off)} rays, median {np.median(off):.3f} m, 95 % '
+          f'{np.percentile(off, 95):.3f} m')
     for name, tally in cases.items():
         print(f'{name}: {tally.line()}')
     return 0
