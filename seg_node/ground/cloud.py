@@ -36,13 +36,14 @@ class GroundCloud:
         points[~near] = np.nan
         self._points = points.reshape(-1, 3)
 
-    def points(self, mask: np.ndarray) -> np.ndarray:
+    def points(self, mask: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         """
         Return (H, W, 3) float32 metres in the base frame, NaN for all but seen, flat ground.
 
         :param mask: (H, W) uint8 class ids, contiguous.
+        :param out: where to write it, (H, W, 3) float32, contiguous; None = new memory.
         """
-        cloud = np.empty((*mask.shape, 3), np.float32)
+        cloud = np.empty((*mask.shape, 3), np.float32) if out is None else out
         select_points(self._points, mask.reshape(-1), self._flat, cloud.reshape(-1, 3))
         return cloud
 

@@ -99,6 +99,7 @@ class FreeSpace:
         boundary = np.empty(len(rays.bearings), np.float32)
         slack = rays.slack if sigma is None else min(rays.slack, int(np.ceil(sigma / rays.step)))
         kernels.walk(states, rays.ranges_m, slack, rays.reach, free, boundary)
+        boundary[boundary > rays.limit_m] = np.inf  # the last row of the table may lie beyond
         return Seen(free, boundary)
 
     def occupancy(self, seen: Seen) -> np.ndarray:

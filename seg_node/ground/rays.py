@@ -17,7 +17,7 @@ from ..errors import ConfigError
 from ..geometry import Size
 from .calibration import CameraCalibration, Mount
 
-_MAX_BEARINGS, _MAX_DEPRESSIONS = 720, 720
+_MAX_BEARINGS, _MAX_DEPRESSIONS = 480, 720
 #: A ray is not followed where one row of pixels covers more metres of ground than this.
 _FOOTPRINT_M = 0.75
 #: Nor where the uncertainty of the pitch moves its point by more than this share of its range.

@@ -35,7 +35,7 @@ _TYPES = {'drivable_grid': (OccupancyGrid, _LATCHED), 'scan': (LaserScan, _STREA
 NAMES = tuple(_TYPES)
 #: What the ground is made of.
 NEEDS = frozenset({'mask', 'drivable'})
-_POLYGON_POINTS = 180
+_POLYGON_POINTS = 120
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,7 @@ class GroundOutputs:
         self._free_space: FreeSpace | None = None
         self._cloud: GroundCloud | None = None
         self._live: LivePitch | None = None
+        self._bytes = array.array('B')  # of the cloud; kept: new megabytes cost more than points
         self._with_mount: tuple[CameraCalibration, Mount, CameraCalibration] | None = None
         self.problem = ''
         self.pitch: Pitch | None = None
@@ -115,7 +116,8 @@ class GroundOutputs:
         header = Header(stamp=stamp, frame_id=self._calibration.mount.base_frame)
         if 'ground_points' in wanted:
             self._publishers['ground_points'].publish(
-                points_message(header, self._points(products.geometry.output).points(mask)))
+                points_message(header, self._points(products.geometry.output), mask,
+                               self._bytes))
         if wanted == {'ground_points'}:
             return
         space = self._free_space
@@ -263,12 +265,22 @@ def polygon_message(header: Header, space: FreeSpace, seen: Seen) -> PolygonStam
     return message
 
 
-def points_message(header: Header, points: np.ndarray) -> PointCloud2:
-    """Return an organised cloud, (H, W, 3) float32 metres, NaN where there is no ground."""
-    height, width = points.shape[:2]
+def points_message(header: Header, cloud: GroundCloud, mask: np.ndarray,
+                   memory: array.array) -> PointCloud2:
+    """
+    Return an organised cloud of a mask (H, W), NaN where there is no ground.
+
+    :param memory: grows to the size of the data and becomes it; publish before it is used again.
+    """
+    height, width = mask.shape
+    size = 12 * height * width
+    if len(memory) != size:
+        del memory[:]
+        memory.frombytes(bytes(size))
+    cloud.points(mask, np.frombuffer(memory, np.float32).reshape(height, width, 3))
     message = PointCloud2(header=header, height=height, width=width, is_dense=False,
                           is_bigendian=False, point_step=12, row_step=12 * width)
     message.fields = [PointField(name=name, offset=4 * index, datatype=PointField.FLOAT32,
                                  count=1) for index, name in enumerate('xyz')]
-    message.data = array.array('B', points.tobytes())
+    message.data = memory
     return message
