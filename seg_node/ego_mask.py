@@ -29,6 +29,7 @@ _DRAW = ('Draw it with python -m seg_node.tools.ego_mask RECORDING --out mask.pn
          'paint program')
 _POLYGONS = 'a list of polygons, each a list of at least 3 points [x, y] in pixels'
 _SHIFT = 4  # fractional bits of the points given to OpenCV
+_FINER = 4  # parts of a pixel's side in which polygons are drawn
 
 Polygons = tuple[np.ndarray, ...]
 
@@ -68,8 +69,11 @@ class EgoMask:
                     f'y {low[1]:g} .. {high[1]:g}, which leaves the {camera} image: allowed are '
                     f'0 .. {camera.width} and 0 .. {camera.height}. Give it in pixels of the '
                     "camera's own image")
-            fixed = np.round(points * 2 ** _SHIFT).astype(np.int32)
-            cv2.fillPoly(mask, [fixed], (EGO,), cv2.LINE_8, _SHIFT)
+            # Drawn finer: OpenCV's outline of a shallow edge is more than a pixel wide.
+            fine = np.zeros((_FINER * camera.height, _FINER * camera.width), np.uint8)
+            fixed = np.round(((points + 0.5) * _FINER - 0.5) * 2 ** _SHIFT).astype(np.int32)
+            cv2.fillPoly(fine, [fixed], (EGO,), cv2.LINE_8, _SHIFT)
+            mask |= fine.reshape(camera.height, _FINER, camera.width, _FINER).max(axis=(1, 3))
         _check_share(self.source, mask)
         return mask
 
