@@ -15,7 +15,6 @@ _RUN = pytest.StashKey[tuple[socket.socket, tempfile.TemporaryDirectory]]()
 _STDERR = pytest.StashKey[int]()
 #: When a test is so deep in C code that pytest-timeout's signal is not heard, all ends.
 HARD_LIMIT_S = 600
-AGAINST_THE_CLOCK = ('test_node_', 'test_faults', 'test_demo', 'test_replay')
 
 
 def pytest_configure(config):
@@ -26,13 +25,6 @@ def pytest_configure(config):
     config.stash[_STDERR] = os.dup(2)  # pytest redirects 2 while a test runs
     os.environ.update(ROS_DOMAIN_ID=str(domain), ROS_AUTOMATIC_DISCOVERY_RANGE='LOCALHOST',
                       ROS_LOG_DIR=logs.name, SEG_NODE_CACHE=f'{logs.name}/cache')
-
-
-def pytest_collection_modifyitems(items):
-    """Give what runs real processes against the clock a second try; `-ra` lists each of them."""
-    for item in items:
-        if item.path.stem.startswith(AGAINST_THE_CLOCK):
-            item.add_marker(pytest.mark.flaky(reruns=1))
 
 
 def pytest_unconfigure(config):
