@@ -19,7 +19,8 @@ from seg_node.model.card import InputSpec
 from seg_node.model.taxonomy import load_taxonomy
 from seg_node.products import NAMES
 from seg_node.ros.cameras import Camera
-from seg_node.ros.parameters import declare, read
+from seg_node.ros.parameters import declare
+from seg_node.ros.settings import read
 
 SPEC = InputSpec('image', 'NCHW', 'rgb', 'float32', (0, 0, 0), (1, 1, 1), size=(32, 48))
 SIZE = Size(24, 40)

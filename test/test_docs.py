@@ -14,7 +14,7 @@ from test_launch import declared
 
 from seg_node.health import rules
 from seg_node.products import NAMES
-from seg_node.ros import parameters
+from seg_node.ros.parameter_table import CAMERA, NODE, table
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / 'README.md'
@@ -46,8 +46,8 @@ def test_parameter_tables_are_the_code_s():
     text = read(ROOT / 'docs' / 'parameters.md')
     shown = re.search(r'<!-- parameters: .*?-->\n(.*?)<!-- end', text, re.S).group(1)
     tables = re.findall(r'(?:\|.*\|\n)+', shown)
-    assert [table.strip() for table in tables] == [
-        parameters.table(parameters.NODE), parameters.table(parameters.CAMERA, '<camera>.')]
+    assert [found.strip() for found in tables] == [
+        table(NODE), table(CAMERA, '<camera>.')]
 
 
 def test_the_tables_of_the_diagnostics_are_the_code_s():

@@ -21,7 +21,7 @@ from seg_node.model.card import InputSpec
 from seg_node.model.taxonomy import load_taxonomy
 from seg_node.pipeline import Pipeline
 from seg_node.products import NAMES
-from seg_node.ros import parameters
+from seg_node.ros import settings as node_settings
 
 SPEC = InputSpec('image', 'NCHW', 'rgb', 'float32', (0, 0, 0), (1, 1, 1), size=(32, 48))
 CAMERA = Size(40, 60)
@@ -242,14 +242,14 @@ def test_a_camera_has_the_mask_of_its_calibration_unless_it_has_its_own(tmp_path
     size, own = Size(540, 960), str(png(tmp_path, bonnet(), file='own.png'))
     png(tmp_path, bonnet(size))
     path = str(calibration(tmp_path, 'ego.png'))
-    np.testing.assert_array_equal(parameters._ego_mask('', path, 'front').pixels(size),
+    np.testing.assert_array_equal(node_settings._ego_mask('', path, 'front').pixels(size),
                                   bonnet(size))
-    assert parameters._ego_mask(own, path, 'front').size == CAMERA
-    assert parameters._ego_mask(path, '', 'front').size == size
-    assert parameters._ego_mask('', '', 'front') is None
-    assert parameters._ego_mask('', 'demo_camera', 'front') is None
+    assert node_settings._ego_mask(own, path, 'front').size == CAMERA
+    assert node_settings._ego_mask(path, '', 'front').size == size
+    assert node_settings._ego_mask('', '', 'front') is None
+    assert node_settings._ego_mask('', 'demo_camera', 'front') is None
     with pytest.raises(ConfigError, match='front.ego_mask is .* without the key ego_mask'):
-        parameters._ego_mask(str(calibration(tmp_path, None)), '', 'front')
+        node_settings._ego_mask(str(calibration(tmp_path, None)), '', 'front')
 
 
 # --- the pipeline ---

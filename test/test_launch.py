@@ -18,7 +18,8 @@ import yaml
 
 from seg_node import products
 from seg_node.ros import ground
-from seg_node.ros.parameters import CAMERA, EMPTY, NODE
+from seg_node.ros.parameter_table import CAMERA, NODE
+from seg_node.ros.parameters import EMPTY
 
 ROOT = Path(__file__).resolve().parents[1]
 LAUNCH_FILES = sorted(ROOT.glob('launch/*.launch.py'))

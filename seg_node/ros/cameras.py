@@ -32,7 +32,7 @@ from .camera_info import calibration_of, info_of
 from .ground import GroundOutputs, GroundSettings, NEEDS
 from .label_info import label_info
 from .outputs import ImageOutputs, QOS
-from .parameters import CameraSettings
+from .settings import CameraSettings
 from .state import state_message, values
 
 # As many images as DDS keeps until the executor takes them: enough for it to be late by some

@@ -17,11 +17,13 @@ from ..frame import Frame
 from ..loading import Loaded, PipelineSpec
 from ..starts import delay_s, record_path, Starts
 from ..watchdog import AwakeClock, Watchdog
-from . import parameters
 from .cameras import Camera
 from .diagnostics import Diagnostics, LOOK_S
 from .node_report import node_report, NodeFacts
+from .parameter_table import NODE
+from .parameters import declare, value_of, with_empty_lists
 from .serving import Serving
+from .settings import read, Settings
 from .transitions import telling
 
 _SUCCESS, _FAILURE, _ERROR = (TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE,
@@ -63,11 +65,11 @@ class SegNode(LifecycleNode):
         self.end: End | None = None
         self.error = ''
         self.load: Load | None = None
-        self._problems = parameters.declare(self)
-        self.add_pre_set_parameters_callback(parameters.with_empty_lists)
+        self._problems = declare(self)
+        self.add_pre_set_parameters_callback(with_empty_lists)
         self.add_on_set_parameters_callback(self._on_set_parameters)
         self._starting = self._gave_up = self._abandoning = False
-        self._settings: parameters.Settings | None = None
+        self._settings: Settings | None = None
         self._cameras: dict[str, Camera] = {}
         self._serving: Serving | None = None
         self.starts = Starts(record_path(self.get_fully_qualified_name()))
@@ -128,7 +130,7 @@ class SegNode(LifecycleNode):
         """Check the parameters and all files, create the publishers, begin to load the model."""
         if self._problems:
             raise ConfigError('; '.join(self._problems))
-        settings = parameters.read(self)
+        settings = read(self)
         spec = PipelineSpec.check(settings.model, settings.wish, settings.drivable_classes,
                                   settings.taxonomy, settings.output, settings.ego_masks,
                                   settings.withholding, settings.timing)
@@ -299,7 +301,7 @@ class SegNode(LifecycleNode):
 
     def _on_set_parameters(self, changes: list[Parameter]) -> SetParametersResult:
         """Take dynamic parameters at once, others only while the node is unconfigured."""
-        dynamic = {row.name for row in parameters.NODE if row.dynamic}
+        dynamic = {row.name for row in NODE if row.dynamic}
         for change in changes:
             if change.name == 'use_sim_time' or change.name in dynamic:
                 continue
@@ -329,4 +331,4 @@ class SegNode(LifecycleNode):
                          self.watchdog.complaints(), self.load, self.starts)
 
     def _value(self, name: str) -> Any:
-        return self.get_parameter(name).value
+        return value_of(self, name)
