@@ -60,9 +60,9 @@ TARGETS = {
     'geometry': Target('seg_node/geometry.py', ('test_geometry.py',)),
     'labels': Target('seg_node/labels.py', ('test_labels_small.py',), jit=False),
     'products': Target('seg_node/products.py', ('test_products.py',)),
-    'mailbox': Target('seg_node/mailbox.py', ('test_mailbox.py',)),
+    'mailbox': Target('seg_node/running/mailbox.py', ('test_mailbox.py',)),
     'health': Target('seg_node/health', ('test_health.py',)),
-    'worker': Target('seg_node/worker.py', ('test_worker.py',)),
+    'worker': Target('seg_node/running/worker.py', ('test_worker.py',)),
     'pipeline': Target('seg_node/pipeline.py', ('test_pipeline.py',)),
     'policy': Target('seg_node/model/policy.py', ('test_policy.py',)),
 }

@@ -9,17 +9,17 @@ from patience import patience
 import pytest
 from test_worker import frame, Script, until
 
-from seg_node.device_thread import DeviceThread
 from seg_node.devices.choose import Wish
 from seg_node.errors import ConfigError, DeviceLostError
-from seg_node.loading import Loaded, PipelineSpec
-from seg_node.mailbox import Mailbox
 from seg_node.model.taxonomy import load_taxonomy
 from seg_node.pipeline import Pipeline
+from seg_node.running.device_thread import DeviceThread
+from seg_node.running.loading import Loaded, PipelineSpec
+from seg_node.running.mailbox import Mailbox
+from seg_node.running.watchdog import AwakeClock, Patience, Watched
+from seg_node.running.worker import Worker
 from seg_node.trust.policy import Policy
 from seg_node.trust.watch import Timing
-from seg_node.watchdog import AwakeClock, Patience, Watched
-from seg_node.worker import Worker
 
 TRUST = Policy(), Timing()
 PALETTE = str(Path(__file__).parent / 'models' / 'palette_cityscapes19')

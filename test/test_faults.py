@@ -388,7 +388,7 @@ def record_of(folder: Path, camera: str, **fields) -> None:
     """Write what a start of the node would have left behind."""
     from os import environ
 
-    from seg_node.starts import Starts
+    from seg_node.running.starts import Starts
     (folder / 'seg_node').mkdir()
     starts = Starts(folder / 'seg_node' / f'seg_node.{environ["ROS_DOMAIN_ID"]}.json')
     starts.begin('of other settings')

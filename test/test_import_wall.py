@@ -146,8 +146,8 @@ ROOMS = {
     'engines': {'image', 'model', 'devices', 'gpu', 'scoring'},
     'trust': {'image', 'model'}, 'scoring': {'image', 'model', 'ground', 'trust'},
     'playback': {'image', 'model', 'ground', 'scoring', 'ros'},
-    'health': set(),
-    'ros': {'health', 'image', 'model', 'devices', 'gpu', 'ground', 'trust'},
+    'health': set(), 'running': {'image', 'model', 'devices', 'trust'},
+    'ros': {'health', 'image', 'model', 'devices', 'gpu', 'ground', 'trust', 'running'},
 }
 #: What the car never needs: the factory of engines, data sets, recordings, the renderer.
 NOT_ON_THE_ROAD = ('engines', 'scoring', 'playback', 'tools', 'street')
@@ -190,6 +190,11 @@ def test_the_node_reaches_only_what_the_car_needs():
 def test_a_room_imports_only_what_stands_below_it(name):
     found = {room(other) for path in PACKAGE.glob(f'{name}/*.py') for other in imported_by(path)}
     assert found - {'', name} <= ROOMS[name]
+
+
+def test_the_spine_stands_on_rooms_that_know_nothing_of_threads_and_ros():
+    found = {room(other) for path in PACKAGE.glob('*.py') for other in imported_by(path)}
+    assert found == {'', 'devices', 'image', 'model', 'trust'}
 
 
 def test_what_is_installed_does_not_need_the_renderer():

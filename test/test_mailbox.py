@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from seg_node.mailbox import Mailbox
+from seg_node.running.mailbox import Mailbox
 
 LIMIT_S = 20.0
 

@@ -33,7 +33,7 @@ from seg_node.image.wire import Header, ImageMessage
 from seg_node.model.card import load_card
 from seg_node.pipeline import Pipeline
 from seg_node.products import NAMES
-from seg_node.warm_up import warm_up
+from seg_node.running.warm_up import warm_up
 
 for name in ('cityscapes19', 'nhwc_uint8', 'fp16', 'softmax', 'two_heads', 'labels'):
     card = load_card(f'test/models/palette_{name}')

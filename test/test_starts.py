@@ -5,8 +5,8 @@ import os
 
 import pytest
 
-from seg_node import starts
-from seg_node.starts import delay_s, record_path, Starts
+from seg_node.running import starts
+from seg_node.running.starts import delay_s, record_path, Starts
 
 
 @pytest.fixture

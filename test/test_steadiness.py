@@ -10,11 +10,11 @@ from seg_node.errors import ConfigError
 from seg_node.frame import Frame, Segmentation, StageClock
 from seg_node.geometry import fit, Size
 from seg_node.image.wire import Header, ImageMessage
-from seg_node.loading import PipelineSpec
 from seg_node.model.card import InputSpec
 from seg_node.model.taxonomy import load_taxonomy
 from seg_node.pipeline import Pipeline
 from seg_node.products import NAMES
+from seg_node.running.loading import PipelineSpec
 from seg_node.scoring.flicker import Flicker
 from seg_node.steadiness import MAX_GAP_S, Steadiness, SURE
 from seg_node.trust.policy import Policy

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from seg_node.watchdog import AwakeClock, Patience, Watchdog, Watched
+from seg_node.running.watchdog import AwakeClock, Patience, Watchdog, Watched
 
 
 class Time:

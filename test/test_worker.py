@@ -11,11 +11,11 @@ from seg_node.errors import BACKEND, BackendError, DeviceLostError, FrameError
 from seg_node.frame import Frame, PREPARE, Products, Segmentation, StageClock
 from seg_node.geometry import Geometry, Size
 from seg_node.image.wire import Header, ImageMessage
-from seg_node.mailbox import Mailbox
 from seg_node.model.taxonomy import load_taxonomy
 from seg_node.pipeline import Pipeline
-from seg_node.watchdog import AwakeClock, Patience, Watched
-from seg_node.worker import TRIES, Worker
+from seg_node.running.mailbox import Mailbox
+from seg_node.running.watchdog import AwakeClock, Patience, Watched
+from seg_node.running.worker import TRIES, Worker
 
 SIZE = Size(8, 8)
 TABLE = load_taxonomy('cityscapes19')

@@ -63,7 +63,7 @@ def _run(args: list[str] | None, transport: str, signals: Signals) -> int:
     from rclpy.executors import SingleThreadedExecutor
     from rclpy.signals import SignalHandlerOptions
 
-    from ..watchdog import Patience
+    from ..running.watchdog import Patience
     from .node import SegNode
 
     # Own handlers: rclpy's would shut the context down before the node could end in order.

@@ -11,12 +11,12 @@ from rclpy.exceptions import InvalidHandle
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 
-from ..device_thread import DeviceThread, Load
 from ..errors import ConfigError, SegNodeError
 from ..frame import Frame
-from ..loading import Loaded, PipelineSpec
-from ..starts import delay_s, record_path, Starts
-from ..watchdog import AwakeClock, Watchdog
+from ..running.device_thread import DeviceThread, Load
+from ..running.loading import Loaded, PipelineSpec
+from ..running.starts import delay_s, record_path, Starts
+from ..running.watchdog import AwakeClock, Watchdog
 from .cameras import Camera
 from .diagnostics import Diagnostics, LOOK_S
 from .node_report import node_report, NodeFacts

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..device_thread import Load
 from ..health.report import Level, Report
-from ..starts import Starts
+from ..running.device_thread import Load
+from ..running.starts import Starts
 
 _LONG_LOAD_S = 60.0
 

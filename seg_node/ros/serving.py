@@ -6,9 +6,9 @@ from rclpy.node import Node
 
 from ..errors import FrameError
 from ..frame import Frame, Products, StageClock
-from ..mailbox import Mailbox
-from ..starts import Starts
-from ..worker import Worker
+from ..running.mailbox import Mailbox
+from ..running.starts import Starts
+from ..running.worker import Worker
 from .cameras import Camera
 
 _STOP_S = 0.5  # how long the executor waits for the frames in hand

@@ -31,6 +31,7 @@ from ..image.wire import Header
 from ..model.card import load_card, ModelCard
 from ..model.taxonomy import ClassTable, load_taxonomy, UNLABELLED
 from ..pipeline import Pipeline
+from ..running.warm_up import warm_up
 from ..scoring.class_match import ClassMatch, DRIVABLE_ONLY, match_classes
 from ..scoring.datasets import Dataset, LAYOUTS, open_dataset, Pair
 from ..scoring.drive_dataset import DriveDataset
@@ -39,7 +40,6 @@ from ..scoring.metrics import BinaryIoU, ConfusionMatrix, ExpectedCalibrationErr
 from ..scoring.reliability import reliability_diagram
 from ..scoring.tables import as_table
 from ..scoring.worst_frames import draw_sheet, ScoredFrame, WorstFrames
-from ..warm_up import warm_up
 from . import fit_temperature
 from .console import progress
 

@@ -20,12 +20,12 @@ from ..errors import ConfigError, SegNodeError
 from ..model.card import load_card, ModelCard
 from ..model.card_text import write_key
 from ..pipeline import Pipeline
+from ..running.warm_up import warm_up
 from ..scoring.corruptions import chosen, Corruption, CORRUPTIONS
 from ..scoring.datasets import IMAGE_SUFFIXES
 from ..scoring.reference_fit import CLEAN, fit_reference, Sample
 from ..scoring.stress import compare, process
 from ..trust.judge import Judge
-from ..warm_up import warm_up
 from .console import progress
 
 

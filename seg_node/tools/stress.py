@@ -25,12 +25,12 @@ from ..model.card import load_card, ModelCard
 from ..model.card_text import write_key
 from ..model.taxonomy import ClassTable
 from ..pipeline import Pipeline
+from ..running.warm_up import warm_up
 from ..scoring.corruptions import chosen
 from ..scoring.datasets import Dataset, LAYOUTS, open_dataset
 from ..scoring.pictures import caption, contact_sheet, Painter
 from ..scoring.stress import CLEAN, GOOD, Outcome, stress, summarise
 from ..trust.policy import Policy, PUBLISH, Trust
-from ..warm_up import warm_up
 from .alarms import count_alarms
 from .console import progress
 

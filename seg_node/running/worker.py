@@ -8,11 +8,11 @@ from statistics import median_low
 from threading import Event, Lock
 import time
 
-from .errors import BACKEND, brief, DeviceLostError, FrameError
-from .frame import Frame, PREPARE, Products, StageClock
+from ..errors import BACKEND, brief, DeviceLostError, FrameError
+from ..frame import Frame, PREPARE, Products, StageClock
+from ..mishaps import mishaps
+from ..pipeline import Pipeline
 from .mailbox import Mailbox
-from .mishaps import mishaps
-from .pipeline import Pipeline
 from .watchdog import Patience, Watched
 
 TRIES = 5  # runs of the network that may fail in a row

@@ -4,16 +4,16 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 import time
 
-from .devices.choose import Chosen, open_segmenter, Wish
-from .ego_mask import EgoMask
-from .errors import ConfigError
-from .geometry import Size
-from .model.card import load_card, ModelCard
-from .model.policy import DrivablePolicy
-from .model.taxonomy import ClassTable, load_taxonomy, remap_lut
-from .pipeline import Pipeline
-from .trust.policy import Policy, Trust
-from .trust.watch import Timing
+from ..devices.choose import Chosen, open_segmenter, Wish
+from ..ego_mask import EgoMask
+from ..errors import ConfigError
+from ..geometry import Size
+from ..model.card import load_card, ModelCard
+from ..model.policy import DrivablePolicy
+from ..model.taxonomy import ClassTable, load_taxonomy, remap_lut
+from ..pipeline import Pipeline
+from ..trust.policy import Policy, Trust
+from ..trust.watch import Timing
 from .warm_up import warm_up
 
 

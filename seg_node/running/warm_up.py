@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from .errors import BackendError, FrameError
-from .frame import Frame, StageClock
-from .image.jpeg_decode import prepare
-from .image.wire import Header, ImageMessage
-from .pipeline import Pipeline
-from .products import NAMES
+from ..errors import BackendError, FrameError
+from ..frame import Frame, StageClock
+from ..image.jpeg_decode import prepare
+from ..image.wire import Header, ImageMessage
+from ..pipeline import Pipeline
+from ..products import NAMES
 
 
 def warm_up(pipeline: Pipeline) -> float:

@@ -6,7 +6,7 @@ from queue import SimpleQueue
 from threading import Event, Thread
 import time
 
-from .errors import brief, ConfigError
+from ..errors import brief, ConfigError
 from .loading import Loaded, PipelineSpec
 from .watchdog import Patience, Watched
 from .worker import Worker
