@@ -347,3 +347,21 @@ def test_recipes_are_readable_and_refuse_unknown_keys(tmp_path):
     (tmp_path / 'x.yaml').write_text('model: deeplab\nepoch: 3\n')
     with pytest.raises(ValueError, match=r"unknown \['epoch'\], missing \['epochs'\]"):
         recipes.read_recipe(tmp_path / 'x.yaml')
+
+
+def test_a_vehicle_of_the_cameras_own_stands_in_front_of_what_is_below_its_edge():
+    """Labels change from its outline down, in one piece a column, and pixels only there."""
+    image = np.full((120, 160, 3), 90, np.uint8)
+    labels = np.full((120, 160), 3, np.uint8)
+    change = augment.Augmentation((96, 128), (120, 120), bonnet=1.0, vehicle=8, paste=0, light=0,
+                                  turn_deg=0)
+    shares = []
+    for seed in range(30):
+        seen, ids = change(np.random.default_rng(seed), image, labels, image, labels)
+        own = ids == 8
+        assert set(np.unique(ids)) <= {3, 8}
+        assert (np.diff(own.astype(int), axis=0) >= 0).all(), 'something is below the vehicle'
+        far = ~cv2.dilate(own.astype(np.uint8), np.ones((7, 7))).astype(bool)
+        assert (seen[far] == 90).all()
+        shares.append(own.mean())
+    assert 0.02 < np.mean(shares) < 0.3 and max(shares) > 0.15

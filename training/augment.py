@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from street.bonnet import draw_bonnet
+
 VOID = 255
 
 
@@ -19,6 +21,8 @@ class Augmentation:
     :ivar rare: class ids that are pasted from another image.
     :ivar paste: how often that happens.
     :ivar focus: how often the crop is placed on a rare thing, where the image has one.
+    :ivar bonnet: how often the bottom of a sample is the vehicle that carries the camera.
+    :ivar vehicle: class id of that.
     :ivar light: strength of the photometric changes; 1 = strong, 0 = none.
     """
 
@@ -27,6 +31,8 @@ class Augmentation:
     rare: tuple[int, ...] = ()
     paste: float = 0.5
     focus: float = 0.0
+    bonnet: float = 0.0
+    vehicle: int = VOID
     light: float = 1.0
     turn_deg: float = 2.0
 
@@ -37,6 +43,8 @@ class Augmentation:
         if self.rare and rng.random() < self.paste and donor_labels.shape == labels.shape:
             image, labels = _pasted(rng, image, labels, donor_image, donor_labels, self.rare)
         image, labels = self._moved(rng, image, labels)
+        if self.bonnet and rng.random() < self.bonnet:
+            image, labels = draw_bonnet(rng).painted(image, labels, self.vehicle)
         return _relit(rng, image, self.light), labels
 
     def _moved(self, rng: np.random.Generator, image: np.ndarray, labels: np.ndarray,

@@ -17,6 +17,7 @@ class Recipe:
     :ivar weight_power: see ``losses.class_weights``.
     :ivar rare: names of the classes that are pasted from other images.
     :ivar focus: share of the crops that are placed on one of them.
+    :ivar bonnet: see ``augment.Augmentation``.
     :ivar warm_start: exported model to start from, relative to the project; '' = none.
     :ivar frozen_blocks: so many first blocks of the backbone are left as they are.
     :ivar frozen_norm: keep the backbone's batch norm statistics.
@@ -33,6 +34,7 @@ class Recipe:
     light: float = 1.0
     paste: float = 0.5
     focus: float = 0.0
+    bonnet: float = 0.0
     rare: tuple[str, ...] = ()
     learning_rate: float = 2e-3
     backbone_rate: float = 0.3

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from seg_node.model.taxonomy import load_taxonomy
 
 from . import run_state
-from .augment import Augmentation
+from .augment import Augmentation, VOID
 from .curves import draw
 from .data import batches, EpochSamples, Pairs
 from .losses import class_weights, distillation, SegmentationLoss
@@ -50,6 +50,8 @@ class Run:
         run_state.seed_all(recipe.seed)
         folder.mkdir(parents=True, exist_ok=True)
         resumed = (folder / 'last.pt').exists()
+        self._vehicle = (self._classes.id_of('Car', f'bonnet of recipe {recipe.model}')
+                         if recipe.bonnet else VOID)
         self._model = build(recipe.model, len(self._classes),
                             pretrained=not (resumed or recipe.warm_start))
         if recipe.warm_start and not resumed:
@@ -117,8 +119,9 @@ class Run:
     def _loader(self, epoch: int) -> torch.utils.data.DataLoader:
         recipe = self._recipe
         rare = tuple(entry.id for entry in self._classes.classes if entry.name in recipe.rare)
-        augmentation = Augmentation(recipe.crop, recipe.rows, rare, recipe.paste, recipe.focus,
-                                    recipe.light)
+        augmentation = Augmentation(
+            recipe.crop, recipe.rows, rare, recipe.paste, recipe.focus, recipe.bonnet,
+            self._vehicle, recipe.light)
         first, *extra = self._train
         sources = [(first, len(first))]
         sources += [(pairs, round(len(first) * recipe.extra_share)) for pairs in extra]
