@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from street.bonnet import draw_bonnet
+from street.conditions import changed, CONDITIONS
 
 VOID = 255
 
@@ -23,6 +24,8 @@ class Augmentation:
     :ivar focus: how often the crop is placed on a rare thing, where the image has one.
     :ivar bonnet: how often the bottom of a sample is the vehicle that carries the camera.
     :ivar vehicle: class id of that.
+    :ivar weather: how often a sample is seen at night, in snow, rain ...: see
+        ``street.conditions``, which knows the ids of `camvid11`.
     :ivar light: strength of the photometric changes; 1 = strong, 0 = none.
     """
 
@@ -33,6 +36,7 @@ class Augmentation:
     focus: float = 0.0
     bonnet: float = 0.0
     vehicle: int = VOID
+    weather: float = 0.0
     light: float = 1.0
     turn_deg: float = 2.0
 
@@ -43,6 +47,10 @@ class Augmentation:
         if self.rare and rng.random() < self.paste and donor_labels.shape == labels.shape:
             image, labels = _pasted(rng, image, labels, donor_image, donor_labels, self.rare)
         image, labels = self._moved(rng, image, labels)
+        if self.weather and rng.random() < self.weather:
+            name = list(CONDITIONS)[int(rng.integers(len(CONDITIONS)))]
+            # Its light has colours, in BGR.
+            image = np.ascontiguousarray(changed(image[..., ::-1], labels, name, rng)[..., ::-1])
         if self.bonnet and rng.random() < self.bonnet:
             image, labels = draw_bonnet(rng).painted(image, labels, self.vehicle)
         return _relit(rng, image, self.light), labels

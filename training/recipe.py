@@ -17,7 +17,7 @@ class Recipe:
     :ivar weight_power: see ``losses.class_weights``.
     :ivar rare: names of the classes that are pasted from other images.
     :ivar focus: share of the crops that are placed on one of them.
-    :ivar bonnet: see ``augment.Augmentation``.
+    :ivar bonnet, weather: see ``augment.Augmentation``; both are for `camvid11`.
     :ivar warm_start: exported model to start from, relative to the project; '' = none.
     :ivar frozen_blocks: so many first blocks of the backbone are left as they are.
     :ivar frozen_norm: keep the backbone's batch norm statistics.
@@ -35,6 +35,7 @@ class Recipe:
     paste: float = 0.5
     focus: float = 0.0
     bonnet: float = 0.0
+    weather: float = 0.0
     rare: tuple[str, ...] = ()
     learning_rate: float = 2e-3
     backbone_rate: float = 0.3
@@ -66,5 +67,9 @@ def read_recipe(path: Path) -> Recipe:
     missing = sorted({'model', 'epochs'} - set(values))
     if unknown or missing:
         raise ValueError(f'{path}: unknown {unknown}, missing {missing}; allowed: {allowed}')
+    if values.get('weather') and values.get('taxonomy', 'camvid11') != 'camvid11':
+        raise ValueError(f'{path}: weather {values["weather"]} with classes '
+                         f'{values["taxonomy"]}: it is painted by the ids of camvid11. Leave it '
+                         'out, or take those classes.')
     return Recipe(**{key: tuple(value) if isinstance(value, list) else value
                      for key, value in values.items()})
