@@ -164,7 +164,7 @@ def snow(view: _View, rng: np.random.Generator) -> np.ndarray:
 
 def _flakes(image: np.ndarray, rng: np.random.Generator, count: int) -> np.ndarray:
     layer = np.zeros(image.shape[:2], np.float32)
-    height, width = layer.shape
+    height, width = image.shape[:2]
     for _ in range(count):
         place = (int(rng.integers(width)), int(rng.integers(height)))
         radius = int(max(1, rng.exponential(0.0025 * height)))
