@@ -18,11 +18,8 @@ class Preprocessor:
 
     def __init__(self, spec: InputSpec) -> None:
         self._spec = spec
-        grey = np.arange(256, dtype=np.float64)
-        table = np.stack([(grey * spec.scale - mean) / std
-                          for mean, std in zip(spec.mean, spec.std, strict=True)])
         # Kept as unsigned words of the same width: numba has no float16 on the CPU.
-        self._table = table.astype(spec.dtype).view(_word(spec.dtype))
+        self._table = level_values(spec).view(_word(spec.dtype))
         self._order = (2, 1, 0) if spec.colour == 'rgb' else (0, 1, 2)
         self._buffers: dict[tuple[int, Size], np.ndarray] = {}
 
@@ -58,6 +55,13 @@ class Preprocessor:
     def _fill_border(self, item: np.ndarray) -> None:
         border = self._table[:, round(self._spec.pad_value)]
         item[...] = border[:, None, None] if self._spec.layout == 'NCHW' else border
+
+
+def level_values(spec: InputSpec) -> np.ndarray:
+    """Return what each grey level is to the network, (3, 256) of its dtype, in its channels."""
+    grey = np.arange(256, dtype=np.float64)
+    return np.stack([(grey * spec.scale - mean) / std for mean, std in
+                     zip(spec.mean, spec.std, strict=True)]).astype(spec.dtype)
 
 
 def _word(dtype: str) -> np.dtype:

@@ -103,7 +103,7 @@ def test_launches_that_contradict_themselves_are_refused():
     card = spec((32, 48))
     geometry = fit(card, Size(40, 60))
     table = launch.tables_for(geometry, Size(4, 6))
-    none = {'upload': 0, 'tables': 0, 'output': 0}
+    none = {'upload': 0, 'tables': 0, 'values': 0, 'output': 0}
     with pytest.raises(ConfigError, match='50x40, its geometry is for 60x40'):
         launch.preprocess_launch(card, geometry, UploadImage('bgr8', 40, 50, 150), table, **none)
     for size, says in (((26755, 26755), 'network input has'), ((600000, 8), '600000 rows')):
@@ -132,13 +132,15 @@ def test_a_frame_of_more_bytes_than_31_bits_hold(kernels):
     geometry = fit(card, Size(16384, 4))
     table = launch.tables_for(geometry, Size(8, 8))
     tables, output = upload(table.data), buffer(launch.input_bytes(card, geometry.network))
+    values = upload(launch.input_values(card))
     kernels.run(launch.preprocess_launch(card, geometry, source, table, upload=at(data),
-                                         tables=at(tables), output=at(output)))
+                                         tables=at(tables), values=at(values),
+                                         output=at(output)))
     planes = output.view(np.float32).reshape(3, 2048, 4)
     # row y samples halfway between camera rows 8 y + 3 and 8 y + 4
     rows = 8 * np.arange(2044, 2048) + 3
     np.testing.assert_array_equal(planes[:, 2044:, 0],
-                                  np.tile((rows % 251 + (rows + 1) % 251) / 2, (3, 1)))
+                                  np.tile((rows % 251 + (rows + 1) % 251 + 1) // 2, (3, 1)))
     assert (planes[:, :2040] == 0).all()
 
 
@@ -208,9 +210,9 @@ def test_cost_of_preprocessing(kernels, encoding, camera):
     seen = []
     batch = preprocess(kernels, card, [(message, source)], [geometry], seen=seen)
     assert cost.writes == batch.nbytes
-    pixels, tables = seen[0][:2]
+    pixels, tables, values = seen[0]
     sectors = np.pad(pixels, (0, -pixels.size % 32)).reshape(-1, 32).any(axis=1).sum() * 32
-    assert .9 * cost.reads <= sectors + tables.sum() <= 1.1 * cost.reads
+    assert .9 * cost.reads <= sectors + tables.sum() + values.size <= 1.1 * cost.reads
 
 
 @pytest.mark.parametrize('title, name, stride', [

@@ -95,11 +95,8 @@ class Batches:
         self._buffers: dict[str, Memory] = {}
         self._plans: OrderedDict[Job, PreparedBatch] = OrderedDict()
         self._executions: dict[Shape, Execution] = {}
-        self._luts: list[int] = []
-        if lut is not None:
-            memory = gpu.allocate(lut.nbytes, 'a look-up table')
-            gpu.store(memory.address, lut)
-            self._luts = [memory.address]
+        self._values = self._constant(launch.input_values(spec), 'the values of the grey levels')
+        self._luts = [] if lut is None else [self._constant(lut, 'a look-up table')]
 
     def plan(self, job: Job) -> PreparedBatch:
         """
@@ -217,11 +214,18 @@ class Batches:
                 remap = self._keep(plan, positions, 'rectification').address
             plan.before.append(launch.preprocess_launch(
                 spec, geometry, source, table, upload=plan.upload + job.offsets[index],
-                tables=memory.address, output=network + index * size, remap=remap))
+                tables=memory.address, values=self._values, output=network + index * size,
+                remap=remap))
             plan.after.append(launch.labels_launch(
                 scores, job.layout, index, table, values=values, winners=winners, sums=sums,
                 tables=memory.address, result=plan.result, luts=self._luts))
 
+
+    def _constant(self, data: np.ndarray, what: str) -> int:
+        """Upload what stays as long as this; return its address."""
+        memory = self._gpu.allocate(data.nbytes, what)
+        self._gpu.store(memory.address, np.ascontiguousarray(data))
+        return memory.address
 
     def _keep(self, plan: PreparedBatch, data: np.ndarray, what: str) -> Memory:
         """Upload what a batch needs as long as it is kept."""

@@ -13,7 +13,7 @@ FORMAT = 1
 PRECISIONS = ('fp16', 'fp32', 'int8')
 #: The least share of labels that an engine must have equal to ONNX Runtime's to be used: rounding
 #: moves borders between classes, a wrong engine all of it.
-LEAST_AGREEMENT = {'fp32': 0.999, 'fp16': 0.995, 'int8': 0.97}
+LEAST_AGREEMENT = {'fp32': 0.9999, 'fp16': 0.995, 'int8': 0.97}
 
 
 @dataclass(frozen=True)

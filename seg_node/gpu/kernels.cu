@@ -21,12 +21,6 @@ __device__ __forceinline__ float lerp(float a, float b, float t) { return fmaf(t
 __device__ __forceinline__ float load(const float* p) { return __ldg(p); }
 __device__ __forceinline__ float load(const __half* p) { return __half2float(__ldg(p)); }
 
-__device__ __forceinline__ void store(float* p, float value) { *p = value; }
-__device__ __forceinline__ void store(__half* p, float value) { *p = __float2half_rn(value); }
-__device__ __forceinline__ void store(uint8_t* p, float value) {
-  *p = static_cast<uint8_t>(min(max(__float2int_rn(value), 0), 255));
-}
-
 }  // namespace
 
 // ---------------------------------------------------------------------------------------------
@@ -37,9 +31,10 @@ enum SourceKind { kPacked, kYuv422, kLumaChroma };
 struct PreprocessParameters {
   const uint8_t* source;
   const uint8_t* chroma;  // second plane of kLumaChroma
-  const int2* columns;    // for each column of the content: low, bits of the float32 fraction
-  const int2* rows;
+  const int2* columns;    // for each column of the content: low, weights of low and of its right
+  const int2* rows;       // the same, low may be -1
   const float2* remap;    // for each pixel of the content its position in the source, or null
+  const void* values;     // what the network gets for each grey level of red, green, blue
   void* output;
   unsigned step;          // bytes from row to row, of both planes
   int source_height, source_width;
@@ -50,31 +45,25 @@ struct PreprocessParameters {
   int top, left, content_height, content_width;
   int channel[3];         // elements from the first to the channel of red, green, blue
   int row_stride, pixel_stride;
-  float gain[3], bias[3], border[3];  // for red, green, blue
+  int border;             // grey level around the content
 };
-static_assert(sizeof(PreprocessParameters) == 160, "as launch.py packs it");
+static_assert(sizeof(PreprocessParameters) == 136, "as launch.py packs it");
 
 namespace {
 
 struct Colour {
-  float red, green, blue;
+  int red, green, blue;
 };
 
-__device__ __forceinline__ Colour lerp(Colour a, Colour b, float t) {
-  return {lerp(a.red, b.red, t), lerp(a.green, b.green, t), lerp(a.blue, b.blue, t)};
-}
-
-__device__ __forceinline__ float saturate(int fixed) {
-  return static_cast<float>(min(max(fixed >> 20, 0), 255));
-}
+__device__ __forceinline__ int saturate(int value) { return min(max(value, 0), 255); }
 
 // BT.601 limited range in OpenCV's fixed point, bit for bit, so that both paths see one picture.
 __device__ __forceinline__ Colour from_yuv(int y, int u, int v) {
   const int luma = max(y - 16, 0) * 1220542 + (1 << 19);
   u -= 128;
   v -= 128;
-  return {saturate(luma + 1673527 * v), saturate(luma - 852492 * v - 409993 * u),
-          saturate(luma + 2116026 * u)};
+  return {saturate((luma + 1673527 * v) >> 20), saturate((luma - 852492 * v - 409993 * u) >> 20),
+          saturate((luma + 2116026 * u) >> 20)};
 }
 
 template <int KIND>
@@ -83,9 +72,7 @@ __device__ __forceinline__ Colour pixel(const PreprocessParameters& p, int x, in
   const size_t row = static_cast<size_t>(y) * p.step;
   if (KIND == kPacked) {
     const uint8_t* at = p.source + row + x * p.stride;
-    return {static_cast<float>(__ldg(at + p.offset[0])),
-            static_cast<float>(__ldg(at + p.offset[1])),
-            static_cast<float>(__ldg(at + p.offset[2]))};
+    return {__ldg(at + p.offset[0]), __ldg(at + p.offset[1]), __ldg(at + p.offset[2])};
   }
   const int even = x & ~1;  // two pixels of a row share their chroma
   const uint8_t* shared = KIND == kYuv422 ? p.source + row + even * 2
@@ -94,72 +81,87 @@ __device__ __forceinline__ Colour pixel(const PreprocessParameters& p, int x, in
                   __ldg(shared + p.offset[2]));
 }
 
-struct Position {
-  int x, y;
-  float fraction_x, fraction_y;
-  bool inside;
-};
+// What both ways of sampling below do is OpenCV's arithmetic on bytes, bit for bit: the network
+// must see the same picture on every device.
 
-// Where the pixel at (column, row) of the content samples the source.
-__device__ __forceinline__ Position position(const PreprocessParameters& p, int column, int row) {
-  if (p.remap == nullptr) {
-    const int2 x = __ldg(p.columns + column), y = __ldg(p.rows + row);
-    return {x.x, y.x, __int_as_float(x.y), __int_as_float(y.y), true};
-  }
-  const float2 at = __ldg(p.remap + row * p.content_width + column);
-  const float last_x = static_cast<float>(p.source_width - 1);
-  const float last_y = static_cast<float>(p.source_height - 1);
-  // Written so that NaN is outside.
-  const bool inside = at.x >= -0.5f && at.x <= last_x + 0.5f && at.y >= -0.5f &&
-                      at.y <= last_y + 0.5f;
-  const float x = fminf(fmaxf(at.x, 0.f), last_x), y = fminf(fmaxf(at.y, 0.f), last_y);
-  const float low_x = floorf(x), low_y = floorf(y);
-  return {static_cast<int>(low_x), static_cast<int>(low_y), x - low_x, y - low_y, inside};
+// cv2.resize: a weight has 11 bits of fraction, and rows are mixed in 16 bits.
+__device__ __forceinline__ int across(int left, int right, int weights) {
+  return left * (weights & 0xffff) + right * (weights >> 16);
+}
+__device__ __forceinline__ int down(int upper, int lower, int weights) {
+  return (((upper >> 4) * (weights & 0xffff) >> 16) + ((lower >> 4) * (weights >> 16) >> 16) + 2) >>
+         2;
 }
 
 template <int KIND>
-__device__ __forceinline__ Colour sample(const PreprocessParameters& p, const Position& at) {
-  const int right = min(at.x + 1, p.source_width - 1);
-  const int below = min(at.y + 1, p.source_height - 1);
-  const Colour upper = lerp(pixel<KIND>(p, at.x, at.y), pixel<KIND>(p, right, at.y),
-                            at.fraction_x);
-  const Colour lower = lerp(pixel<KIND>(p, at.x, below), pixel<KIND>(p, right, below),
-                            at.fraction_x);
-  return lerp(upper, lower, at.fraction_y);
+__device__ __forceinline__ Colour resized(const PreprocessParameters& p, int column, int row) {
+  const int2 x = __ldg(p.columns + column), y = __ldg(p.rows + row);
+  const int right = min(x.x + 1, p.source_width - 1);
+  const int above = max(y.x, 0), below = min(y.x + 1, p.source_height - 1);
+  const Colour a = pixel<KIND>(p, x.x, above), b = pixel<KIND>(p, right, above);
+  const Colour c = pixel<KIND>(p, x.x, below), d = pixel<KIND>(p, right, below);
+  return {saturate(down(across(a.red, b.red, x.y), across(c.red, d.red, x.y), y.y)),
+          saturate(down(across(a.green, b.green, x.y), across(c.green, d.green, x.y), y.y)),
+          saturate(down(across(a.blue, b.blue, x.y), across(c.blue, d.blue, x.y), y.y))};
 }
 
+// cv2.remap: positions in 32nds of a pixel, and what lies outside of the source is border.
+template <int KIND>
+__device__ __forceinline__ Colour remapped(const PreprocessParameters& p, int column, int row) {
+  const Colour outside = {p.border, p.border, p.border};
+  const float2 at = __ldg(p.remap + row * p.content_width + column);
+  // Written so that NaN is outside.
+  if (!(at.x > -2.f && at.x < p.source_width + 1.f && at.y > -2.f && at.y < p.source_height + 1.f))
+    return outside;
+  const int x = __float2int_rn(at.x * 32.f), y = __float2int_rn(at.y * 32.f);
+  const int fx = x & 31, fy = y & 31;
+  const int weights[4] = {(32 - fx) * (32 - fy), fx * (32 - fy), (32 - fx) * fy, fx * fy};
+  Colour sum = {512, 512, 512};
+#pragma unroll
+  for (int n = 0; n < 4; ++n) {
+    const int u = (x >> 5) + (n & 1), v = (y >> 5) + (n >> 1);
+    const bool inside = u >= 0 && u < p.source_width && v >= 0 && v < p.source_height;
+    const Colour one = inside ? pixel<KIND>(p, u, v) : outside;
+    sum.red += one.red * weights[n];
+    sum.green += one.green * weights[n];
+    sum.blue += one.blue * weights[n];
+  }
+  return {sum.red >> 10, sum.green >> 10, sum.blue >> 10};
+}
+
+template <int KIND>
+__device__ __forceinline__ Colour sample(const PreprocessParameters& p, int column, int row) {
+  return p.remap == nullptr ? resized<KIND>(p, column, row) : remapped<KIND>(p, column, row);
+}
+
+// T: an unsigned word as wide as the network's type.
 template <class T>
 __device__ __forceinline__ void preprocess(const PreprocessParameters& p) {
   const int x = blockIdx.x * 32 + (threadIdx.x & 31), y = blockIdx.y * 8 + (threadIdx.x >> 5);
   if (x >= p.width || y >= p.height) return;
   const int column = x - p.left, row = y - p.top;
-  Colour value = {p.border[0], p.border[1], p.border[2]};
+  Colour level = {p.border, p.border, p.border};
   if (column >= 0 && column < p.content_width && row >= 0 && row < p.content_height) {
-    const Position at = position(p, column, row);
-    if (at.inside) {
-      Colour colour;
-      switch (p.kind) {  // the same for all threads
-        case kPacked: colour = sample<kPacked>(p, at); break;
-        case kYuv422: colour = sample<kYuv422>(p, at); break;
-        default: colour = sample<kLumaChroma>(p, at);
-      }
-      value = {fmaf(colour.red, p.gain[0], p.bias[0]), fmaf(colour.green, p.gain[1], p.bias[1]),
-               fmaf(colour.blue, p.gain[2], p.bias[2])};
+    switch (p.kind) {  // the same for all threads
+      case kPacked: level = sample<kPacked>(p, column, row); break;
+      case kYuv422: level = sample<kYuv422>(p, column, row); break;
+      default: level = sample<kLumaChroma>(p, column, row);
     }
   }
+  const T* values = static_cast<const T*>(p.values);
   T* output = static_cast<T*>(p.output) + y * p.row_stride + x * p.pixel_stride;
-  store(output + p.channel[0], value.red);
-  store(output + p.channel[1], value.green);
-  store(output + p.channel[2], value.blue);
+  output[p.channel[0]] = __ldg(values + level.red);
+  output[p.channel[1]] = __ldg(values + 256 + level.green);
+  output[p.channel[2]] = __ldg(values + 512 + level.blue);
 }
 
 }  // namespace
 
 extern "C" __global__ void __launch_bounds__(kThreads) preprocess_f16(PreprocessParameters p) {
-  preprocess<__half>(p);
+  preprocess<uint16_t>(p);
 }
 extern "C" __global__ void __launch_bounds__(kThreads) preprocess_f32(PreprocessParameters p) {
-  preprocess<float>(p);
+  preprocess<unsigned>(p);
 }
 extern "C" __global__ void __launch_bounds__(kThreads) preprocess_u8(PreprocessParameters p) {
   preprocess<uint8_t>(p);

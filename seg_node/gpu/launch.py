@@ -21,6 +21,7 @@ from .buffers import (
     COUNTERS,
     ENCODINGS,
     input_bytes,
+    input_values,
     MAX_PRODUCTS,
     Parts,
     ResultBlock,
@@ -32,8 +33,9 @@ from .buffers import (
     UploadImage,
 )
 
-__all__ = ['aligned', 'Cost', 'costs', 'ENCODINGS', 'histogram_launch', 'input_bytes', 'KERNELS',
-           'labels_launch', 'Launch', 'MAX_PRODUCTS', 'Parts', 'preprocess_launch',
+__all__ = ['aligned', 'Cost', 'costs', 'ENCODINGS', 'histogram_launch', 'input_bytes',
+           'input_values', 'KERNELS', 'labels_launch', 'Launch', 'MAX_PRODUCTS', 'Parts',
+           'preprocess_launch',
            'ResultBlock', 'ScoreRange', 'Scores', 'UploadImage', 'Tables', 'tables_for',
            'winners_launch']
 
@@ -48,7 +50,7 @@ _HISTOGRAM_BLOCKS = 128
 _HISTOGRAM_PIXELS = 16  # of one load
 
 # The structures of kernels.cu, in its order; 0Q ends them on a multiple of 8 bytes, as C does.
-_PREPROCESS = struct.Struct('6Q I 18i 9f 0Q')
+_PREPROCESS = struct.Struct('7Q I 19i 0Q')
 _WINNERS = struct.Struct('5Q 7i f 0Q')
 _LABELS = struct.Struct('14Q 8i f 0Q')
 _HISTOGRAM = struct.Struct('2Q I 0Q')
@@ -88,17 +90,19 @@ class Cost:
 
 
 def preprocess_launch(spec: InputSpec, geometry: Geometry, source: UploadImage, table: Tables, *,
-                      upload: int, tables: int, output: int, remap: int = 0) -> Launch:
+                      upload: int, tables: int, values: int, output: int,
+                      remap: int = 0) -> Launch:
     """
     Return the launch that makes one image's part of the network's input, border included.
 
     :param table: of ``tables_for(geometry, ...)``.
     :param upload: address of this camera's bytes.
     :param tables: address of the uploaded ``table.data``.
+    :param values: address of the uploaded ``input_values(spec)``.
     :param output: address of this image's part of the input, ``input_bytes`` long.
     :param remap: address of (content.height, content.width, 2) float32 or 0: for each pixel of
         the content the position (x, y) in the camera image that it samples, in place of the
-        tables. Positions more than half a pixel outside give the border's value.
+        tables. What lies outside of the image is border.
     """
     if (source.height, source.width) != geometry.camera:
         raise ConfigError(f'the image is {source.width}x{source.height}, its geometry is for '
@@ -106,16 +110,16 @@ def preprocess_launch(spec: InputSpec, geometry: Geometry, source: UploadImage, 
     network, content = geometry.network, geometry.content
     check_count('network input', 3 * network.height * network.width)
     pixels = source.pixels
-    gain, bias, border, channel = _colours(spec)
+    channel = [0, 1, 2] if spec.colour == 'rgb' else [2, 1, 0]
     channels = ((network.height * network.width, network.width, 1) if spec.layout == 'NCHW'
                 else (1, 3 * network.width, 3))
     parameters = _PREPROCESS.pack(
         upload, upload + source.step * source.height, tables + table.source_columns,
-        tables + table.source_rows, remap, output, source.step, source.height, source.width,
+        tables + table.source_rows, remap, values, output, source.step, source.height,
+        source.width,
         pixels.kind, pixels.stride, *pixels.offsets, network.height, network.width,
         geometry.top, geometry.left, content.height, content.width,
-        *(k * channels[0] for k in channel), channels[1], channels[2],
-        *gain, *bias, *border)
+        *(k * channels[0] for k in channel), channels[1], channels[2], round(spec.pad_value))
     return Launch(f'preprocess_{SUFFIXES[spec.dtype]}', _tiles(network), (THREADS, 1, 1),
                   parameters)
 
@@ -191,16 +195,6 @@ def _tiles(size: Size) -> tuple[int, int, int]:
     return grid
 
 
-def _colours(spec: InputSpec) -> tuple[list[float], list[float], list[float], list[int]]:
-    """Return gain, bias, border's value and channel of red, green and blue."""
-    channel = [0, 1, 2] if spec.colour == 'rgb' else [2, 1, 0]
-    gain = [spec.scale / spec.std[k] for k in channel]
-    bias = [-spec.mean[k] / spec.std[k] for k in channel]
-    # The CPU's border is a whole grey level, too.
-    border = [(round(spec.pad_value) * spec.scale - spec.mean[k]) / spec.std[k] for k in channel]
-    return gain, bias, border, channel
-
-
 def costs(spec: InputSpec, cameras: Sequence[tuple[Geometry, UploadImage]], scores: Scores,
           layout: ResultBlock, cache_bytes: int = 4 << 20) -> list[Cost]:
     """
@@ -238,10 +232,11 @@ def _preprocess_cost(spec: InputSpec, geometry: Geometry, source: UploadImage) -
     content = geometry.content
     rows = table.data[table.source_rows:table.source_rows + 8 * content.height].view(np.int32)
     low = rows[::2]
-    used = np.union1d(low, np.minimum(low + 1, source.height - 1))
+    used = np.union1d(np.maximum(low, 0), np.minimum(low + 1, source.height - 1))
     count = len(used)
     if source.planar:
         count += len(np.unique(used // 2))
     return Cost(f'preprocess_{SUFFIXES[spec.dtype]}',
                 count * source.width * source.pixels.stride
-                + 8 * (content.height + content.width), input_bytes(spec, geometry.network))
+                + 8 * (content.height + content.width) + input_values(spec).nbytes,
+                input_bytes(spec, geometry.network))

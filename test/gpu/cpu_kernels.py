@@ -129,16 +129,18 @@ def preprocess(kernels, card, frames, geometries, remap=None, seen=None):
     size = launch.input_bytes(card, geometries[0].network)
     output = buffer(len(frames) * size + GUARD)
     remap = None if remap is None else upload(remap)
+    values = upload(launch.input_values(card))
     for n, ((message, source), geometry) in enumerate(zip(frames, geometries, strict=True)):
         assert message.data.size == source.size_bytes
         table = launch.tables_for(geometry, Size(8, 8))
         data, tables = upload(message.data), upload(table.data)
-        masks = kernels.watch(*(array for array in (data, tables, remap) if array is not None))
+        masks = kernels.watch(*(array for array in (data, tables, values, remap)
+                                if array is not None))
         if seen is not None:
             seen.append(masks)
         kernels.run(launch.preprocess_launch(
             card, geometry, source, table, upload=at(data), tables=at(tables),
-            output=at(output) + n * size, remap=at(remap)))
+            values=at(values), output=at(output) + n * size, remap=at(remap)))
         assert kernels.unwatch() == 0
     assert (output[len(frames) * size:] == FILL).all()
     network = geometries[0].network
