@@ -30,7 +30,7 @@ export RMW_IMPLEMENTATION := rmw_fastrtps_cpp
 
 PY := $(VENV)/bin/python
 RUNTIME := requirements/runtime.txt requirements/openvino.txt requirements/ros-$(WHEELS).txt \
-    requirements/tools.txt
+    requirements/tools.txt requirements/video.txt
 
 help:  ## Show this list
 	@echo 'Targets (all but clean set up $(VENV) first if need be):'

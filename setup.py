@@ -83,6 +83,7 @@ setup(
         'ros': requirements('ros-kilted'),
         'ros-jazzy': requirements('ros-jazzy'),
         'tools': requirements('tools'),
+        'video': requirements('video'),
         'gpu': requirements('gpu'),
         'test': requirements('test'),
     },

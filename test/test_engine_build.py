@@ -145,7 +145,7 @@ def test_conversions_refuse_what_they_cannot_do(tmp_path):
     with pytest.raises(ConfigError, match='is a float16 model'):
         precision.for_engine(load_card(ROOT / 'test/models/palette_fp16'), 'fp32', tmp_path)
     (tmp_path / 'x.png').write_text('no picture')
-    with pytest.raises(ConfigError, match='x.png cannot be read as an image'):
+    with pytest.raises(ConfigError, match='x.png .*cannot be read|x.png .*is not an image'):
         precision.for_engine(card, 'int8', tmp_path, [tmp_path / 'x.png'])
     with pytest.raises(BackendError, match='is not a valid ONNX model'):
         precision.halve(tmp_path / 'x.png', tmp_path / 'y.onnx', keep_io=False)

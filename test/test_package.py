@@ -22,10 +22,13 @@ ROSDEP = {'cv2': 'python3-opencv', 'yaml': 'python3-yaml', 'rosbags': 'python3-r
           'onnxruntime': 'python3-onnxruntime-pip', 'numpy': 'python3-numpy',
           'numba': 'python3-numba', 'simplejpeg': 'python3-simplejpeg-pip',
           'jsonschema': 'python3-jsonschema', 'tqdm': 'python3-tqdm',
-          'pytest': 'python3-pytest', 'hypothesis': 'python3-hypothesis', 'tf2_ros': 'tf2_ros_py'}
-PYPI = {'cv2': 'opencv-python-headless', 'yaml': 'PyYAML'}
+          'PIL': 'python3-pil', 'pytest': 'python3-pytest', 'hypothesis': 'python3-hypothesis', 'tf2_ros': 'tf2_ros_py'}
+PYPI = {'cv2': 'opencv-python-headless', 'yaml': 'PyYAML', 'PIL': 'Pillow'}
 # What the node is faster with and runs without; no ROS distribution has it.
 OPTIONAL = {'openvino'}
+# What the tools do more with; each is in a file of its own below requirements/, or (mcap) has no
+# ROS package, or (HEIC) is for those who want it.
+EXTRAS = {'av', 'mcap', 'pillow_heif'}
 # Tests that need these are skipped without them.
 WITHOUT_ROSDEP = {'onnx', 'catkin_pkg'}
 # What pytest loads without an import.
@@ -67,20 +70,20 @@ def test_a_ros_installation_gets_everything_that_is_imported():
     for_testing = {element.text for element in MANIFEST.iter('test_depend')}
     used = {ROSDEP.get(name, name) for name in imported('seg_node/**/*.py', 'launch/*.py')}
     tested = {ROSDEP.get(name, name) for name in imported('test/*.py')}
-    assert used - OPTIONAL == for_running
+    assert used - OPTIONAL - EXTRAS == for_running
     assert (tested - used - WITHOUT_ROSDEP) | PLUGINS == for_testing
 
 
 @pytest.mark.parametrize('distro', ['kilted', 'jazzy'])
 def test_the_virtual_environment_gets_everything_that_is_imported(distro):
-    names = imported('seg_node/**/*.py') - WITHOUT_WHEEL - OPTIONAL
+    names = imported('seg_node/**/*.py') - WITHOUT_WHEEL - OPTIONAL - EXTRAS
     names |= {name for name in imported('test/*.py')
               if name.endswith(('_msgs', '_srvs', '_interfaces'))}
     files = ('runtime', 'tools', f'ros-{distro}')
     as_wheels = {f'ros-{distro}-{name.replace("_", "-")}' for name in names
                  if name not in ROSDEP}
     as_wheels |= {PYPI.get(name, name) for name in names if name in ROSDEP}
-    assert as_wheels | {f'ros-{distro}-rmw-fastrtps-cpp'} == requirements(*files)
+    assert as_wheels | {f'ros-{distro}-rmw-fastrtps-cpp', 'mcap'} == requirements(*files)
 
 
 def test_the_core_needs_only_the_runtime_requirements():

@@ -11,7 +11,7 @@ from seg_node.image.decode import decode
 from seg_node.image.photo import orientation, read_photo
 from seg_node.image.wire import CompressedImageMessage, Header, parse_compressed_image, parse_image
 from seg_node.model.taxonomy import load_taxonomy
-from seg_node.playback.frames import FolderSource
+from seg_node.playback.picture_source import FolderSource
 from seg_node.playback.sources import FrameOptions
 from seg_node.scoring.datasets import open_dataset
 

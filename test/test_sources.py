@@ -1,6 +1,8 @@
 """Bags, videos and folders of images as timed messages, and what is refused."""
 
+import os
 from pathlib import Path
+import re
 import shutil
 
 import cv2
@@ -9,6 +11,9 @@ import pytest
 
 pytest.importorskip('rosbags', reason='needs rosbags')
 
+from mcap.reader import make_reader
+from mcap.writer import Writer as McapWriter
+from PIL import Image
 from recordings import (
     folder,
     IMAGE,
@@ -27,10 +32,12 @@ from rosbags.rosbag2 import CompressionMode, StoragePlugin
 from rosbags.typesys import get_types_from_msg, get_typestore, Stores
 
 from seg_node.errors import ConfigError
+from seg_node.image.photo import upright
 from seg_node.image.wire import Header, parse_compressed_image, parse_image
-from seg_node.playback.frames import natural_key
 from seg_node.playback.open_source import open_source
+from seg_node.playback.picture_source import natural_key
 from seg_node.playback.sources import FrameOptions, Record, Span
+from seg_node.scoring.picture_file import read_picture
 
 
 def everything(source, *args):
@@ -150,12 +157,44 @@ def test_a_bag_that_was_cut_off_is_refused(tmp_path, storage, name, mend):
             everything(source)
 
 
-def test_a_cut_mcap_file_names_its_mend(tmp_path):
-    write_bag(tmp_path / 'bag', records(40))
+@pytest.mark.parametrize('mode', [CompressionMode.NONE, CompressionMode.STORAGE])
+def test_of_a_cut_mcap_file_the_whole_messages_are_played(tmp_path, mode):
+    """As a recorder leaves it that lost its power: without an index."""
+    write_bag(tmp_path / 'bag', records(800), mode=mode)
     alone = Path(shutil.move(tmp_path / 'bag' / 'bag.mcap', tmp_path / 'alone.mcap'))
     cut(alone)
+    with open_source(alone) as source:
+        found = everything(source)
+        assert 100 < len(found) < 1600 and found == records(800)[:len(found)]
+        [remark] = source.remarks()
+        assert 'alone.mcap is cut off' in remark and '`mcap recover`' in remark
+        assert source.losses['files_cut_off'] == 1
+    cut(alone, 0.0001)
     with pytest.raises(ConfigError, match='alone.mcap cannot be opened.*`mcap recover`'):
         open_source(alone)
+
+
+def test_channels_that_are_not_ros_are_left_alone(tmp_path):
+    write_bag(tmp_path / 'bag', records())
+    with (tmp_path / 'bag' / 'bag.mcap').open('rb') as file, (tmp_path / 'b.mcap').open(
+            'wb') as out:
+        writer = McapWriter(out)
+        writer.start(profile='', library='test')
+        schema = writer.register_schema('Meta', 'jsonschema', b'{}')
+        json = writer.register_channel('/meta', 'json', schema)
+        writer.add_message(json, START_NS - 5, b'{}', START_NS - 5)
+        channels = {}
+        for schema, channel, message in make_reader(file).iter_messages():
+            if channel.topic not in channels:
+                number = writer.register_schema(schema.name, schema.encoding, schema.data)
+                channels[channel.topic] = writer.register_channel(channel.topic, 'cdr', number)
+            writer.add_message(channels[channel.topic], message.log_time, message.data,
+                               message.publish_time)
+        writer.finish()
+    with open_source(tmp_path / 'b.mcap') as source:
+        assert everything(source) == records()
+        assert source.remarks() == [
+            '/meta is left alone: it holds no ROS messages (json, 1 messages)']
 
 
 def test_a_bag_whose_middle_is_damaged_gives_what_is_before_it(tmp_path):
@@ -350,11 +389,22 @@ def test_a_path_that_is_missing_says_what_is_allowed(tmp_path):
         open_source(tmp_path / 'gone.mp4')
 
 
-def test_an_unknown_suffix_is_refused(tmp_path):
-    path = tmp_path / 'drive.xyz'
-    path.touch()
-    with pytest.raises(ConfigError, match=r"unknown suffix '.xyz'.*\.mcap.*\.mp4"):
-        open_source(path)
+def test_what_is_no_recording_is_refused(tmp_path):
+    """FFmpeg takes text for a video of its own."""
+    for name, said in (('notes.txt', 'is no video, but Tele-typewriter'),
+                       ('drive.xyz', 'cannot be opened as a video')):
+        (tmp_path / name).write_text('what we saw\n' * 100)
+        with pytest.raises(ConfigError, match=f'{name}.*{said}'):
+            open_source(tmp_path / name)
+    os.mkfifo(tmp_path / 'pipe.mp4')
+    with pytest.raises(ConfigError, match='pipe.mp4 is a device or a pipe'):
+        open_source(tmp_path / 'pipe.mp4')
+
+
+def test_the_suffix_of_a_video_says_nothing(tmp_path):
+    path = write_video(tmp_path / 'drive.avi').rename(tmp_path / 'drive.MTS')
+    with open_source(path) as source:
+        assert len(everything(source, Span(), 0)) == 6
 
 
 def test_a_single_image_points_to_its_folder(tmp_path):
@@ -387,14 +437,59 @@ def test_a_video_without_frames_is_refused(tmp_path):
 
 @pytest.mark.parametrize('suffix, message', [
     ('.jpg', 'cannot be read.*Remove or mend'), ('.png', 'cannot be read.*Remove or mend'),
-    ('.bmp', 'not an image that OpenCV can read')])
+    ('.bmp', 'not an image that can be read')])
 @pytest.mark.parametrize('transport', ['raw', 'compressed'])
-def test_a_damaged_image_is_named(tmp_path, suffix, message, transport):
+def test_a_damaged_image_is_left_out_and_named(tmp_path, suffix, message, transport):
     path = folder(tmp_path, suffix, 3)
     cut(path / f'frame1{suffix}', 0.5 if suffix != '.bmp' else 0.001)
+    with open_source(path, FrameOptions(transport=transport)) as source:
+        found = everything(source, Span(), 0)
+        assert [record.time_ns for record in found] == [0, 200_000_000], 'the others in their time'
+        assert source.losses['pictures_unreadable'] == 1
+        [remark] = source.remarks()
+    assert re.search(f'1 of 3 pictures are left out: .*frame1{suffix}.*{message}', remark)
+    for file in path.iterdir():
+        cut(file, 0.001)
     with (open_source(path, FrameOptions(transport=transport)) as source,
-          pytest.raises(ConfigError, match=f'frame1{suffix}.*{message}')):
+          pytest.raises(ConfigError, match='none of the 3 pictures in .*frame0')):
         everything(source, Span(), 0)
+
+
+def test_pictures_of_other_kinds_are_told_of(tmp_path):
+    path = folder(tmp_path, count=2)
+    (path / 'a.CR2').touch()
+    (path / 'notes.txt').touch()
+    with open_source(path) as source:
+        assert len(everything(source, Span(), 0)) == 2
+        [remark] = source.remarks()
+    assert '1 .cr2 left out' in remark
+
+
+def test_a_huge_picture_is_refused_by_its_header(tmp_path):
+    path = folder(tmp_path, '.bmp', 1)
+    data = bytearray((path / 'frame0.bmp').read_bytes())
+    data[18:26] = (60_000).to_bytes(4, 'little') * 2
+    (path / 'frame0.bmp').write_bytes(data)
+    with (open_source(path) as source,
+          pytest.raises(ConfigError, match=r'frame0.bmp is too large: Image size \(3600000000 pixels')):
+        everything(source, Span(), 0)
+
+
+@pytest.mark.parametrize('turned', range(1, 9))
+def test_one_rule_for_turned_pictures_of_every_kind(tmp_path, turned):
+    exif = Image.Exif()
+    exif[0x112] = turned
+    stored = np.ascontiguousarray(picture(0)[..., ::-1])
+    for suffix in ('.tif', '.webp', '.png'):
+        Image.fromarray(stored).save(tmp_path / f'a{suffix}', exif=exif, lossless=True)
+        np.testing.assert_array_equal(read_picture(tmp_path / f'a{suffix}'),
+                                      upright(picture(0), turned))
+
+
+def test_pictures_of_16_bit_keep_their_range(tmp_path):
+    deep = np.arange(64 * 48, dtype=np.uint16).reshape(48, 64) * 20
+    cv2.imwrite(str(tmp_path / 'deep.tif'), deep)
+    np.testing.assert_array_equal(read_picture(tmp_path / 'deep.tif')[..., 0], deep >> 8)
 
 
 def test_an_unknown_transport_is_refused(tmp_path):

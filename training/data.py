@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from seg_node.scoring.picture_file import read_picture
+
 from .augment import Augmentation
 
 VOID = 255
@@ -20,6 +22,7 @@ class Pairs:
 
     :param folder: has ``images`` and ``labels``, whose files share their names but for the end.
     :param classes: ids from this on are void.
+    :raises ConfigError: an image that cannot be read.
     :raises ValueError: nothing there, an image without labels, or sizes that differ.
     """
 
@@ -27,14 +30,14 @@ class Pairs:
         self.images: list[np.ndarray] = []
         self.labels: list[np.ndarray] = []
         paths = sorted(path for path in (folder / 'images').glob('*')
-                       if path.suffix in ('.jpg', '.png'))
+                       if path.suffix in ('.jpg', '.png') and not path.name.startswith('.'))
         if not paths:
             raise ValueError(f'{folder / "images"} has no .jpg or .png files: the folder must '
                              'hold `images` and `labels`')
         for path in paths:
             label_path = folder / 'labels' / f'{path.stem}.png'
-            image, labels = cv2.imread(str(path)), cv2.imread(str(label_path), -1)
-            if image is None or labels is None or labels.shape != image.shape[:2]:
+            image, labels = read_picture(path), cv2.imread(str(label_path), -1)
+            if labels is None or labels.shape != image.shape[:2]:
                 raise ValueError(f'{path} and {label_path} must both be readable and of one size, '
                                  'the labels with one 8-bit channel')
             self.images.append(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))

@@ -22,6 +22,7 @@ from seg_node.model.card import load_card, ModelCard
 from seg_node.model.taxonomy import UNLABELLED
 from seg_node.preprocess import Preprocessor
 from seg_node.reference import softmax
+from seg_node.scoring.picture_file import read_picture
 
 
 def probabilities(card: ModelCard, backend: Backend, image: np.ndarray, rows: int) -> np.ndarray:
@@ -73,15 +74,14 @@ def main() -> None:
     if card.input.short_side is None or card.main_output.kind != 'logits':
         raise SystemExit(f'{card.directory} must be a network of dynamic size that gives logits')
     backend = backends.load('onnxruntime', card, providers=['CPUExecutionProvider'], threads=0)
-    paths = sorted(path for path in options.images.glob('*') if path.suffix in ('.jpg', '.png'))
+    paths = sorted(path for path in options.images.glob('*')
+                   if path.suffix in ('.jpg', '.png') and not path.name.startswith('.'))
     if not paths:
         raise SystemExit(f'{options.images} has no .jpg or .png files')
     for name in ('images', 'labels'):
         (options.folder / name).mkdir(parents=True, exist_ok=True)
     for path in tqdm(paths, mininterval=10):
-        image = cv2.imread(str(path))
-        if image is None:
-            raise SystemExit(f'{path} cannot be read as an image')
+        image = read_picture(path)
         scale = options.height / image.shape[0]
         image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
         cv2.imwrite(str(options.folder / 'images' / f'{path.stem}.jpg'), image,

@@ -13,7 +13,6 @@ import tempfile
 from typing import Any
 import warnings
 
-import cv2
 import numpy as np
 
 from ..errors import BackendError, ConfigError
@@ -21,6 +20,7 @@ from ..geometry import fit, Size
 from ..gpu.engine_manifest import PRECISIONS
 from ..model.card import ModelCard
 from ..preprocess import Preprocessor
+from ..scoring.picture_file import read_picture
 
 # Quantised, the first layers cost most of the accuracy: what they blur is lost to all others.
 KEEP_FIRST = 9
@@ -39,10 +39,7 @@ def network_inputs(card: ModelCard,
     """
     preprocessor = Preprocessor(card.input)
     for path in images:
-        image = cv2.imread(str(path))
-        if image is None:
-            raise ConfigError(f'{path} cannot be read as an image. Take it out of the folder, or '
-                              'give another folder.')
+        image = read_picture(path)
         size = Size(*image.shape[:2])
         yield size, preprocessor.tensor([image], [fit(card.input, size, None)])
 

@@ -5,7 +5,6 @@ One rule: a picture in a file is shown upright, by replay, evaluate and training
 label is as shown. A message of a camera keeps the grid of the sensor, as its calibration does.
 """
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -37,15 +36,15 @@ def orientation(data: NDArray[np.uint8]) -> int:
 
 def read_photo(data: NDArray[np.uint8]) -> Image | None:
     """
-    Return a picture file as (height, width, 3) uint8 BGR, upright; None if OpenCV cannot read it.
+    Return a JPEG or PNG file as (height, width, 3) uint8 BGR, upright; None for any other kind.
 
-    :param data: the file, 1-D uint8; of any kind that OpenCV reads.
-    :raises FrameError: a damaged JPEG or PNG; see ``decode``.
+    :param data: the file, 1-D uint8.
+    :raises FrameError: when it is damaged; see ``decode``.
     """
     if data[:8].tobytes().startswith((JPEG, PNG)):
         message = CompressedImageMessage(Header(0, 0, ''), '', data)
         return upright(decode(message, MAX_PIXELS), orientation(data))
-    return cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    return None
 
 
 def upright(image: Image, turned: int) -> Image:

@@ -1,19 +1,26 @@
 """Bags of ROS 2 (sqlite3, mcap, zstd) and ROS 1 as sources; messages stay undecoded CDR bytes."""
 
 from abc import abstractmethod
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 from rosbags.interfaces import Connection, QosDurability
 from rosbags.rosbag1 import Reader as Ros1Reader
 from rosbags.rosbag2 import Reader as Ros2Reader
+from rosbags.rosbag2.reader import DirectoryReader
 from rosbags.typesys.store import Typestore
 import yaml
 
 from ..errors import ConfigError
 from .definitions import mismatch, recorded_store
 from .sources import ALL, IMAGE_TYPES, Record, Source, Span, STORAGE_SUFFIXES, Topic
+
+try:
+    from .mcap_storage import McapStorage
+except ImportError:  # rosbags reads those of ROS 2 alone
+    McapStorage = None  # type: ignore[assignment, misc]
 
 # Not by its recorded QoS alone: ROS 1 bags and videos of tf have none.
 _ALWAYS_LATCHED = '/tf_static'
@@ -32,15 +39,21 @@ def open_bag(path: Path) -> 'BagSource':
 
 
 class BagSource(Source):
-    """What the bags of both ROS versions share."""
+    """
+    What the bags of both ROS versions share.
 
-    _ros1 = False
+    Channels that cannot be ROS topics are left alone, and told by :meth:`remarks`.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.losses = Counter()
+        self._left_alone: list[str] = []
+        self._stores: dict[str, Typestore] = {}
         self._reader = self._open()
         try:
-            self.topics = tuple(self._describe(name) for name in sorted(self._reader.topics))
+            found = map(self._describe, sorted(self._reader.topics))
+            self.topics = tuple(topic for topic in found if topic is not None)
             self._check_images()
         except BaseException:
             self._reader.close()
@@ -55,14 +68,17 @@ class BagSource(Source):
         """Return whether late subscribers were given the old messages too."""
 
     @abstractmethod
-    def _cdr(self, data: bytes, connection: Connection) -> bytes:
-        """Return a stored message as CDR bytes."""
+    def _is_ros1(self, connection: Connection) -> bool:
+        """Return whether messages are in ROS 1's format."""
+
+    def remarks(self) -> list[str]:
+        return self._left_alone
 
     def close(self) -> None:
         self._reader.close()
 
     def problem(self, topic: Topic) -> str:
-        if any(mismatch(connection.msgdef, topic.type, ros1=self._ros1)
+        if any(mismatch(connection.msgdef, topic.type, ros1=self._is_ros1(connection))
                for connection in self._connections([topic.name])):
             return f'recorded with another definition of {topic.type} than the installed one'
         return ''
@@ -101,50 +117,78 @@ class BagSource(Source):
     def _connections(self, topics: Collection[str]) -> list[Connection]:
         return [one for one in self._reader.connections if one.topic in topics]
 
-    def _describe(self, name: str) -> Topic:
+    def _cdr(self, data: bytes, connection: Connection) -> bytes:
+        """Return a stored message as CDR bytes."""
+        if not self._is_ros1(connection):
+            if data.startswith(_ZSTD_MAGIC):  # a storage file does not say so, metadata.yaml does
+                raise ConfigError(f"{self.path} holds zstd-compressed messages; give the bag's "
+                                  'folder, with its metadata.yaml, instead of the file.')
+            return bytes(data)
+        store = self._stores.get(connection.msgtype)
+        if store is None:
+            store = recorded_store(connection.msgdef, connection.msgtype, ros1=True)
+            self._stores[connection.msgtype] = store
+        return bytes(store.ros1_to_cdr(data, connection.msgtype))
+
+    def _describe(self, name: str) -> Topic | None:
         connections = self._connections([name])
         kinds = sorted({connection.msgtype for connection in connections})
+        count = sum(connection.msgcount for connection in connections)
         if len(kinds) > 1:
-            raise ConfigError(f'{self.path}: topic {name} has messages of {" and ".join(kinds)}; '
-                              'a topic has one type. Record it again or split the bag.')
+            self._left_alone.append(f'{name} is left alone: it has messages of '
+                                    f'{" and ".join(kinds)}, and a topic has one type')
+            return None
         latched = any(self._is_latched(connection) for connection in connections)
-        return Topic(name, kinds[0], sum(connection.msgcount for connection in connections),
-                     latched or name == _ALWAYS_LATCHED)
+        return Topic(name, kinds[0], count, latched or name == _ALWAYS_LATCHED)
 
     def _check_images(self) -> None:
         if any(topic.is_image and topic.count for topic in self.topics):
             return
         found = ', '.join(f'{topic.name} ({topic.type}, {topic.count})' for topic in self.topics)
         raise ConfigError(f'{self.path} has no image to replay: no message of '
-                          f'{" or ".join(IMAGE_TYPES)}. It holds {found or "no topic at all"}.')
+                          f'{" or ".join(IMAGE_TYPES)}. It holds {found or "no topic at all"}.'
+                          + ''.join(f' {line}.' for line in self._left_alone))
 
 
 class Ros2Bag(BagSource):
-    """A rosbag2 folder, or one of its sqlite3 or mcap files."""
+    """A rosbag2 folder, or one of its sqlite3 or mcap files, an mcap file of ROS 1, too."""
 
     def _open(self) -> Ros2Reader:
         try:
-            reader = Ros2Reader(self.path)
+            reader = (Ros2Reader if McapStorage is None else _Reader)(self.path)
             reader.open()
         except Exception as error:
             _refuse(self.path, 'cannot be opened', error)
+        for storage in getattr(reader.storage, 'storages', [reader.storage]):
+            self._left_alone += [f'{topic} is left alone: it holds no ROS messages ({what})'
+                                 for topic, what in getattr(storage, 'foreign', {}).items()]
+            cut_off = getattr(storage, 'cut_off', '')
+            if cut_off:
+                self.losses['files_cut_off'] += 1
+                self._left_alone.append(
+                    f'{storage.path} is cut off or damaged ({cut_off}): what is whole of it is '
+                    'played; `mcap recover` may find more')
         return reader
 
     def _is_latched(self, connection: Connection) -> bool:
         return any(qos.durability == QosDurability.TRANSIENT_LOCAL
                    for qos in connection.ext.offered_qos_profiles)
 
-    def _cdr(self, data: bytes, connection: Connection) -> bytes:
-        if data.startswith(_ZSTD_MAGIC):  # a storage file does not say so, metadata.yaml does
-            raise ConfigError(f"{self.path} holds zstd-compressed messages; give the bag's "
-                              'folder, with its metadata.yaml, instead of the file.')
-        return bytes(data)
+    def _is_ros1(self, connection: Connection) -> bool:
+        return bool(connection.ext.serialization_format == 'ros1')
+
+
+if McapStorage is not None:
+    class _Folder(DirectoryReader):
+        STORAGE_PLUGINS: ClassVar = {**DirectoryReader.STORAGE_PLUGINS, 'mcap': McapStorage}
+
+    class _Reader(Ros2Reader):
+        STORAGE_PLUGINS: ClassVar = {**Ros2Reader.STORAGE_PLUGINS, 'dir': _Folder,
+                                     '.mcap': McapStorage}
 
 
 class Ros1Bag(BagSource):
     """A ROS 1 bag; its messages are converted to CDR."""
-
-    _ros1 = True
 
     def _open(self) -> Ros1Reader:
         try:
@@ -152,18 +196,13 @@ class Ros1Bag(BagSource):
             reader.open()
         except Exception as error:
             _refuse(self.path, 'cannot be opened', error)
-        self._stores: dict[str, Typestore] = {}
         return reader
 
     def _is_latched(self, connection: Connection) -> bool:
         return bool(connection.ext.latching)
 
-    def _cdr(self, data: bytes, connection: Connection) -> bytes:
-        store = self._stores.get(connection.msgtype)
-        if store is None:
-            store = recorded_store(connection.msgdef, connection.msgtype, ros1=True)
-            self._stores[connection.msgtype] = store
-        return bytes(store.ros1_to_cdr(data, connection.msgtype))
+    def _is_ros1(self, connection: Connection) -> bool:
+        return True
 
 
 def _whole_bag(path: Path) -> Path:

@@ -3,14 +3,17 @@
 from pathlib import Path
 
 from ..errors import ConfigError
+from ..scoring.picture_file import PICTURE_SUFFIXES
 from .bags import open_bag
 from .drive_source import DriveSource, is_drive
-from .frames import FolderSource, VideoSource
-from .sources import FrameOptions, PICTURE_SUFFIXES, Source, STORAGE_SUFFIXES, VIDEO_SUFFIXES
+from .picture_source import FolderSource
+from .sources import FrameOptions, Source, STORAGE_SUFFIXES
+from .video_source import VideoSource
 
 _ALLOWED = ('a rosbag2 folder (with metadata.yaml), a bag file '
-            f'({", ".join(STORAGE_SUFFIXES)}, .bag), a video ({", ".join(VIDEO_SUFFIXES)}) or a '
-            f'folder of images ({", ".join(PICTURE_SUFFIXES)}) or of a drive (with drive.yaml)')
+            f'({", ".join(STORAGE_SUFFIXES)}, .bag), a video of any kind that FFmpeg reads (.mp4, '
+            f'.mkv, .avi, .mts ...), or a folder of images ({", ".join(PICTURE_SUFFIXES)}) or of '
+            'a drive (with drive.yaml)')
 
 
 def open_source(path: str | Path, options: FrameOptions | None = None) -> Source:
@@ -27,6 +30,8 @@ def open_source(path: str | Path, options: FrameOptions | None = None) -> Source
     path = Path(path)
     if not path.exists():
         raise ConfigError(f'{path} does not exist. Give {_ALLOWED}.')
+    if not (path.is_dir() or path.is_file()):
+        raise ConfigError(f'{path} is a device or a pipe, no recording. Give {_ALLOWED}.')
     bag = _bag_path(path)
     if bag is not None:
         if options is not None:
@@ -39,11 +44,9 @@ def open_source(path: str | Path, options: FrameOptions | None = None) -> Source
         return DriveSource(path, options)
     if path.is_dir():
         return FolderSource(path, options)
-    if path.suffix.lower() in VIDEO_SUFFIXES:
-        return VideoSource(path, options)
     if path.suffix.lower() in PICTURE_SUFFIXES:
         raise ConfigError(f'{path} is a single image; give the folder it lies in.')
-    raise ConfigError(f'{path} has the unknown suffix {path.suffix!r}. Give {_ALLOWED}.')
+    return VideoSource(path, options)
 
 
 def _bag_path(path: Path) -> Path | None:

@@ -323,6 +323,8 @@ class _Player:
         if self._writer is not None:
             result.recorded = self._writer.counts
             result.bag = self._writer.path if result.recorded else None
+        result.notices += self._source.remarks()
+        result.losses = {kind: count for kind, count in self._source.losses.items() if count}
         complete = (self._options.span == ALL and self._options.loops == 1
                     and not result.interrupted)
         for topic in self._topics:

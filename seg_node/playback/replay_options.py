@@ -77,6 +77,7 @@ class ReplayResult:
     :ivar late_ms: how much later than due each image was sent.
     :ivar lockstep_timeouts: frames that got no answer in time.
     :ivar recorded: per topic, messages written to the bag.
+    :ivar losses: what of the source could not be given, by kind.
     :ivar notices: what the user should know.
     :ivar interrupted: whether it was stopped before the end.
     """
@@ -92,6 +93,7 @@ class ReplayResult:
     recorded: dict[str, int] = field(default_factory=dict)
     wall_s: float = 0.0
     bag: Path | None = None
+    losses: dict[str, int] = field(default_factory=dict)
     notices: list[str] = field(default_factory=list)
     interrupted: bool = False
 

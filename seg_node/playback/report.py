@@ -51,6 +51,8 @@ def make_report(result: ReplayResult, accounts: Accounts, answers: Mapping[str, 
                      else 0.0)
     if quality is not None:
         report.update(_scores(*quality))
+    if result.losses:
+        report['source_losses'] = result.losses
     notices = [*result.notices, *_notices(cameras, answers, result)]
     if notices:
         report['notices'] = notices

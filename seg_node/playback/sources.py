@@ -1,6 +1,7 @@
 """Where recorded frames come from: bags, videos and folders of images, as timed CDR messages."""
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +13,6 @@ CAMERA_INFO = 'sensor_msgs/msg/CameraInfo'
 IMAGE_TYPES = (IMAGE, COMPRESSED_IMAGE)
 
 STORAGE_SUFFIXES = ('.db3', '.mcap')
-VIDEO_SUFFIXES = ('.avi', '.m4v', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg', '.ogv', '.ts', '.webm',
-                  '.wmv')
-PICTURE_SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.pgm', '.png', '.ppm', '.tif', '.tiff', '.webp')
 
 
 @dataclass(frozen=True)
@@ -93,12 +91,14 @@ class Source(ABC):
 
     :ivar path: the file or folder.
     :ivar topics: what it holds.
+    :ivar losses: how much of it could not be given, by kind, when it was read last.
     :ivar restamps: the stamps are made while playing, so they can follow any clock and go on
         rising when the source is repeated. Otherwise they are the recorded ones.
     """
 
     path: Path
     topics: tuple[Topic, ...]
+    losses: Counter[str]
     restamps = False
 
     @abstractmethod
@@ -117,6 +117,10 @@ class Source(ABC):
     def problem(self, topic: Topic) -> str:
         """Return why messages of a topic cannot be sent as the installed type; '' = they can."""
         return ''
+
+    def remarks(self) -> list[str]:
+        """Return a line for each kind of thing that was not as it should be, when last read."""
+        return []
 
     def close(self) -> None:  # noqa: B027 (not every source holds something open)
         """Free files and decoders."""

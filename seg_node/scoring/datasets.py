@@ -13,15 +13,15 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import ConfigError, FrameError
+from ..errors import ConfigError
 from ..frame import Frame
 from ..image.decode import MAX_PIXELS
-from ..image.photo import orientation, read_photo
+from ..image.photo import orientation
 from ..image.wire import CompressedImageMessage, Header, ImageMessage
 from ..model.taxonomy import ClassTable, load_taxonomy, UNLABELLED
 from .label_image import read_ids
+from .picture_file import decode_picture, PICTURE_SUFFIXES
 
-IMAGE_SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.pgm', '.png', '.ppm', '.tif', '.tiff', '.webp')
 _PASSED_ON = {b'\xff\xd8\xff': 'jpeg', b'\x89PNG': 'png'}  # what the product's own decoder reads
 _OUTSIDE = -1
 
@@ -123,14 +123,7 @@ class Dataset:
             if data[:len(magic)].tobytes() == magic and orientation(data) == 1:
                 return Frame(pair.name, CompressedImageMessage(header, kind, data),
                              max_pixels=MAX_PIXELS)
-        try:
-            image = read_photo(data)
-        except FrameError as error:
-            raise ConfigError(f'{pair.image} cannot be read: {error}. Mend it, or take the pair '
-                              'out.') from None
-        if image is None:
-            raise ConfigError(f'{pair.image} ({data.size} bytes) is not an image that OpenCV can '
-                              'read. Mend it, or take the pair out.')
+        image = decode_picture(pair.image, data.tobytes())
         height, width = image.shape[:2]
         return Frame(pair.name, ImageMessage(header, height, width, 'bgr8', False, width * 3,
                                              image.reshape(-1)), max_pixels=MAX_PIXELS)
@@ -209,7 +202,7 @@ def _table(layout: Layout, table: ClassTable | None) -> ClassTable:
 
 def _pair_up(layout: Layout, images: Path, labels: Path,
              wanted: list[str] | None) -> tuple[Pair, ...]:
-    found = _files(images, (layout.image_ending,), IMAGE_SUFFIXES)
+    found = _files(images, (layout.image_ending,), PICTURE_SUFFIXES)
     truths = _files(labels, layout.label_endings, ('.png',))
     for option, folder, files, endings in (
             ('--images', images, found, (layout.image_ending,)),
@@ -250,7 +243,7 @@ def _files(folder: Path, endings: tuple[str, ...], suffixes: tuple[str, ...]) ->
 
 
 def _nothing(layout: Layout, option: str, folder: Path, endings: tuple[str, ...]) -> ConfigError:
-    suffixes = ('.png',) if option == '--labels' else IMAGE_SUFFIXES
+    suffixes = ('.png',) if option == '--labels' else PICTURE_SUFFIXES
     sought = ', '.join(f'*{ending}' for ending in endings if ending) or 'any name'
     kinds = Counter(path.suffix or 'no suffix' for path in folder.rglob('*') if path.is_file())
     there = ', '.join(f'{count} x {kind}' for kind, count in kinds.most_common(5))

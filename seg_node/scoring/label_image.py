@@ -9,6 +9,7 @@ import numpy as np
 
 from ..errors import ConfigError, FrameError
 from ..image.compressed import inspect
+from ..image.decode import check_size, MAX_PIXELS
 
 _SIGNATURE = b'\x89PNG\r\n\x1a\n'
 _CHUNK, _UINT32 = Struct('>I4s'), Struct('>I')
@@ -32,6 +33,7 @@ def read_ids(path: Path) -> np.ndarray:
                           'PNG: lossy formats blur ids into other ids.')
     try:
         height, width = inspect(np.frombuffer(data, np.uint8))
+        check_size(height, width, MAX_PIXELS)
     except FrameError as error:
         raise ConfigError(f'{path} cannot be read: {error}. {_MEND}') from error
     if data[_COLOUR_AT] not in (_GREY, _PALETTE):

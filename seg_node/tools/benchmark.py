@@ -28,6 +28,7 @@ from ..pipeline import Pipeline
 from ..preprocess import Preprocessor
 from ..ros.transport import keep_buffers
 from ..scoring.drive import Drive, resized
+from ..scoring.picture_file import read_picture
 from .baselines import Baseline, BASELINES
 from .console import progress
 
@@ -241,10 +242,7 @@ def _image(options: argparse.Namespace) -> np.ndarray:
         drive = Drive()
         middle = len(drive) // 2
         return resized(drive, range(middle, middle + 1), Size(options.height, options.width))[0]
-    image = cv2.imread(str(options.image))
-    if image is None:
-        raise SegNodeError(f'{options.image} is not an image that OpenCV can read')
-    return cv2.resize(image, size)
+    return cv2.resize(read_picture(options.image), size)
 
 
 def _baseline_rows() -> list[tuple[str, str]]:

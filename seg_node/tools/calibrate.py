@@ -21,9 +21,10 @@ from ..errors import ConfigError, FrameError, SegNodeError
 from ..ground.chessboard import Board, calibrate, Calibrated, MODELS, Photos
 from ..image import wire
 from ..image.decode import decode
-from ..playback.frames import natural_key
 from ..playback.open_source import open_source
-from ..playback.sources import IMAGE, PICTURE_SUFFIXES
+from ..playback.picture_source import natural_key
+from ..playback.sources import IMAGE
+from ..scoring.picture_file import PICTURE_SUFFIXES
 from ..scoring.pictures import caption
 from .console import progress
 

@@ -11,7 +11,6 @@ from pathlib import Path
 import sys
 from typing import Any
 
-import cv2
 import numpy as np
 import yaml
 
@@ -22,7 +21,7 @@ from ..model.card_text import write_key
 from ..pipeline import Pipeline
 from ..running.warm_up import warm_up
 from ..scoring.corruptions import chosen, Corruption, CORRUPTIONS
-from ..scoring.datasets import IMAGE_SUFFIXES
+from ..scoring.picture_file import PICTURE_SUFFIXES, read_picture
 from ..scoring.reference_fit import CLEAN, fit_reference, Sample
 from ..scoring.stress import compare, process
 from ..trust.judge import Judge
@@ -38,10 +37,7 @@ def collect(card: ModelCard, pipeline: Pipeline, pictures: list[Path],
     """
     judge, samples = Judge(card, None), []
     for path in progress(pictures, 'reference'):
-        image = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-        if image is None:
-            raise ConfigError(f'{path} is not an image that OpenCV can read. Mend it, or take it '
-                              'out.')
+        image = read_picture(path)
         clean: np.ndarray | None = None
         for corruption in (None, *corruptions):
             spoilt = image if corruption is None else corruption.apply(image, path.stem, seed)
@@ -108,9 +104,9 @@ def _pictures(folder: Path, most: int) -> list[Path]:
     if not folder.is_dir():
         raise ConfigError(f'--images {folder} is no folder. Give one of pictures.')
     found = sorted(path for path in folder.rglob('*')
-                   if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith('.'))
+                   if path.suffix.lower() in PICTURE_SUFFIXES and not path.name.startswith('.'))
     if not found:
-        raise ConfigError(f'--images {folder} holds no picture ({", ".join(IMAGE_SUFFIXES)}).')
+        raise ConfigError(f'--images {folder} holds no picture ({", ".join(PICTURE_SUFFIXES)}).')
     count = min(most, len(found))
     return [found[(2 * index + 1) * len(found) // (2 * count)] for index in range(count)]
 

@@ -1,0 +1,180 @@
+"""Decodes video files of every kind that FFmpeg opens, packet by packet, past what is damaged."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import ConfigError
+from ..image.photo import upright
+
+try:
+    import av
+    from av.sidedata.sidedata import Type as SideData
+except ImportError:  # an extra: its wheel bundles codecs that no car needs
+    av = None
+
+#: 7680 x 4320 fits; a decoder keeps up to 16 pictures.
+MAX_PIXELS = 2 ** 25
+# Text and single pictures, which FFmpeg takes for videos of one frame.
+_NO_VIDEO = ('adf', 'bin', 'idf', 'image2', 'image2pipe', 'tty', 'xbin')
+_MAX_RATE = 1000.0  # what a broken container claims is far above
+_MAX_STUMBLES = 1000  # packets in a row that cannot be read
+_MEND = 'Convert it (e.g. `ffmpeg -i IN -c:v libx264 OUT.mp4`).'
+_MATRIX = np.dtype('<i4')
+
+
+@dataclass(frozen=True)
+class VideoFrame:
+    """
+    One frame.
+
+    :ivar time_ns: when it is shown, from the first frame on; never before the frame it follows.
+    """
+
+    time_ns: int
+    _frame: Any
+    _turned: int
+
+    def bgr(self) -> np.ndarray:
+        """Return it as (height, width, 3) uint8 BGR, turned upright as the file says."""
+        return upright(self._frame.to_ndarray(format='bgr24'), self._turned)
+
+
+class Video:
+    """
+    A video file, open; a context manager.
+
+    :ivar path: the file.
+    :ivar rate: frames per second, on average; None = the file does not say.
+    :ivar count: how many frames it announces; None = it does not.
+    :ivar damaged_packets: pieces of the file that could not be decoded, until now.
+    :ivar damaged_frames: frames of which parts were missing and are painted over by the decoder.
+    :raises ConfigError: when PyAV is not installed, or the file cannot be opened as a video.
+    """
+
+    def __init__(self, path: Path) -> None:
+        if av is None:
+            raise ConfigError(f'{path}: videos are read by PyAV, which is not installed '
+                              '(`pip install av`).')
+        self.path = path
+        self.damaged_packets = self.damaged_frames = 0
+        av.logging.set_level(None)  # what is damaged is told once, by those who use this
+        self._container = self._open()
+        try:
+            self._stream = self._best_stream()
+            self._check_size(self._stream.codec_context.width, self._stream.codec_context.height)
+        except BaseException:
+            self._container.close()
+            raise
+        rate = self._stream.average_rate or self._stream.guessed_rate
+        self.rate = float(rate) if rate and 0 < rate <= _MAX_RATE else None
+        self.count = self._stream.frames or None
+
+    def _open(self) -> Any:
+        # Playlists could name other files, or addresses.
+        options = {'protocol_whitelist': 'file'}
+        try:
+            container = av.open(str(self.path), options=options, metadata_errors='replace')
+        except (av.error.FFmpegError, ValueError) as error:
+            reason = getattr(error, 'strerror', None) or error
+            raise ConfigError(f'{self.path} ({self.path.stat().st_size} bytes) cannot be opened '
+                              f'as a video: {reason}. It is damaged, cut off or no video. '
+                              f'{_MEND}') from error
+        names = container.format.name.split(',')
+        if any(name in _NO_VIDEO or name.endswith('_pipe') for name in names):
+            container.close()
+            raise ConfigError(f'{self.path} is no video, but {container.format.long_name}.')
+        return container
+
+    def _best_stream(self) -> Any:
+        streams = [stream for stream in self._container.streams.video
+                   if 'attached_pic' not in str(stream.disposition)]  # the cover of a record
+        if not streams:
+            raise ConfigError(f'{self.path} holds no video stream, but '
+                              f'{", ".join(s.type for s in self._container.streams) or "nothing"}'
+                              '.')
+        if streams[0].codec_context is None:
+            raise ConfigError(f'{self.path} has a codec that FFmpeg does not know. {_MEND}')
+        return streams[0]
+
+    def frames(self) -> Iterator[VideoFrame]:
+        """
+        Yield all frames that can be decoded, in the order they are shown.
+
+        :raises ConfigError: a frame that is too large.
+        """
+        period_ns = 1e9 / (self.rate or 25.0)
+        first: Fraction | None = None
+        turned, index, last_ns = 1, 0, -1
+        for frame in self._decoded():
+            self._check_size(frame.width, frame.height)
+            shown = None if frame.pts is None else frame.pts * (frame.time_base or Fraction(0))
+            if first is None and shown is not None:
+                first = shown - Fraction(round(index * period_ns), 10 ** 9)
+            if shown is None or first is None:
+                time_ns = round(index * period_ns) if last_ns < 0 else last_ns + round(period_ns)
+            else:
+                time_ns = round((shown - first) * 10 ** 9)
+            if time_ns <= last_ns:
+                time_ns = max(last_ns + 1, round(index * period_ns))
+            turned = _orientation(frame) or turned
+            self.damaged_frames += bool(frame.is_corrupt)
+            yield VideoFrame(time_ns, frame, turned)
+            index, last_ns = index + 1, time_ns
+
+    def _decoded(self) -> Iterator[Any]:
+        """Yield decoded frames; a packet that cannot be decoded is counted and passed over."""
+        stumbles = 0
+        packets = self._container.demux(self._stream)
+        while stumbles < _MAX_STUMBLES:
+            try:
+                packet = next(packets)
+            except StopIteration:
+                return
+            except av.error.FFmpegError:
+                self.damaged_packets += 1
+                stumbles += 1
+                packets = self._container.demux(self._stream)
+                continue
+            try:
+                yield from packet.decode()
+                stumbles = 0
+            except av.error.EOFError:
+                return
+            except (av.error.FFmpegError, ValueError):
+                self.damaged_packets += 1
+                stumbles += 1
+
+    def _check_size(self, width: int, height: int) -> None:
+        if width * height > MAX_PIXELS:
+            raise ConfigError(f'{self.path} has frames of {width}x{height}; at most {MAX_PIXELS} '
+                              f'pixels are decoded. Scale it down.')
+
+    def close(self) -> None:
+        """Free the file and the decoder."""
+        self._container.close()
+
+    def __enter__(self) -> 'Video':
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _orientation(frame: Any) -> int | None:
+    """Return EXIF's number for how a frame's display matrix turns it; None = it has none."""
+    found = frame.side_data.get(SideData.DISPLAYMATRIX)
+    if found is None:
+        return None
+    a, b, _, c, d, *_ = np.frombuffer(bytes(found), _MATRIX).tolist()
+    # The pixel (x, y) is shown at (a x + c y, b x + d y).
+    transposed = math.hypot(a, d) < math.hypot(b, c)
+    flipped = (b < 0, c < 0) if transposed else (d < 0, a < 0)  # rows, columns
+    return {(False, (False, False)): 1, (False, (False, True)): 2, (False, (True, True)): 3,
+            (False, (True, False)): 4, (True, (False, False)): 5, (True, (False, True)): 6,
+            (True, (True, True)): 7, (True, (True, False)): 8}[transposed, flipped]
