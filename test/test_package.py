@@ -22,7 +22,8 @@ ROSDEP = {'cv2': 'python3-opencv', 'yaml': 'python3-yaml', 'rosbags': 'python3-r
           'onnxruntime': 'python3-onnxruntime-pip', 'numpy': 'python3-numpy',
           'numba': 'python3-numba', 'simplejpeg': 'python3-simplejpeg-pip',
           'jsonschema': 'python3-jsonschema', 'tqdm': 'python3-tqdm',
-          'PIL': 'python3-pil', 'pytest': 'python3-pytest', 'hypothesis': 'python3-hypothesis', 'tf2_ros': 'tf2_ros_py'}
+          'PIL': 'python3-pil', 'pytest': 'python3-pytest',
+          'hypothesis': 'python3-hypothesis', 'tf2_ros': 'tf2_ros_py'}
 PYPI = {'cv2': 'opencv-python-headless', 'yaml': 'PyYAML', 'PIL': 'Pillow'}
 # What the node is faster with and runs without; no ROS distribution has it.
 OPTIONAL = {'openvino'}

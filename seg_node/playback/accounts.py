@@ -136,6 +136,12 @@ class Accounts:
                 return False
             return True
 
+    def known(self, sent: Mapping[str, int]) -> bool:
+        """Return whether the node has said of every frame sent what became of it."""
+        with self._lock:
+            return all(account.received >= account.sent and not account.in_hand
+                       for account in self._all(sent).values())
+
     def of_cameras(self, sent: Mapping[str, int]) -> dict[str, Account]:
         """Return the account of each camera, by its name."""
         with self._lock:

@@ -1,17 +1,16 @@
 """Which topics of a source are cameras, and how the node is told of them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 import re
 
 from ..errors import ConfigError
-from ..products import OUTPUTS
 from .drive_source import TRUTH
-from .sources import CAMERA_INFO, COMPRESSED_IMAGE, Source, Topic
-from .topics import absolute
+from .own_results import COMPRESSED, results_of
+from .sources import CAMERA_INFO, COMPRESSED_IMAGE, Source
+from .topics import absolute, matches
 
-_SUFFIX = '/compressed'
 _TRUTH_TOPIC = f'/camera/{TRUTH}'
-_NAMES = frozenset(output.name for output in OUTPUTS)
 
 
 @dataclass(frozen=True)
@@ -26,7 +25,7 @@ class CameraRun:
     @property
     def parameters(self) -> dict[str, object]:
         """The node's parameters for this camera."""
-        return {f'{self.name}.image_topic': self.played_topic.removesuffix(_SUFFIX)
+        return {f'{self.name}.image_topic': self.played_topic.removesuffix(COMPRESSED)
                 if self.compressed else self.played_topic,
                 f'{self.name}.transport': 'compressed' if self.compressed else 'raw'}
 
@@ -41,15 +40,16 @@ def truth_topic(source: Source) -> str | None:
                  if topic.is_image and absolute(topic.name) == _TRUTH_TOPIC), None)
 
 
-def camera_runs(source: Source) -> list[CameraRun]:
+def camera_runs(source: Source, wanted: Sequence[str] = ()) -> list[CameraRun]:
     """
     Return a camera for each image topic; of a raw and compressed pair the raw one.
 
     True labels and what another run of seg_node published are no cameras.
 
+    :param wanted: shell patterns of the topics to take; () = all.
     :raises ConfigError: when nothing is left.
     """
-    results = _results(source)
+    results = results_of(source)
     truth = truth_topic(source)
     topics = [topic for topic in source.topics
               if topic.is_image and topic.name != truth and topic.name not in results]
@@ -57,16 +57,22 @@ def camera_runs(source: Source) -> list[CameraRun]:
         raise ConfigError(f'{source.path} holds no camera, only results of seg_node or true '
                           f'labels ({", ".join(sorted(results) or [str(truth)])}). Give the '
                           'recording of the camera.')
+    if wanted:
+        cameras = ', '.join(absolute(topic.name) for topic in topics)
+        topics = [topic for topic in topics if matches(topic.name, wanted)]
+        if not topics:
+            raise ConfigError(f'{source.path} has no camera {" or ".join(wanted)}; it has '
+                              f'{cameras}.')
     names = {topic.name for topic in topics}
     runs: list[CameraRun] = []
     for topic in topics:
         compressed = topic.type == COMPRESSED_IMAGE
-        base = topic.name.removesuffix(_SUFFIX)
+        base = topic.name.removesuffix(COMPRESSED)
         if compressed and base in names - {topic.name}:
             continue
         played = absolute(topic.name)
-        if compressed and not played.endswith(_SUFFIX):
-            played += _SUFFIX  # where the node looks for compressed images
+        if compressed and not played.endswith(COMPRESSED):
+            played += COMPRESSED  # where the node looks for compressed images
         runs.append(CameraRun(_name(base, [run.name for run in runs]), topic.name, played,
                               compressed))
     return runs
@@ -74,7 +80,7 @@ def camera_runs(source: Source) -> list[CameraRun]:
 
 def info_topics(source: Source) -> list[str]:
     """Return the topics of the cameras' camera_info."""
-    results = _results(source)
+    results = results_of(source)
     return [topic.name for topic in source.topics
             if topic.type == CAMERA_INFO and topic.name not in results]
 
@@ -85,15 +91,3 @@ def _name(base: str, taken: list[str]) -> str:
     name = re.sub(r'\W', '_', '_'.join(parts)) or 'camera'
     name = name if name[0].isalpha() else f'camera_{name}'
     return f'{name}_{len(taken)}' if name in taken else name
-
-
-def _results(source: Source) -> set[str]:
-    """Return what seg_node published: the topics beside its class names."""
-    prefixes = {topic.name.rpartition('/')[0] for topic in source.topics
-                if topic.name.rpartition('/')[2] in ('label_info', 'label_info_json')}
-    return {topic.name for topic in source.topics if _belongs(topic, prefixes)}
-
-
-def _belongs(topic: Topic, prefixes: set[str]) -> bool:
-    prefix, _, name = topic.name.removesuffix(_SUFFIX).rpartition('/')
-    return prefix in prefixes and (name in _NAMES or topic.type == CAMERA_INFO)

@@ -82,8 +82,14 @@ class FrameSource(Source):
     def records(self, topics: Collection[str], span: Span = ALL,
                 epoch_ns: int | None = None) -> Iterator[Record]:
         epoch_ns = self._next_epoch_ns if epoch_ns is None else epoch_ns
+        cut_ns, last_ns = 0, None
+        self.losses['gaps_cut'] = 0
         for time_ns, name, picture in self._pictures(span):
-            stamp_ns = epoch_ns + time_ns - span.offset_ns
+            if last_ns is not None and time_ns - last_ns > self.max_gap_ns:
+                cut_ns += time_ns - last_ns - self.max_gap_ns
+                self.losses['gaps_cut'] += 1
+            last_ns = time_ns
+            stamp_ns = epoch_ns + time_ns - span.offset_ns - cut_ns
             self._next_epoch_ns = stamp_ns + self.period_ns
             if self._calibration is not None and self._info_topic in topics:
                 self._check_size(name, picture)
@@ -91,6 +97,11 @@ class FrameSource(Source):
             if self._image_topic in topics:
                 yield Record(self._image_topic, stamp_ns, self._message(stamp_ns, picture))
             yield from self._beside(topics, time_ns, stamp_ns)
+
+    def remarks(self) -> list[str]:
+        gaps = self.losses['gaps_cut']
+        return [f'{gaps} gaps between frames are cut to {self.max_gap_ns / 1e9:g} s '
+                '(--max-gap)'] if gaps else []
 
     def _beside(self, topics: Collection[str], time_ns: int, stamp_ns: int) -> Iterator[Record]:
         """Yield what else belongs to the frame at a time from the start."""

@@ -1,10 +1,12 @@
 """Opens whatever a user gives as a source of frames."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from ..errors import ConfigError
 from ..scoring.picture_file import PICTURE_SUFFIXES
 from .bags import open_bag
+from .declared import DeclaredSource
 from .drive_source import DriveSource, is_drive
 from .picture_source import FolderSource
 from .sources import FrameOptions, Source, STORAGE_SUFFIXES
@@ -16,7 +18,8 @@ _ALLOWED = ('a rosbag2 folder (with metadata.yaml), a bag file '
             'a drive (with drive.yaml)')
 
 
-def open_source(path: str | Path, options: FrameOptions | None = None) -> Source:
+def open_source(path: str | Path, options: FrameOptions | None = None,
+                encodings: Mapping[str, str] | None = None) -> Source:
     """
     Open a bag, a video, a folder of images or a recorded drive.
 
@@ -24,6 +27,7 @@ def open_source(path: str | Path, options: FrameOptions | None = None) -> Source
         video file, folder of a drive, or folder of images, which are taken in natural order
         (2 before 10).
     :param options: how frames become messages; only for videos and folders.
+    :param encodings: what raw images of a bag really are, by shell pattern of their topics.
     :raises ConfigError: when there is no such path, it is none of these, or unreadable, or holds
         no image.
     """
@@ -38,7 +42,10 @@ def open_source(path: str | Path, options: FrameOptions | None = None) -> Source
             raise ConfigError(f'{path} is a bag: its topics, stamps and frame ids are the '
                               'recorded ones. Leave out --topic, --frame-id, --fps, --transport '
                               'and --camera-info (--remap renames topics).')
-        return open_bag(bag)
+        return _declared(open_bag(bag), encodings)
+    if encodings:
+        raise ConfigError(f'{path} is no bag, and its pictures go out as bgr8; leave out '
+                          '--as-encoding.')
     options = options or FrameOptions()
     if is_drive(path):
         return DriveSource(path, options)
@@ -47,6 +54,14 @@ def open_source(path: str | Path, options: FrameOptions | None = None) -> Source
     if path.suffix.lower() in PICTURE_SUFFIXES:
         raise ConfigError(f'{path} is a single image; give the folder it lies in.')
     return VideoSource(path, options)
+
+
+def _declared(source: Source, encodings: Mapping[str, str] | None) -> Source:
+    try:
+        return DeclaredSource(source, encodings) if encodings else source
+    except BaseException:
+        source.close()
+        raise
 
 
 def _bag_path(path: Path) -> Path | None:

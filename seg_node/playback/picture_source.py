@@ -93,7 +93,7 @@ class FolderSource(FrameSource):
         return picture_of(decode_picture(file, data))
 
     def remarks(self) -> list[str]:
-        found = []
+        found = super().remarks()
         if self._unreadable:
             others = len(self._unreadable) - 1
             found.append(f'{len(self._unreadable)} of {len(self._files)} pictures are left out: '

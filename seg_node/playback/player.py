@@ -13,6 +13,7 @@ from rclpy.signals import SignalHandlerOptions
 from ..errors import ConfigError
 from .bag_writer import BagWriter
 from .messages import stamp_ns
+from .played_time import odd_stamps, PlayedTime
 from .qos import recorded_qos, sending_qos
 from .read_ahead import ReadAhead
 from .recorder import Recorder
@@ -20,7 +21,7 @@ from .replay_options import check_options, ReplayOptions, ReplayResult
 from .schedule import Schedule
 from .sender import Sender
 from .sources import ALL, CAMERA_INFO, Record, Source
-from .topics import absolute, choose_topics, CLOCK, matches
+from .topics import absolute, answer_topics, choose_topics, CLOCK, matches
 
 OUTPUTS = ('/seg_node/*', '/diagnostics')
 _DISCOVERY_S = 3.5  # DDS announces anew every 3 s what was missed
@@ -35,6 +36,7 @@ def replay(source: Source, options: ReplayOptions | None = None, *,
            on_frame: Callable[[], object] = lambda: None,
            on_message: Callable[[str, bytes], object] = lambda topic, data: None,
            settled: Callable[[Mapping[str, int]], bool] | None = None,
+           known: Callable[[Mapping[str, int]], bool] | None = None,
            ros_args: Sequence[str] | None = None,
            context: Context | None = None) -> ReplayResult:
     """
@@ -45,6 +47,8 @@ def replay(source: Source, options: ReplayOptions | None = None, *,
     :param on_message: gets topic and bytes of each message that is heard, in another thread.
     :param settled: asked after the last frame, with the number of images sent per topic: True ends
         the listening. None = it ends when no answer came for ``linger_s``.
+    :param known: asked in lockstep, with the number of images sent per topic: True = it is known
+        what became of all of them, and no more answers are to be waited for.
     :param ros_args: command line with ``--ros-args``, e.g. for remappings.
     :param context: an initialised rclpy context to use (``ros_args`` then have no effect);
         None = one of its own.
@@ -53,7 +57,7 @@ def replay(source: Source, options: ReplayOptions | None = None, *,
     """
     options = options or ReplayOptions()
     check_options(options, source)
-    calls = _Calls(stop, on_frame, on_message, settled)
+    calls = _Calls(stop, on_frame, on_message, settled, known)
     if context is not None:
         return _Player(source, options, context, calls).play()
     context = Context()
@@ -73,6 +77,7 @@ class _Calls:
     on_frame: Callable[[], object]
     on_message: Callable[[str, bytes], object]
     settled: Callable[[Mapping[str, int]], bool] | None
+    known: Callable[[Mapping[str, int]], bool] | None
 
 
 class _Player:
@@ -85,16 +90,13 @@ class _Player:
         self._result = ReplayResult()
         self._topics, self._result.notices = choose_topics(source, options)
         images = [topic.name for topic in self._topics if topic.is_image]
-        if options.lockstep is not None and len(images) != 1:
-            raise ConfigError(f'lockstep needs one image topic, {len(images)} are to be sent '
-                              f'({", ".join(images)}); choose one with --topics.')
-        self._lockstep = absolute(options.lockstep or '')
+        self._lockstep = answer_topics(options, images)
+        source.max_gap_ns = round(options.max_gap_s * 1e9)
         self._sent = {name: deque[tuple[int, int]](maxlen=_KEPT) for name in images}
         self._counts = dict.fromkeys(images, 0)
         self._late_ms = deque[float](maxlen=_KEPT)
         self._schedule = Schedule(options.rate)
-        # Played time is recorded time that runs on when a bag starts again.
-        self._shift_ns = 0
+        self._time = PlayedTime(options.max_gap_s)
         self._first_ns = 0
         self._next_tick_ns = 0
         self._played_ns: int | None = None
@@ -137,7 +139,7 @@ class _Player:
         options = self._options
         written = [] if self._writer is None else options.record_topics or OUTPUTS
         heard = [*options.listen, *options.wait_for, *written,
-                 *([self._lockstep] if self._lockstep else [])]
+                 *self._lockstep.values()]
         if heard:
             self._recorder = Recorder(
                 self._context, [absolute(pattern) for pattern in heard],
@@ -158,8 +160,7 @@ class _Player:
         if self._recorder is None:
             return
         start = time.monotonic()
-        wanted = [*map(absolute, self._options.wait_for),
-                  *([self._lockstep] if self._lockstep else [])]
+        wanted = [*map(absolute, self._options.wait_for), *self._lockstep.values()]
         while not self._stop():
             self._recorder.check()
             missing = [topic for topic in wanted if not self._recorder.connected(topic)]
@@ -173,10 +174,11 @@ class _Player:
             if waited > min(self._options.wait_s, _DISCOVERY_S) and not wanted:
                 return  # it may well appear later
             time.sleep(_TICK_NS / 1e9)
-        heard = self._recorder.heard.get(self._lockstep)
-        if heard is not None and not heard.stamped:
-            raise ConfigError(f'lockstep topic {self._lockstep} has no header, so its messages '
-                              'cannot be told apart; give an output image.')
+        for topic in self._lockstep.values():
+            heard = self._recorder.heard.get(topic)
+            if heard is not None and not heard.stamped:
+                raise ConfigError(f'lockstep topic {topic} has no header, so its messages cannot '
+                                  'be told apart; give an output image.')
 
     def _send_all(self) -> None:
         loop = 0
@@ -204,8 +206,10 @@ class _Player:
             if self._played_ns is None:
                 self._schedule.start(record.time_ns, first_due_ns)
                 self._first_ns = record.time_ns
-            elif not count and not self._source.restamps:
-                self._shift_ns = self._played_ns + self._period_ns() - record.time_ns
+            elif not self._source.restamps:
+                if not count:
+                    self._time.shift_ns = self._played_ns + self._period_ns() - record.time_ns
+                self._time.bridge(record.time_ns + self._time.shift_ns - self._played_ns)
             if not self._play(record):
                 self._result.interrupted = True
                 break
@@ -220,7 +224,7 @@ class _Player:
 
     def _play(self, record: Record) -> bool:
         """Send a message when it is due; return False when it was not, to end early."""
-        played_ns = record.time_ns + self._shift_ns
+        played_ns = record.time_ns + self._time.shift_ns
         if self._lockstep:
             self._schedule.shift(played_ns, time.monotonic_ns())
         due_ns = self._schedule.due_ns(played_ns)
@@ -248,18 +252,20 @@ class _Player:
         stamp = stamp_ns(record.data)
         if stamp is not None:
             self._sent[record.topic].append((stamp, sent_ns))
-            if self._lockstep and not self._answered(stamp, sent_ns):
+            answer = self._lockstep.get(record.topic)
+            if answer is not None and not self._answered(answer, stamp, sent_ns):
                 self._result.lockstep_timeouts += 1
         self._calls.on_frame()
 
-    def _answered(self, stamp: int, since_ns: int) -> bool:
+    def _answered(self, topic: str, stamp: int, since_ns: int) -> bool:
         """Wait for the answer to a frame; time stands still on ``/clock`` meanwhile."""
         end = time.monotonic() + self._options.lockstep_timeout_s
         while self._recorder is not None and not self._stop():
             self._recorder.check()
             left = end - time.monotonic()
-            if self._recorder.wait_for(self._lockstep, stamp, since_ns,
-                                       min(left, _TICK_NS / 1e9)):
+            if self._recorder.wait_for(topic, stamp, since_ns, min(left, _TICK_NS / 1e9)):
+                return True
+            if self._calls.known is not None and self._calls.known(self._named_counts()):
                 return True
             if left <= 0:
                 return False
@@ -282,7 +288,7 @@ class _Player:
         if now_ns < self._next_tick_ns:
             return
         self._next_tick_ns = now_ns + round(1e9 / self._options.clock_hz) - _TICK_NS // 2
-        self._sender.tell_time(self._schedule.recorded_ns(limit_ns=limit_ns) - self._shift_ns)
+        self._sender.tell_time(self._schedule.recorded_ns(limit_ns=limit_ns) - self._time.shift_ns)
 
     def _linger(self) -> None:
         """Wait for the answers to the last frames."""
@@ -323,8 +329,13 @@ class _Player:
         if self._writer is not None:
             result.recorded = self._writer.counts
             result.bag = self._writer.path if result.recorded else None
-        result.notices += self._source.remarks()
-        result.losses = {kind: count for kind, count in self._source.losses.items() if count}
+        result.notices += [*self._source.remarks(), *self._time.remarks()]
+        result.losses = {kind: count for kind, count in {
+            **self._source.losses, **self._time.losses()}.items() if count}
+        if not self._source.restamps and self._options.loops == 1:
+            odd = {names[name]: odd_stamps([stamp for stamp, _ in sent])
+                   for name, sent in self._sent.items()}
+            result.notices += [f'{name}: {what}' for name, what in odd.items() if what]
         complete = (self._options.span == ALL and self._options.loops == 1
                     and not result.interrupted)
         for topic in self._topics:

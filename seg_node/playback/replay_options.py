@@ -14,7 +14,9 @@ class ReplayOptions:
     """
     How a source is played.
 
-    :ivar rate: seconds of recorded time per second.
+    :ivar rate: seconds of recorded time per second; inf = as fast as the answers come, which
+        needs ``lockstep``.
+    :ivar max_gap_s: a longer pause in the recording is cut to this.
     :ivar loops: how often; 0 = until stopped. Stamps of videos and folders go on rising, a bag
         starts again with its recorded stamps.
     :ivar clock: publish recorded time on ``/clock``.
@@ -34,7 +36,8 @@ class ReplayOptions:
         () = the outputs of seg_node and the camera_info sent.
     :ivar record_input: record everything that is sent, too.
     :ivar listen: patterns of topics whose times of receipt are wanted, recorded or not.
-    :ivar lockstep: topic that must answer with the stamp of a frame before the next is sent.
+    :ivar lockstep: topic that must answer with the stamp of a frame before the next is sent; of
+        several cameras, that of each image topic of the source.
     :ivar lockstep_timeout_s: how long to wait for an answer.
     :ivar linger_s: after the last frame, stop listening when no answer came for so long.
     :ivar start_stamp_ns: stamp of the first frame of a video or folder; None = the wall clock's
@@ -42,6 +45,7 @@ class ReplayOptions:
     """
 
     rate: float = 1.0
+    max_gap_s: float = 5.0
     loops: int = 1
     clock: bool = True
     clock_hz: float = 100.0
@@ -57,7 +61,7 @@ class ReplayOptions:
     record_topics: Sequence[str] = ()
     record_input: bool = False
     listen: Sequence[str] = ()
-    lockstep: str | None = None
+    lockstep: str | Mapping[str, str] | None = None
     lockstep_timeout_s: float = 10.0
     linger_s: float = 1.0
     start_stamp_ns: int | None = None
@@ -100,14 +104,18 @@ class ReplayResult:
 
 def check_options(options: ReplayOptions, source: Source) -> None:
     """:raises ConfigError: when an option is out of range or does not fit the source."""
-    for name, allowed in (('rate', options.rate > 0), ('loops', options.loops >= 0),
+    for name, allowed in (('rate', options.rate > 0),
+                          ('max_gap_s', options.max_gap_s > 0), ('loops', options.loops >= 0),
                           ('clock_hz', options.clock_hz > 0),
                           ('wait_s', options.wait_s >= 0),
                           ('settle_s', options.settle_s >= 0), ('linger_s', options.linger_s >= 0),
                           ('lockstep_timeout_s', options.lockstep_timeout_s > 0)):
         value = getattr(options, name)
+        if name == 'rate' and options.lockstep is not None and value == math.inf:
+            continue
         if not allowed or not math.isfinite(value):
-            zero = '' if name in ('rate', 'clock_hz', 'lockstep_timeout_s') else ' or 0'
+            zero = ('' if name in ('rate', 'max_gap_s', 'clock_hz', 'lockstep_timeout_s')
+                    else ' or 0')
             raise ConfigError(f'{name} is {value}; give a positive number{zero}.')
     if options.span.offset_ns < 0 or (options.span.length_ns or 1) < 0:
         raise ConfigError('start offset and duration cannot be negative.')

@@ -53,7 +53,7 @@ def make_report(result: ReplayResult, accounts: Accounts, answers: Mapping[str, 
         report.update(_scores(*quality))
     if result.losses:
         report['source_losses'] = result.losses
-    notices = [*result.notices, *_notices(cameras, answers, result)]
+    notices = [*result.notices, *_notices(cameras)]
     if notices:
         report['notices'] = notices
     report['problems'] = _problems(report, cameras, accounts.verdict)
@@ -76,8 +76,7 @@ def _scores(confusion: ConfusionMatrix, drivable: BinaryIoU) -> dict:
             'drivable_iou': round(drivable.value(), 4)} if confusion.pixels else {}
 
 
-def _notices(cameras: Mapping[str, Account], answers: Mapping[str, str],
-             result: ReplayResult) -> list[str]:
+def _notices(cameras: Mapping[str, Account]) -> list[str]:
     """Return what a reader of the figures should know."""
     found = []
     for name, account in cameras.items():
@@ -93,11 +92,6 @@ def _notices(cameras: Mapping[str, Account], answers: Mapping[str, str],
         if account.masks < account.segmented:
             found.append(f'{name}: {account.segmented - account.masks} masks were published but '
                          'did not come back')
-    for topic in answers:
-        stamps = [stamp for stamp, _ in result.sent.get(topic, ())]
-        if len(set(stamps)) < len(stamps):
-            found.append(f'{topic}: stamps repeat, so latencies are those of single stamps only '
-                         'and pictures may show a mask of another frame of the same stamp')
     return found
 
 

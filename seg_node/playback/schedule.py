@@ -1,5 +1,6 @@
 """Maps recorded time to the monotonic clock without drift."""
 
+import math
 import time
 
 
@@ -9,7 +10,8 @@ class Schedule:
 
     Everything is computed from one fixed pair of times, so delays do not add up.
 
-    :param rate: seconds of recorded time per second.
+    :param rate: seconds of recorded time per second; inf = everything is due at once, and time
+        runs as it passes.
     """
 
     def __init__(self, rate: float = 1.0) -> None:
@@ -38,7 +40,10 @@ class Schedule:
         It never runs back behind what was sent, nor past ``limit_ns``, the next message to send.
         """
         now_ns = time.monotonic_ns() if monotonic_ns is None else monotonic_ns
-        mapped_ns = self._recorded_ns + round((now_ns - self._monotonic_ns) * self._rate)
+        if math.isinf(self._rate):
+            mapped_ns = self._newest_ns + now_ns - self._monotonic_ns
+        else:
+            mapped_ns = self._recorded_ns + round((now_ns - self._monotonic_ns) * self._rate)
         if limit_ns is not None:
             mapped_ns = min(mapped_ns, limit_ns)
         return max(mapped_ns, self._newest_ns)

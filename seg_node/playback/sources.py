@@ -92,6 +92,7 @@ class Source(ABC):
     :ivar path: the file or folder.
     :ivar topics: what it holds.
     :ivar losses: how much of it could not be given, by kind, when it was read last.
+    :ivar max_gap_ns: a source that restamps leaves no longer gap between two frames.
     :ivar restamps: the stamps are made while playing, so they can follow any clock and go on
         rising when the source is repeated. Otherwise they are the recorded ones.
     """
@@ -99,6 +100,7 @@ class Source(ABC):
     path: Path
     topics: tuple[Topic, ...]
     losses: Counter[str]
+    max_gap_ns = 5_000_000_000
     restamps = False
 
     @abstractmethod

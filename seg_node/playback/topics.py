@@ -1,14 +1,15 @@
 """Names of topics: patterns, and which topics of a source are sent under which name."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 
 from ..errors import ConfigError
 from .messages import message_class
+from .own_results import results_of
 from .replay_options import ReplayOptions
 from .sources import Source, Topic
 
-CLOCK = '/clock'
+CLOCK, DIAGNOSTICS = '/clock', '/diagnostics'
 
 
 def choose_topics(source: Source, options: ReplayOptions) -> tuple[dict[Topic, str], list[str]]:
@@ -22,11 +23,14 @@ def choose_topics(source: Source, options: ReplayOptions) -> tuple[dict[Topic, s
     for asked in (*options.topics, *options.remap):
         if not any(matches(name, [asked]) for name in known):
             raise ConfigError(f'{source.path} has no topic {asked}; it has {", ".join(known)}.')
+    alone = _results_beside_cameras(source)
     remap = {absolute(old): new for old, new in options.remap.items()}
     chosen, notices = {}, []
     for topic in source.topics:
         name = absolute(topic.name)
         if not (matches(name, options.topics) if options.topics else not topic.on_request):
+            continue
+        if topic.name in alone and not options.topics:
             continue
         problem = _problem(source, topic)
         if not problem:
@@ -35,9 +39,21 @@ def choose_topics(source: Source, options: ReplayOptions) -> tuple[dict[Topic, s
             raise ConfigError(f'{name} cannot be sent: {problem}.')
         else:
             notices.append(f'{name} is not sent: {problem}')
+    if alone and not options.topics:
+        notices.append(f'{len(alone)} topics that seg_node itself published are not sent '
+                       f'({sorted(alone)[0]} ...); --topics sends them')
     if not chosen or not (options.topics or any(topic.is_image for topic in chosen)):
         raise ConfigError(f'nothing of {source.path} can be sent: {"; ".join(notices)}.')
     return chosen, notices
+
+
+def _results_beside_cameras(source: Source) -> set[str]:
+    """Return what another run of seg_node published; nothing where that is all there is."""
+    results = results_of(source)
+    cameras = any(topic.is_image and topic.name not in results for topic in source.topics)
+    if not results or not cameras:
+        return set()
+    return results | {topic.name for topic in source.topics if topic.name == DIAGNOSTICS}
 
 
 def _problem(source: Source, topic: Topic) -> str:
@@ -56,3 +72,20 @@ def absolute(name: str) -> str:
 def matches(name: str, patterns: Iterable[str]) -> bool:
     """Return whether a topic name fits one of some shell-style patterns."""
     return any(fnmatchcase(absolute(name), absolute(pattern)) for pattern in patterns)
+
+
+def answer_topics(options: ReplayOptions, images: Sequence[str]) -> dict[str, str]:
+    """
+    Return the topic that answers each image topic, in lockstep.
+
+    :raises ConfigError: one answer for several image topics.
+    """
+    if options.lockstep is None:
+        return {}
+    if isinstance(options.lockstep, str):
+        if len(images) != 1:
+            raise ConfigError(f'lockstep needs one image topic, {len(images)} are to be sent '
+                              f'({", ".join(images)}); choose one with --topics.')
+        return {images[0]: absolute(options.lockstep)}
+    return {topic: absolute(answer) for topic, answer in options.lockstep.items()
+            if topic in images}

@@ -55,7 +55,7 @@ class VideoSource(FrameSource):
         self.losses['damaged_frames'] = video.damaged_frames
 
     def remarks(self) -> list[str]:
-        found = []
+        found = super().remarks()
         if self.losses['damaged_packets']:
             found.append(f'{self.path} is damaged: {self.losses["damaged_packets"]} pieces could '
                          'not be decoded and are passed over')

@@ -42,9 +42,11 @@ from ..playback.sources import FrameOptions, Source, Span
 from ..scoring.metrics import BinaryIoU, ConfusionMatrix
 from ..scoring.pictures import Painter
 from .console import progress
+from .source_arguments import add_source_arguments, positive
 
 START_S = 120.0  # of the node's own time; the very first start compiles the kernels
 _AT_MOST_S = 3600.0
+_ANSWER_S = 120.0  # in lockstep; a node that hangs says so itself
 TRUTH_TAXONOMY = 'camvid11'
 REPORT, LOG, RESULT = 'report.json', 'node.log', 'result'
 _PICTURES = ('overlay*.mp4', 'contact_sheet*.png')
@@ -56,7 +58,7 @@ class Demo:
     def __init__(self, source: Source, options: argparse.Namespace) -> None:
         self._source, self._out = source, options.out
         self._classes = load_card(options.model).main_output.classes
-        self._runs = camera_runs(source)
+        self._runs = camera_runs(source, options.topics)
         self._span = Span(0, None if options.duration is None else round(options.duration * 1e9))
         self._epoch_ns = time.time_ns() if source.restamps else None
         self._answers = {run.played_topic: run.output('mask') for run in self._runs}
@@ -107,7 +109,7 @@ class Demo:
                 try:
                     result = replay(
                         self._source, self._replay, on_frame=on_frame, settled=accounts.settled,
-                        on_message=accounts.on_message,
+                        on_message=accounts.on_message, known=accounts.known,
                         stop=lambda: node.ended() or (not started.is_set()
                                                       and node.clock() > START_S))
                 except ConfigError:
@@ -167,7 +169,8 @@ def run_demo(options: argparse.Namespace) -> dict:
     :raises SegNodeError: when it cannot begin; nothing of an earlier run is touched then.
     """
     frames = None if options.transport is None else FrameOptions(transport=options.transport)
-    with open_source(options.input or shared('drive'), frames) as source:
+    with open_source(options.input or shared('drive'), frames,
+                     dict(options.as_encoding)) as source:
         demo = Demo(source, options)
         _clear(options.out, source.path)
         with _own_domain():
@@ -210,7 +213,10 @@ def _replay_options(source: Source, runs: list[CameraRun], options: argparse.Nam
     outputs = ('mask', 'confidence', 'drivable', 'camera_info', 'label_info*')
     return ReplayOptions(
         # As `ros2 bag play` has it; the node wakes for each.
-        rate=options.rate, clock_hz=40.0, span=span, wait_s=_AT_MOST_S, wait_for_all=True,
+        rate=options.rate or (math.inf if options.lockstep else 1.0), clock_hz=40.0, span=span,
+        max_gap_s=options.max_gap, wait_s=_AT_MOST_S, wait_for_all=True,
+        lockstep=({run.source_topic: run.output('mask') for run in runs} if options.lockstep
+                  else None), lockstep_timeout_s=_ANSWER_S,
         wait_for=[run.output(name) for run in runs for name in ('mask', 'drivable')],
         record=options.out / RESULT, overwrite=True,
         record_topics=[*[run.output(name) for run in runs for name in outputs], DIAGNOSTICS],
@@ -220,13 +226,6 @@ def _replay_options(source: Source, runs: list[CameraRun], options: argparse.Nam
                if run.played_topic.lstrip('/') != run.source_topic.lstrip('/')})
 
 
-def _positive(text: str) -> float:
-    value = float(text)
-    if not (value > 0 and math.isfinite(value)):
-        raise argparse.ArgumentTypeError(f'{text} must be a number above 0')
-    return value
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog='demo', description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -234,10 +233,17 @@ def _parser() -> argparse.ArgumentParser:
                         '(python -m street); default: the drive that the package ships')
     parser.add_argument('--model', default='deeplabv3plus_lite0_camvid',
                         help='model name or card folder (default: %(default)s)')
-    parser.add_argument('--rate', type=_positive, default=1.0,
-                        help='seconds of the drive per second (default: %(default)s)')
-    parser.add_argument('--duration', type=_positive, metavar='S',
+    parser.add_argument('--rate', type=positive,
+                        help='seconds of the drive per second (default: 1, in lockstep as fast as '
+                        'the node answers)')
+    parser.add_argument('--lockstep', action='store_true',
+                        help='drop no frame: send the next one when the node has answered')
+    parser.add_argument('--duration', type=positive, metavar='S',
                         help='play the first S seconds (default: all)')
+    parser.add_argument('--topics', nargs='+', default=[], metavar='NAME',
+                        help='play these cameras only (wildcards allowed; default: every image '
+                        'topic)')
+    add_source_arguments(parser)
     parser.add_argument('--transport', choices=('raw', 'compressed'),
                         help='how pictures travel that are not in a bag: bgr8 or JPEG '
                         '(default: raw)')

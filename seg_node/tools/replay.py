@@ -2,6 +2,7 @@
 
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Sequence
+import math
 import signal
 import sys
 from typing import Any
@@ -10,6 +11,7 @@ from ..errors import SegNodeError
 from ..paths import shared
 from ..playback.open_source import open_source
 from ..playback.sources import FrameOptions, Source, Span
+from .source_arguments import add_source_arguments, positive
 
 _EPILOG = """examples:
   replay drive.mcap --remap /front/image_raw:=/camera/image_raw
@@ -57,26 +59,36 @@ def _run(options: Namespace, ros_args: Sequence[str], received: list[int]) -> in
     given = {name: getattr(options, name) for name in _FRAME_OPTIONS
              if getattr(options, name) is not None}
     path = options.source or shared('drive')
-    with open_source(path, FrameOptions(**given) if given else None) as source:
+    with open_source(path, FrameOptions(**given) if given else None,
+                     dict(options.as_encoding)) as source:
         total = _total(source, options)
         with tqdm(total=total, unit=' frames', disable=not sys.stderr.isatty()) as bar:
-            result = replay(source, _replay_options(options), stop=lambda: bool(received),
+            result = replay(source, _replay_options(options, source), stop=lambda: bool(received),
                             on_frame=bar.update, ros_args=ros_args)
     _report(result, bool(options.record))
     return 1 if result.lockstep_timeouts else 0
 
 
-def _replay_options(options: Namespace) -> Any:
+def _replay_options(options: Namespace, source: Source) -> Any:
     from ..playback.replay_options import ReplayOptions
     return ReplayOptions(
-        rate=options.rate, loops=options.loop, clock=not options.no_clock,
+        rate=options.rate or (1.0 if options.lockstep is None else math.inf),
+        max_gap_s=options.max_gap, loops=options.loop, clock=not options.no_clock,
         span=_span(options), topics=options.topics,
         remap=dict(options.remap), wait_s=options.wait_for_subscribers, record=options.record,
         overwrite=options.overwrite, record_topics=options.record_topics,
-        record_input=options.record_input, lockstep=options.lockstep,
+        record_input=options.record_input, lockstep=_lockstep(options, source),
         lockstep_timeout_s=options.lockstep_timeout, linger_s=options.linger,
         start_stamp_ns=(None if options.start_stamp is None
                         else round(options.start_stamp * 1e9)))
+
+
+def _lockstep(options: Namespace, source: Source) -> str | dict[str, str] | None:
+    """Return the topic that answers, or (none named) what the node's cameras answer on."""
+    if options.lockstep is None or options.lockstep:
+        return options.lockstep
+    from ..playback.camera_runs import camera_runs
+    return {run.source_topic: run.output('mask') for run in camera_runs(source, options.topics)}
 
 
 def _span(options: Namespace) -> Span:
@@ -145,14 +157,16 @@ def _parser() -> ArgumentParser:
                         help='rosbag2 folder, .db3, .mcap or .bag file, video, folder of images '
                         'or of a drive; default: the drive that the package ships')
     time = parser.add_argument_group('time')
-    time.add_argument('--rate', type=float, default=1.0, metavar='X',
-                      help='speed factor of recorded time (default 1)')
+    time.add_argument('--rate', type=positive, metavar='X',
+                      help='speed factor of recorded time (default 1; in lockstep as fast as the '
+                           'answers come)')
     time.add_argument('--loop', type=int, nargs='?', const=0, default=1, metavar='N',
                       help='play N times; without N until Ctrl-C')
     time.add_argument('--start-offset', type=float, default=0.0, metavar='S',
                       help='start S seconds into the source')
     time.add_argument('--duration', type=float, metavar='S', help='play S seconds of it')
     time.add_argument('--no-clock', action='store_true', help='do not publish /clock')
+    add_source_arguments(parser.add_argument_group('source'))
     _add_topics(parser)
     _add_frames(parser)
     _add_recording(parser)
@@ -169,9 +183,9 @@ def _add_topics(parser: ArgumentParser) -> None:
     group.add_argument('--wait-for-subscribers', type=float, default=10.0, metavar='S',
                        help='wait so long for a subscriber of an image before the first frame '
                             '(default 10; 0 = do not wait)')
-    group.add_argument('--lockstep', metavar='TOPIC',
+    group.add_argument('--lockstep', metavar='TOPIC', nargs='?', const='',
                        help='send the next frame only when TOPIC answered with the stamp of the '
-                            'last one')
+                            'last one (default: /seg_node/<camera>/mask of each camera)')
     group.add_argument('--lockstep-timeout', type=float, default=10.0, metavar='S',
                        help='count a frame as unanswered after S seconds (default 10)')
 

@@ -1,0 +1,28 @@
+"""What demo and replay are asked alike about the source."""
+
+from argparse import ArgumentTypeError
+import math
+from typing import Any
+
+
+def add_source_arguments(group: Any) -> None:
+    """Add ``--as-encoding`` and ``--max-gap`` to a parser or a group of it."""
+    group.add_argument('--as-encoding', nargs='+', type=_encoding, default=[],
+                       metavar='[TOPIC:=]ENCODING',
+                       help='what raw images of a bag really are, e.g. bgr8 for 8UC3, of all '
+                            'topics or of one (wildcards allowed)')
+    group.add_argument('--max-gap', type=positive, default=5.0, metavar='S',
+                       help='cut longer pauses in the recording to S seconds (default 5)')
+
+
+def positive(text: str) -> float:
+    """Return a finite number above 0, for argparse."""
+    value = float(text)
+    if not (value > 0 and math.isfinite(value)):
+        raise ArgumentTypeError(f'{text} must be a number above 0')
+    return value
+
+
+def _encoding(text: str) -> tuple[str, str]:
+    pattern, separator, encoding = text.rpartition(':=')
+    return (pattern if separator else '*', encoding)
