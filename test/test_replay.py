@@ -1,6 +1,9 @@
 """The player and the recorder over real DDS: byte for byte, at the right time, never silently."""
 
+import math
+import re
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -40,7 +43,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import String
 
 from seg_node.errors import ConfigError
-from seg_node.image.wire import build_image, parse_image
+from seg_node.image.wire import build_image, Header, parse_image
 from seg_node.playback.bag_writer import BagWriter
 from seg_node.playback.messages import stamp_ns
 from seg_node.playback.open_source import open_source
@@ -406,6 +409,80 @@ def test_lockstep_sends_a_frame_when_the_last_one_is_answered(bag, peer, play):
         assert answered_ns <= next_ns
     for (_, sent_ns), (_, answered_ns) in zip(sent, received, strict=True):
         assert 50 <= (answered_ns - sent_ns) / 1e6 < 500
+
+
+def test_in_lockstep_a_recording_is_played_as_fast_as_the_answers_come(bag, echo, play):
+    result = play(bag, rate=math.inf, lockstep={IMAGE: MASK})
+    assert result.frames_sent == 5 and result.lockstep_timeouts == 0 and len(echo) == 5
+    took_ms = (result.sent[IMAGE][-1][1] - result.sent[IMAGE][0][1]) / 1e6
+    assert took_ms < 4 * PERIOD_NS / 1e6
+    with pytest.raises(ConfigError, match='rate is inf'):
+        play(bag, rate=math.inf)
+
+
+def test_what_is_known_otherwise_needs_no_answer(bag, peer, play):
+    peer.hear(Image, IMAGE)
+    peer.speak(Image, MASK)
+    asked = []
+
+    def known(counts):
+        asked.append(counts)
+        return True
+    result = play(bag, rate=math.inf, lockstep=MASK, calls={'known': known})
+    assert result.frames_sent == 5 and result.lockstep_timeouts == 0
+    assert asked[-1] == {IMAGE: 5}
+
+
+def jumping(times):
+    """Return records with images at these times, in seconds."""
+    return [Record(IMAGE, round(s * 1e9), image_cdr(index)) for index, s in enumerate(times)]
+
+
+def test_long_pauses_and_steps_back_are_bridged(tmp_path, peer, play):
+    """The time of recording is 0 at first, jumps to the real one, and is set back by an hour."""
+    heard = peer.hear(Image, IMAGE)
+    clock = peer.hear(Clock, '/clock', RELIABLE)
+    first, second = tmp_path / 'bag', tmp_path / 'other'
+    write_bag(first, jumping([0, 1_700_000_000.0, 1_700_000_000.1]))
+    write_bag(second, jumping([1_699_996_400.2, 1_699_996_400.3]))
+    shutil.copy(second / 'other.mcap', first)  # parts are read one after the other
+    metadata = (first / 'metadata.yaml').read_text()
+    (first / 'metadata.yaml').write_text(re.sub(
+        r'(- bag.mcap\n)', r'\1  - other.mcap\n', metadata, count=1))
+    result = play(first, max_gap_s=0.3)
+    assert wait_until(lambda: len(heard) == 5)
+    assert result.frames_sent == 5 and result.wall_s < 5
+    assert result.losses == {'gaps_cut': 1, 'time_steps_back': 1}
+    assert any('longest of 1700000000.0 s, are cut to 0.3 s' in line for line in result.notices)
+    assert any('steps back 1 times, by 3599.9 s' in line for line in result.notices)
+    told = [clock_ns(data) for _, data in clock]
+    assert min(told) < 10**9 and {1_700_000_000 * 10**9, 1_699_996_400_200_000_000} <= set(told)
+
+
+def test_odd_stamps_are_told_of(tmp_path, peer, play):
+    def stamped(index, stamp):
+        return Record(IMAGE, START_NS + index * 10**7, build_image(
+            Header(*divmod(stamp, 10**9), 'a'), 2, 2, 'mono8', bytes(4), step=2))
+    peer.hear(Image, IMAGE)
+    path = write_bag(tmp_path / 'bag', [stamped(index, stamp) for index, stamp in enumerate(
+        [0, 0, 5, 5, 9, 7])])
+    [notice] = play(path).notices
+    assert notice.startswith(f'{IMAGE}: 2 of 6 stamps are zero, 1 of 6 stamps repeat, 1 of 6 '
+                             'stamps go back: ')
+
+
+def test_what_seg_node_published_is_left_out_beside_cameras(tmp_path, peer, play):
+    results = [Record(f'/seg_node/camera/{name}', one.time_ns, one.data)
+               for name in ('mask', 'overlay') for one in jumping([1.0, 1.1])]
+    label = Record('/seg_node/camera/label_info_json', 10**9, string_cdr('{}'))
+    types = {one.topic: 'sensor_msgs/msg/Image' for one in results}
+    types[label.topic] = 'std_msgs/msg/String'
+    peer.hear(Image, IMAGE)
+    path = write_bag(tmp_path / 'bag', [label, *jumping([1.0, 1.1]), *results], types=types)
+    result = play(path)
+    assert set(result.sent) == {IMAGE}
+    assert ['3 topics that seg_node itself published' in line for line in result.notices] == [True]
+    assert set(play(path, topics=['*'], wait_s=0).sent) == {IMAGE, *types} - {label.topic}
 
 
 def test_lockstep_counts_what_is_not_answered(frames, peer, play):

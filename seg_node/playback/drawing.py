@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from ..errors import SegNodeError
-from ..scoring.pictures import contact_sheet, OverlayVideo, Painter
+from ..scoring.pictures import contact_sheet, letterboxed, OverlayVideo, Painter
 from .camera_runs import CameraRun
 from .matched import MatchedFrame
 
@@ -30,6 +30,7 @@ def draw(frames: Iterable[MatchedFrame], run: CameraRun, out: Path, suffix: str,
     every = max(1, account['masks'] // TILES)
     fps = max(1.0, min(_MAX_FPS, account['sent'] / max(report['wall_s'], 0.1)))
     tiles: list[np.ndarray] = []
+    shape: tuple[int, ...] = ()
     shown = drawn = 0
     video_path, sheet_path = out / f'overlay{suffix}.mp4', out / f'contact_sheet{suffix}.png'
     with OverlayVideo(video_path, fps, painter) as video:
@@ -39,6 +40,8 @@ def draw(frames: Iterable[MatchedFrame], run: CameraRun, out: Path, suffix: str,
             drawn += 1
             labels = painter.labels(frame.image, frame.outputs.get(mask))
             drivable = painter.drivable(frame.image, frame.outputs.get(area))
+            shape = shape or labels.shape  # a source whose frames change size: the first counts
+            labels, drivable = letterboxed(labels, shape), letterboxed(drivable, shape)
             video.add(labels, drivable, _line(report, run, index, frame, mask, times_ms))
             if mask in frame.outputs:
                 if shown % every == every // 2 and len(tiles) < TILES:
@@ -48,8 +51,7 @@ def draw(frames: Iterable[MatchedFrame], run: CameraRun, out: Path, suffix: str,
         p50 = report['latency_ms'].get('p50')
         title = (f'{report["model"]}   {report["fps"]:g} frames/s   latency p50 '
                  f'{"unknown" if p50 is None else f"{p50:g} ms"}   {report["backend"]}')
-        same = [tile for tile in tiles if tile.shape == tiles[0].shape]
-        if not cv2.imwrite(str(sheet_path), contact_sheet(title, same, painter, 4)):
+        if not cv2.imwrite(str(sheet_path), contact_sheet(title, tiles, painter, 4)):
             raise SegNodeError(f'{sheet_path} cannot be written: is the disk full?')
     return [path.name for path, made in ((sheet_path, tiles), (video_path, drawn)) if made]
 

@@ -10,6 +10,7 @@ from ..scoring.metrics import BinaryIoU, ConfusionMatrix
 from .accounts import Account, Accounts
 from .replay_options import ReplayResult
 
+_MEND = ' (--as-encoding says what a recording really holds, --topics leaves cameras out)'
 _KINDS = ('segmented', 'dropped', 'refused', 'lost_in_transport', 'unaccounted')
 
 
@@ -85,7 +86,8 @@ def _notices(cameras: Mapping[str, Account]) -> list[str]:
                                 for reason, count in account.refusals.items())
             none = '' if account.segmented else 'none was segmented; '
             found.append(f'{name}: {none}{account.refused} of {account.received} frames refused '
-                         f'({reasons}): {account.last_refusal}')
+                         f'({reasons}): {account.last_refusal}'
+                         + (_MEND if 'encoding' in account.refusals else ''))
         if account.from_elsewhere:
             found.append(f'{name}: {account.from_elsewhere} frames more than were sent reached '
                          'the node: another demo or driver has this ROS_DOMAIN_ID')

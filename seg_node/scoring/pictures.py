@@ -69,7 +69,7 @@ class OverlayVideo:
         self._shape: tuple[int, ...] = ()
 
     def add(self, labels: np.ndarray, drivable: np.ndarray, text: str) -> None:
-        """Append a frame made of two panels and a line of text."""
+        """Append a frame made of two panels, always of one size, and a line of text."""
         both = np.hstack([labels, drivable])
         frame = np.vstack([caption(text, both.shape[1]), both,
                            self._painter.legend(both.shape[1])])
@@ -81,8 +81,8 @@ class OverlayVideo:
             if not self._writer.isOpened():
                 raise SegNodeError(f'OpenCV cannot write {self._path}: is the disk full, or the '
                                    'folder read-only?')
-        if frame.shape == self._shape:  # a source whose frames change size: the first one counts
-            self._writer.write(frame)
+        assert frame.shape == self._shape
+        self._writer.write(frame)
 
     def __enter__(self) -> 'OverlayVideo':
         return self
@@ -111,8 +111,22 @@ def caption(text: str, width: int) -> np.ndarray:
     return bar
 
 
+def letterboxed(panel: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Return a panel (height, width, 3) as large as fits into a shape, in the middle of it."""
+    if panel.shape == shape:
+        return panel
+    scale = min(shape[0] / panel.shape[0], shape[1] / panel.shape[1])
+    height, width = (max(1, round(side * scale)) for side in panel.shape[:2])
+    top, left = (shape[0] - height) // 2, (shape[1] - width) // 2
+    canvas = np.full(shape, _DARK, np.uint8)
+    canvas[top:top + height, left:left + width] = cv2.resize(
+        panel, (width, height), interpolation=cv2.INTER_AREA)
+    return canvas
+
+
 def _panel(image: np.ndarray) -> np.ndarray:
     height = round(PANEL_WIDTH * image.shape[0] / image.shape[1])
+    height = min(max(height, PANEL_WIDTH // 8), PANEL_WIDTH * 2)  # lines and columns are stretched
     return cv2.resize(image, (PANEL_WIDTH, height), interpolation=cv2.INTER_AREA)
 
 
