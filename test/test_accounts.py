@@ -130,7 +130,7 @@ def test_the_report_adds_up_and_names_what_is_wrong(accounts, clock):
     assert found['frames_unaccounted'] == 1 and found['stages_ms'] == {'network': 7.0}
     assert found['latency_ms']['p50'] == 2.0 and found['fps'] == 1.5
     [notice] = found['notices']
-    assert notice == 'a: 2 of 9 frames refused (2 x encoding): encoding 64FC1'
+    assert notice.startswith('a: 2 of 9 frames refused (2 x encoding): encoding 64FC1 (--as-enc')
     table = as_table(found)
     assert ('10 sent = 3 segmented + 4 dropped + 2 refused + 0 lost in transport + 1 unaccounted'
             in table) and 'PROBLEM' in table
@@ -166,7 +166,6 @@ def test_repeated_stamps_change_no_count(accounts):
     assert set(latencies_ms(same, '/a', '/mask')) == {5, 6, 7, 8, 9, 10, 11}
     found = make_report(same, accounts, {'/a': '/mask'}, None)
     assert found['problems'] == [] and found['frames_segmented'] == 10
-    assert 'stamps repeat' in found['notices'][0]
     assert make_report(result([0] * 10), accounts, {'/a': '/mask'}, None)['latency_ms'] == {}
 
 
