@@ -198,9 +198,10 @@ class Gpu:
                 mend = _MEMORY
             elif _FOR_GOOD.search(str(error)):
                 mend = _RESTART
-            # Without the cause: its traceback would keep PyCUDA's objects beyond ``active``.
-            raise BackendError(f'GPU error while {what}: {str(error).strip(" -")}. '
-                               f'{mend}.') from None
+            # The traceback would keep PyCUDA's objects beyond ``active``: since Python 3.13 it is
+            # part of a circle, by way of the generator's frame.
+            told = str(error.with_traceback(None)).strip(' -')
+            raise BackendError(f'GPU error while {what}: {told}. {mend}.') from None
 
     def allocate(self, size: int, what: str) -> Memory:
         """Return device memory; ``what`` it is for goes into the error."""
