@@ -23,6 +23,14 @@ def user_path(text: str | Path, where: str) -> Path:
         raise ConfigError(f'{where} is {str(text)!r}: {error}. Write the whole path.') from error
 
 
+def looked_in(path: Path) -> str:
+    """Return for messages where a relative path begins, '' where it is none."""
+    try:
+        return '' if path.is_absolute() else f' (from {os.getcwd()})'
+    except OSError:  # the folder is gone
+        return ''
+
+
 def read_file(path: Path, most: int, mend: str, named: str = '') -> bytes:
     """
     Return the bytes of a regular file.
@@ -34,7 +42,7 @@ def read_file(path: Path, most: int, mend: str, named: str = '') -> bytes:
     :param named: how the messages name the file; '' = by its path.
     :raises ConfigError: there is none, it is no regular file, too large, or changes meanwhile.
     """
-    named = named or str(path)
+    named = named or f'{path}{looked_in(path)}'
     try:
         size = _size(os.stat(path), most, mend, named)  # opening a device may set it off
         with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), 'rb') as file:

@@ -141,7 +141,7 @@ def test_relative_places_start_with_a_dot_or_have_a_slash(monkeypatch):
 def test_a_place_without_a_card_is_refused(tmp_path, monkeypatch, place):
     monkeypatch.chdir(tmp_path)
     message = refusal(load_card, place)
-    assert 'no model card at card.yaml' in message
+    assert f'no model card at card.yaml (from {tmp_path}). ' in message
     assert 'models/README.md' in message
 
 

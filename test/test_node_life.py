@@ -19,12 +19,16 @@ from patience import busy, patience
 import pytest
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import DescribeParameters, SetParameters
+import rclpy
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 import yaml
 
 from seg_node.image import wire
+from seg_node.ros import ground
+from seg_node.ros.main import leave
+from seg_node.ros.node import SegNode
 
 PALETTE = MODELS / 'palette_cityscapes19'
 STREET = cv2.resize(np.random.default_rng(0).integers(0, 256, (12, 16, 3), np.uint8), (160, 120),
@@ -62,33 +66,11 @@ def other_output(folder: Path) -> Path:
 
 @pytest.mark.parametrize('parameters, words', [
     ({'model': 'no_such_model'}, ['no_such_model', 'deeplabv3plus_lite0_camvid']),
-    ({'model': broken_file}, ['model.onnx is no ONNX file']),
     ({'model': other_output}, ['scores', 'logits']),
     ({'model': partial(fault_models.write, edit=fault_models.returns_nan)},
      ['does not work on a test image']),
-    ({'modle': 'x'}, ['parameter modle is unknown', 'did you mean model']),
-    ({'camera__image_topik': 'x'}, ['camera.image_topik is unknown', 'camera.image_topic']),
-    ({'camere__image_topic': 'x'}, ['camere.image_topic is unknown', 'camera.image_topic']),
-    ({'camera__nosuch': 1}, ['camera.nosuch is unknown', 'known: camera.image_topic']),
-    ({'camera__image_topic': '/x{y}'}, ["camera.image_topic is '/x{y}'", 'substitution']),
-    ({'camera__image_topic': '//x'}, ["camera.image_topic is '//x'", "repeated '/'", '/front/']),
-    ({'camera__camera_info_topic': '9x'}, ["camera.camera_info_topic is '9x'", 'a number']),
-    ({'camera__image_topic': '/seg_node/camera/mask'}, ['which this node publishes itself']),
-    ({'image_timeout_s': 3}, ['image_timeout_s is 3', 'must be a double', 'write 3.0']),
-    ({'threads': -1}, ['threads is -1', '0 .. 256']),
-    ({'backend': 'cuda'}, ["backend is 'cuda'", 'allowed: auto | onnxruntime | openvino']),
     ({'backend': 'tensorrt'}, ['no NVIDIA GPU', 'use backend: onnxruntime']),
-    ({'backend': 'tensorrt', 'precision': 'fp8'}, ["precision is 'fp8'", 'auto | fp16 | fp32']),
-    ({'backend': 'onnxruntime', 'providers': '[CudaProvider]'}, ['CudaProvider', 'allowed:']),
-    ({'providers': '[CUDAExecutionProvider]'}, ["backend is 'auto'", 'does not use it']),
-    ({'cameras': '[front, front]'}, ["'front'", 'unique']),
-    ({'cameras': '[2nd]'}, ["'2nd'", 'beginning with a letter']),
-    ({'camera__transport': 'theora'}, ["camera.transport is 'theora'", 'raw | compressed']),
-    ({'output_width': 100}, ['output_width and output_height are 100 and 0']),
-    ({'taxonomy': 'mapillary'}, ['mapillary', 'autoware16']),
-    ({'cameras': '[]'}, ['parameter cameras is empty', '[front]']),
     ({'threads': '[]'}, ['threads is []', 'must be an integer']),
-    ({'drivable_classes': '[road, grass]'}, ['grass', 'terrain']),
 ])
 def test_wrong_configuration_ends_with_the_mend(tmp_path, monkeypatch, parameters, words):
     monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '-1')
@@ -107,11 +89,86 @@ def test_wrong_configuration_ends_with_the_mend(tmp_path, monkeypatch, parameter
         assert 'Traceback' not in node.log
 
 
+class Refused:
+    """A node in this process, and why it wants to end after its start."""
+
+    def __init__(self, folder, monkeypatch, *arguments, **parameters):
+        monkeypatch.setenv('XDG_STATE_HOME', str(folder))
+        given = [f'{name.replace("__", ".")}:={value}' for name, value in parameters.items()]
+        rclpy.init(args=['--ros-args', *arguments,
+                         *(word for text in given for word in ('-p', text))])
+        try:
+            node = SegNode('', leave)
+            try:
+                node.start()
+                self.end = node.end
+            finally:
+                node.shut_down()
+                assert node.release_device(10.0)
+                node.destroy_node()
+        finally:
+            rclpy.shutdown()
+
+
+@pytest.mark.parametrize('parameters, words', [
+    ({'model': broken_file}, ['model.onnx is no ONNX file']),
+    ({'modle': 'x'}, ['parameter modle is unknown', 'did you mean model']),
+    ({'camera__image_topik': 'x'}, ['camera.image_topik is unknown', 'camera.image_topic']),
+    ({'camere__image_topic': 'x'}, ['camere.image_topic is unknown', 'camera.image_topic']),
+    ({'camera__nosuch': 1}, ['camera.nosuch is unknown', 'known: camera.image_topic']),
+    ({'camera__image_topic': '/x{y}'}, ["camera.image_topic is '/x{y}'", 'substitution']),
+    ({'camera__image_topic': '//x'}, ["camera.image_topic is '//x'", "repeated '/'", '/front/']),
+    ({'camera__camera_info_topic': '9x'}, ["camera.camera_info_topic is '9x'", 'a number']),
+    ({'image_timeout_s': 3}, ['image_timeout_s is 3', 'must be a double', 'write 3.0']),
+    ({'threads': -1}, ['threads is -1', '0 .. 256']),
+    ({'backend': 'cuda'}, ["backend is 'cuda'", 'allowed: auto | onnxruntime | openvino']),
+    ({'backend': 'tensorrt', 'precision': 'fp8'}, ["precision is 'fp8'", 'auto | fp16 | fp32']),
+    ({'backend': 'onnxruntime', 'providers': '[CudaProvider]'}, ['CudaProvider', 'allowed:']),
+    ({'providers': '[CUDAExecutionProvider]'}, ["backend is 'auto'", 'does not use it']),
+    ({'cameras': '[front, front]'}, ["'front' stands there more than once"]),
+    ({'cameras': '[2nd]'}, ["'2nd'", 'beginning with a letter']),
+    ({'camera__transport': 'theora'}, ["camera.transport is 'theora'", 'raw | compressed']),
+    ({'output_width': 100}, ['output_width and output_height are 100 and 0']),
+    ({'taxonomy': 'mapillary'}, ['mapillary', 'autoware16']),
+    ({'cameras': '[]'}, ['parameter cameras is empty', '[front]']),
+    ({'drivable_classes': '[road, grass]'}, ['grass', 'terrain']),
+    ({'drivable_classes': '[road, sidewalk, road]'}, ["'road' stands there more than once"]),
+    ({'gpu_id': 99}, ['parameter gpu_id is 99; it must be an integer, allowed: 0 .. 63\n']),
+    ({'grid_cell_m': '.nan'}, ['grid_cell_m is nan; it must be a double, allowed: 0.02 .. 2\n']),
+    ({'model': './nowhere'}, [f'no model card at nowhere (from {os.getcwd()})']),
+    ({'camera__image_topic': '/seg_node/camera/mask', 'camera__transport': 'compressed'},
+     ["camera.image_topic leads to '/seg_node/camera/mask/compressed'", 'publishes itself']),
+])
+def test_what_is_refused_is_told_with_the_mend(tmp_path, monkeypatch, parameters, words):
+    parameters = {name: value(tmp_path / 'made') if callable(value) else value
+                  for name, value in parameters.items()}
+    end = Refused(tmp_path, monkeypatch, **{'model': PALETTE, **parameters}).end
+    assert end.code == 1
+    for word in words:
+        assert word in end.reason + '\n'
+
+
+@pytest.mark.parametrize('topic', ['mask', 'color_mask', 'autoware_mask', 'camera_info', 'state',
+                                   *ground.NAMES])
+@pytest.mark.parametrize('parameter, renamed', [('image_topic', False), ('image_topic', True),
+                                                ('camera_info_topic', False)])
+def test_a_node_does_not_listen_to_itself(tmp_path, monkeypatch, topic, parameter, renamed):
+    own, remaps = f'/seg_node/camera/{topic}', ()
+    if renamed:
+        own, remaps = '/elsewhere', ('-r', f'/elsewhere:={own}')
+    end = Refused(tmp_path, monkeypatch, *remaps, model=PALETTE,
+                  **{f'camera__{parameter}': own}).end
+    assert end.code == 1 and end.reason == (
+        f'configure failed: parameter camera.{parameter} leads to {own!r}, which this node '
+        'publishes itself: give the topic of the camera')
+
+
 @pytest.mark.parametrize('arguments, words', [
     (['--params-file', '/nowhere.yaml'], ['/nowhere.yaml', 'Error opening YAML file']),
     (['--params-file', 'broken'], ['broken.yaml', 'line_num 3']),
     (['-r', 'mask'], ["remap rule: '-r mask'"]),
     (['-p', 'threads:=[1, x]'], ['threads:=[1, x]']),
+    (['-p', 'use_sim_time:=maybe'], ["use_sim_time is 'maybe'; it must be a bool"]),
 ])
 def test_wrong_ros_arguments_end_with_one_line(tmp_path, arguments, words):
     (tmp_path / 'broken.yaml').write_text('seg_node:\n  ros__parameters:\n    cameras: [1, x]\n')

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError
-from ..files import read_file, user_path
+from ..files import looked_in, read_file, user_path
 from ..paths import shared
 from . import schema
 from .onnx_file import external_files
@@ -166,9 +166,9 @@ def _find(name_or_path: str | Path) -> Path:
         card, found, why = path, False, f' ({error.strerror})'
     if not found:
         place = repr(str(card))[1:-1]  # a NUL would not be seen
-        raise ConfigError(f'There is no model card at {place[:300]}{why}. Give a folder that '
-                          'holds a card.yaml, or the path of a card; models/README.md tells how '
-                          'to write one.')
+        raise ConfigError(f'There is no model card at {place[:300]}{why}{looked_in(card)}. Give '
+                          'a folder that holds a card.yaml, or the path of a card; '
+                          'models/README.md tells how to write one.')
     return card
 
 

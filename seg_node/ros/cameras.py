@@ -80,6 +80,11 @@ class Camera:
         """Where the mask goes, remapping included."""
         return self._images.topic('mask')
 
+    def inputs(self) -> dict[str, str]:
+        """Return by parameter which topics are subscribed to."""
+        return {f'{self.settings.name}.image_topic': self.settings.topic,
+                f'{self.settings.name}.camera_info_topic': self.settings.camera_info_topic}
+
     def activate(self) -> None:
         """Subscribe, and publish the class names."""
         self.health.restart()

@@ -7,7 +7,7 @@ from typing import Any
 from lifecycle_msgs.msg import State
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
-from rclpy.exceptions import InvalidHandle
+from rclpy.exceptions import InvalidHandle, InvalidParameterTypeException
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 
@@ -21,7 +21,7 @@ from .cameras import Camera
 from .diagnostics import Diagnostics, LOOK_S
 from .node_report import node_report, NodeFacts
 from .parameter_table import NODE
-from .parameters import declare, value_of, with_empty_lists
+from .parameters import declare, value_of, with_empty_lists, wrong_type
 from .serving import Serving
 from .settings import read, Settings
 from .transitions import telling
@@ -60,7 +60,10 @@ class SegNode(LifecycleNode):
     """
 
     def __init__(self, transport: str, leave: Callable[[int, str], None]) -> None:
-        super().__init__('seg_node')
+        try:
+            super().__init__('seg_node')
+        except InvalidParameterTypeException as error:  # of one that rclpy declares itself
+            raise ConfigError(wrong_type(error)) from None
         self._transport = transport
         self.end: End | None = None
         self.error = ''
@@ -140,6 +143,7 @@ class SegNode(LifecycleNode):
             for camera in settings.cameras:
                 self._cameras[camera.name] = Camera(self, camera, spec.classes, settings.ground,
                                                     settings.rectified, self._on_frame)
+            self._refuse_own_topics()
         except BaseException:
             self._release()
             raise
@@ -186,6 +190,19 @@ class SegNode(LifecycleNode):
         self._stop()
         self._release()
         return super().on_error(state)
+
+    def _refuse_own_topics(self) -> None:
+        """
+        Refuse to subscribe to what this node publishes, under whatever name.
+
+        :raises ConfigError: names the parameter and its value.
+        """
+        own = {publisher.topic_name for publisher in self.publishers}
+        for camera in self._cameras.values():
+            for parameter, topic in camera.inputs().items():
+                if self.resolve_topic_name(topic) in own:
+                    raise ConfigError(f'parameter {parameter} leads to {topic!r}, which this '
+                                      'node publishes itself: give the topic of the camera')
 
     def _count_start(self, model: str) -> float:
         """

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 import difflib
+import re
 from typing import Any
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
@@ -38,12 +39,12 @@ def declare(node: Node, rows: Iterable[Parameter] = NODE, prefix: str = '') -> l
         try:
             node.declare_parameter(name, row.default, descriptor,
                                    ignore_override=bool(override and override.value is None))
-        except (InvalidParameterTypeException, InvalidParameterValueException) as error:
+        except (InvalidParameterTypeException, InvalidParameterValueException):
             given = override.value if override is not None else row.default
             hint = f' (write {given}.0)' if row.kind == 'double' and type(given) is int else ''
             allowed = f', allowed: {row.allowed}' if row.allowed else ''
             problems.append(f'parameter {name} is {given!r}; it must be {_a(row.kind)}{allowed}'
-                            f'{hint} [{error}]')
+                            f'{hint}')
             node.declare_parameter(name, row.default, descriptor, ignore_override=True)
     return problems
 
@@ -62,8 +63,17 @@ def value_of(node: Node, name: str) -> Any:
 
 
 def names_in(node: Node, name: str) -> list[str]:
-    """Read a list of strings; ROS has no empty list of a certain type: ``EMPTY`` stands for it."""
-    return [item for item in value_of(node, name) if item]
+    """
+    Read a list of strings; ROS has no empty list of a certain type: ``EMPTY`` stands for it.
+
+    :raises ConfigError: an item stands there twice.
+    """
+    items = [item for item in value_of(node, name) if item]
+    for item in items:
+        if items.count(item) > 1:
+            raise ConfigError(f'parameter {name} is {items}: {item!r} stands there more than '
+                              'once; name each only once, or the other one that was meant')
+    return items
 
 
 def refuse_unknown(node: Node) -> None:
@@ -90,6 +100,16 @@ def _is_of_unused_camera(name: str, cameras: list[str]) -> bool:
     camera, _, parameter = name.rpartition('.')
     return (parameter in {row.name for row in CAMERA} and camera.isidentifier()
             and not difflib.get_close_matches(camera, cameras))
+
+
+def wrong_type(error: InvalidParameterTypeException) -> str:
+    """Say in this package's words what is wrong with a parameter that rclpy declares itself."""
+    found = re.search(r"parameter '(.*)' to '(.*)' of type '.*', expecting type '(.*)'",
+                      str(error))
+    if found is None:
+        return str(error)
+    name, value, kind = found.groups()
+    return f'parameter {name} is {value!r}; it must be {_a(kind.lower())}'
 
 
 def _a(kind: str) -> str:

@@ -18,7 +18,6 @@ from ..geometry import Size
 from ..ground.calibration import CameraCalibration, load_calibration
 from ..ground.calibration_file import read_ego_mask
 from ..ground.free_space import GridSpec
-from ..products import OUTPUTS
 from ..trust.policy import Policy
 from ..trust.watch import Timing
 from .ground import GroundSettings
@@ -87,9 +86,9 @@ def read(node: Node) -> Settings:
     if not names:
         raise ConfigError('parameter cameras is empty; name at least one, e.g. [front]')
     for name in names:
-        if not re.fullmatch(r'[A-Za-z][A-Za-z0-9_]*', name) or names.count(name) > 1:
-            raise ConfigError(f'parameter cameras has {name!r}: names must be unique and made '
-                              'of letters, digits and _, beginning with a letter')
+        if not re.fullmatch(r'[A-Za-z][A-Za-z0-9_]*', name):
+            raise ConfigError(f'parameter cameras has {name!r}: names must be made of letters, '
+                              'digits and _, beginning with a letter')
         if problems := declare(node, CAMERA, f'{name}.'):
             raise ConfigError('; '.join(problems))
     refuse_unknown(node)
@@ -145,11 +144,6 @@ def _check_topic(node: Node, value: str, where: str) -> None:
         reason = reason.partition(', at /')[0]  # a line of rcl's source
         raise ConfigError(f'{where} is {value!r}, which is no name of a topic: {reason}; allowed '
                           'is the like of /front/image_raw') from error
-    if node.resolve_topic_name(value) in {
-            node.resolve_topic_name(f'~/{camera}/{output.name}')
-            for camera in names_in(node, 'cameras') for output in OUTPUTS}:
-        raise ConfigError(f'{where} is {value!r}, which this node publishes itself: give the '
-                          'topic of the camera')
 
 
 def _calibration(value: str, where: str) -> CameraCalibration | None:
