@@ -174,6 +174,21 @@ def test_of_a_cut_mcap_file_the_whole_messages_are_played(tmp_path, mode):
         open_source(alone)
 
 
+def test_a_damaged_chunk_is_passed_over(tmp_path):
+    path = write_bag(tmp_path / 'bag', records(800), mode=CompressionMode.STORAGE)
+    data = bytearray((path / 'bag.mcap').read_bytes())
+    at = data.index(b'\x28\xb5\x2f\xfd', len(data) // 2)  # a compressed chunk
+    data[at:at + 40] = bytes(40)
+    (path / 'bag.mcap').write_bytes(data)
+    with open_source(path) as source:
+        for _ in range(2):
+            found = everything(source)
+            assert 100 < len(found) < 1600 and found == [one for one in records(800)
+                                                         if one in found]
+            assert source.losses['damaged_chunks'] == 1
+            assert ['1 groups of messages cannot be' in one for one in source.remarks()] == [True]
+
+
 def test_channels_that_are_not_ros_are_left_alone(tmp_path):
     write_bag(tmp_path / 'bag', records())
     with (tmp_path / 'bag' / 'bag.mcap').open('rb') as file, (tmp_path / 'b.mcap').open(

@@ -159,7 +159,8 @@ class Ros2Bag(BagSource):
             reader.open()
         except Exception as error:
             _refuse(self.path, 'cannot be opened', error)
-        for storage in getattr(reader.storage, 'storages', [reader.storage]):
+        self._storages = getattr(reader.storage, 'storages', [reader.storage])
+        for storage in self._storages:
             self._left_alone += [f'{topic} is left alone: it holds no ROS messages ({what})'
                                  for topic, what in getattr(storage, 'foreign', {}).items()]
             cut_off = getattr(storage, 'cut_off', '')
@@ -169,6 +170,20 @@ class Ros2Bag(BagSource):
                     f'{storage.path} is cut off or damaged ({cut_off}): what is whole of it is '
                     'played; `mcap recover` may find more')
         return reader
+
+    def _read(self, connections: Sequence[Connection], start: int | None,
+              stop: int | None) -> Iterator[Record]:
+        try:
+            yield from super()._read(connections, start, stop)
+        finally:
+            self.losses['damaged_chunks'] = sum(getattr(storage, 'damaged_chunks', 0)
+                                                for storage in self._storages)
+
+    def remarks(self) -> list[str]:
+        damaged = self.losses['damaged_chunks']
+        return [*self._left_alone,
+                *[f'{self.path} is damaged: {damaged} groups of messages cannot be read and are '
+                  'passed over'][:damaged]]
 
     def _is_latched(self, connection: Connection) -> bool:
         return any(qos.durability == QosDurability.TRANSIENT_LOCAL

@@ -3,14 +3,17 @@
 from collections import Counter
 from collections.abc import Collection, Iterator
 from contextlib import suppress
+from heapq import heappop, heappush
+from itertools import count
 from pathlib import Path
 import re
 from typing import Any, BinaryIO
 
+from mcap.data_stream import ReadDataStream
 from mcap.exceptions import EndOfFile
 from mcap.reader import make_reader
-from mcap.records import Channel, Message, Schema
-from mcap.stream_reader import StreamReader
+from mcap.records import Channel, Chunk, ChunkIndex, Message, Schema
+from mcap.stream_reader import breakup_chunk, StreamReader
 from rosbags.interfaces import (
     Connection,
     ConnectionExtRosbag2,
@@ -26,6 +29,7 @@ _FORMATS = {'ros1msg': MessageDefinitionFormat.MSG, 'ros2msg': MessageDefinition
             '': MessageDefinitionFormat.NONE}
 _ROS = ('cdr', 'ros1')
 _RECORD_LIMIT = 1 << 30
+_CHUNK_HEAD = 1 + 8  # opcode and length
 _NEVER = 2 ** 63 - 1
 
 
@@ -36,6 +40,7 @@ class McapStorage:
     :ivar connections: the channels with ROS messages; ``ext.serialization_format`` of those from
         ROS 1 is ``'ros1'``.
     :ivar foreign: what the other channels hold, by topic, e.g. ``'json, 5 messages'``.
+    :ivar damaged_chunks: groups of messages that could not be read, when it was read last.
     :ivar cut_off: why the file ends early; '' = it does not.
     """
 
@@ -45,6 +50,8 @@ class McapStorage:
         self.metadata = ReaderMetadata(0, _NEVER, 0, 0, None, None, None, None)
         self.foreign: dict[str, str] = {}
         self.cut_off = ''
+        self.damaged_chunks = 0
+        self._chunks: list[ChunkIndex] = []
         self._file: BinaryIO | None = None
 
     def open(self) -> None:
@@ -72,20 +79,43 @@ class McapStorage:
                  stop: int | None = None) -> Iterator[tuple[Connection, int, bytes]]:
         """Yield (connection, log time in ns, message); by time, where there is an index."""
         wanted = {connection.id: connection for connection in connections}
-        for message in self._messages({one.topic for one in connections}, start, stop):
+        for message in self._messages(set(wanted), start, stop):
             if (message.channel_id in wanted and (start is None or message.log_time >= start)
                     and (stop is None or message.log_time < stop)):
                 yield wanted[message.channel_id], message.log_time, message.data
 
-    def _messages(self, topics: set[str], start: int | None,
+    def _messages(self, channels: set[int], start: int | None,
                   stop: int | None) -> Iterator[Message]:
-        if self._indexed:
-            reader = make_reader(self._rewound(), validate_crcs=True)
-            for _, _, message in reader.iter_messages(sorted(topics), starting_at=start,
-                                                      ending_before=stop):
-                yield message
-        else:
+        if not self._chunks:
             yield from (record for record in self._records() if isinstance(record, Message))
+            return
+        self.damaged_chunks = 0
+        pending = sorted((chunk for chunk in self._chunks
+                          if (start is None or chunk.message_end_time >= start)
+                          and (stop is None or chunk.message_start_time < stop)),
+                         key=lambda chunk: chunk.message_start_time, reverse=True)
+        ready: list[tuple[int, int, Message]] = []
+        order = count()
+        while pending or ready:  # chunks overlap in time where several topics were recorded
+            if pending and (not ready or pending[-1].message_start_time <= ready[0][0]):
+                for message in self._in_chunk(pending.pop(), channels):
+                    heappush(ready, (message.log_time, next(order), message))
+            else:
+                yield heappop(ready)[2]
+        if self.damaged_chunks == len(self._chunks):
+            raise ReaderError('all groups of messages are damaged')
+
+    def _in_chunk(self, index: ChunkIndex, channels: set[int]) -> list[Message]:
+        """Return the messages of some channels in a chunk; none of one that is damaged."""
+        assert self._file is not None
+        try:
+            self._file.seek(index.chunk_start_offset + _CHUNK_HEAD)
+            chunk = Chunk.read(ReadDataStream(self._file))
+            return [record for record in breakup_chunk(chunk, validate_crc=True)
+                    if isinstance(record, Message) and record.channel_id in channels]
+        except Exception:  # each compression has its own kinds
+            self.damaged_chunks += 1
+            return []
 
     def _records(self) -> Iterator[Any]:
         """Yield all records in their order; of a file that was cut off those before its end."""
@@ -106,7 +136,7 @@ class McapStorage:
 
     def _contents(self) -> tuple[dict[int, Channel], dict[int, Schema], Counter[int], int, int]:
         """Return channels, schemas, the count of messages by channel, first and last time."""
-        self._indexed = False
+        self._chunks = []
         with suppress(StopIteration):
             try:
                 summary = make_reader(self._rewound()).get_summary()
@@ -115,7 +145,7 @@ class McapStorage:
                 summary = None
             if summary is not None and summary.statistics is not None and summary.channels:
                 found = summary.statistics
-                self._indexed = bool(summary.chunk_indexes)
+                self._chunks = summary.chunk_indexes
                 return (summary.channels, summary.schemas,
                         Counter(found.channel_message_counts), found.message_start_time,
                         found.message_end_time)
