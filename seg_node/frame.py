@@ -1,6 +1,6 @@
 """What travels through the pipeline: the camera's frame, its segmentation, its products."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -71,11 +71,13 @@ class Demand:
     What is asked of a segmenter beside the labels.
 
     :ivar output: size of the masks; None = each camera's own.
+    :ivar heads: roles of the model's further outputs that are wanted.
     """
 
     output: Size | None = None
     confidence: bool = True
     drivable: bool = True
+    heads: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -86,16 +88,20 @@ class Segmentation:
     :ivar labels: (H, W) uint8, class ids of the model's own class table.
     :ivar confidence: (H, W) uint8, 255 = certain, or None: not wanted, or the model has none.
     :ivar drivable: (H, W) uint8, 255 = drivable by the policy, 0 = not, or None: not wanted.
+    :ivar heads: by its role the mask of each further output that was wanted, (H, W) uint8 class
+        ids of its own table.
     """
 
     geometry: Geometry
     labels: np.ndarray
     confidence: np.ndarray | None = None
     drivable: np.ndarray | None = None
+    heads: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def forget(self, where: np.ndarray) -> None:
         """Make pixels unknown, (H, W) bool: label 255, confidence 0, not drivable."""
-        self.labels[where] = UNLABELLED
+        for mask in (self.labels, *self.heads.values()):
+            mask[where] = UNLABELLED
         for image in (self.confidence, self.drivable):
             if image is not None:
                 image[where] = 0

@@ -100,21 +100,22 @@ def fit(spec: InputSpec, camera: Size, output: Size | None = None) -> Geometry:
     Return the geometry for a camera image under the card's size and resize rule.
 
     A fixed-size network gets its size. A dynamic one gets the camera's shape with the shorter
-    side at ``short_side``, each side a multiple of ``multiple``: rounded to it under
-    ``stretch``, rounded up and filled with border under ``letterbox``.
+    side at ``short_side`` (less where the longer one would pass ``longest_side``), each side a
+    multiple of ``multiple``: rounded to it by ``rounding`` under ``stretch``, rounded up and
+    filled with border under ``letterbox``.
     """
     if spec.size is not None:
         network = Size(*spec.size)
         factor = min(network.height / camera.height, network.width / camera.width)
         scaled = _scaled(camera, factor)
     else:
-        assert spec.short_side is not None
-        scaled = _scaled(camera, spec.short_side / min(camera))
-        round_to = _ceil_to if spec.resize == 'letterbox' else _round_to
+        scaled = _scaled_to_short_side(spec, camera)
+        round_to = _ceil_to if spec.resize == 'letterbox' else _ROUNDINGS[spec.rounding]
         network = Size(*(round_to(side, spec.multiple) for side in scaled))
     content = scaled if spec.resize == 'letterbox' else network
-    return Geometry(camera, network, content, (network.height - content.height) // 2,
-                    (network.width - content.width) // 2, output or camera)
+    top, left = ((0, 0) if spec.pad == 'right_bottom' else
+                 ((network.height - content.height) // 2, (network.width - content.width) // 2))
+    return Geometry(camera, network, content, top, left, output or camera)
 
 
 @lru_cache(maxsize=64)
@@ -173,12 +174,34 @@ def _scaled(size: Size, factor: float) -> Size:
     return Size(max(1, round(size.height * factor)), max(1, round(size.width * factor)))
 
 
+def _scaled_to_short_side(spec: InputSpec, camera: Size) -> Size:
+    """Return the camera's shape at the card's short side, in whole pixels by its rounding."""
+    assert spec.short_side is not None
+    short_side, (short, long) = spec.short_side, sorted(camera)
+    if spec.longest_side is not None and long * short_side > spec.longest_side * short:
+        short_side = max(1, round(spec.longest_side * short / long))
+    if spec.rounding == 'nearest':
+        return _scaled(camera, short_side / short)
+    # In whole numbers: a quotient that is one must stay one.
+    long_side = (long * short_side // short if spec.rounding == 'down'
+                 else -(-long * short_side // short))
+    return (Size(short_side, long_side) if camera.height <= camera.width
+            else Size(long_side, short_side))
+
+
+def _floor_to(side: int, multiple: int) -> int:
+    return max(1, side // multiple) * multiple
+
+
 def _ceil_to(side: int, multiple: int) -> int:
     return -(-side // multiple) * multiple
 
 
 def _round_to(side: int, multiple: int) -> int:
     return max(1, round(side / multiple)) * multiple
+
+
+_ROUNDINGS = {'nearest': _round_to, 'up': _ceil_to, 'down': _floor_to}
 
 
 def _nearest(output: int, camera: int) -> np.ndarray:

@@ -1,6 +1,7 @@
 """The road a frame takes, from the parsed message to everything that is published about it."""
 
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -19,11 +20,15 @@ from .trust.verdict import Standing, State
 _AUTOWARE = 'autoware16'
 
 
-def autoware_lut(own: ClassTable) -> np.ndarray | None:
-    """Return the (256,) uint8 table to Autoware's ids, unlabelled = UNKNOWN; None: no remap."""
+def autoware_lut(own: ClassTable, remap: Path | None = None) -> np.ndarray | None:
+    """
+    Return the (256,) uint8 table to Autoware's ids, unlabelled = UNKNOWN; None: no remap.
+
+    :param remap: the card's own remap; None = the shipped one.
+    """
     target = load_taxonomy(_AUTOWARE)
     try:
-        lut = remap_lut(own, target)
+        lut = remap_lut(own, target, remap)
     except ConfigError:
         return None
     lut[lut == UNLABELLED] = target.id_of('UNKNOWN', _AUTOWARE)
@@ -41,18 +46,26 @@ class Pipeline:
     :param ego_masks: by camera name, what of its image shows the vehicle itself.
     :param trust: judges each frame and withholds what is not to be believed; None: nobody does.
     :param steady: names of the cameras whose labels are steadied; see ``Steadiness``.
+    :param heads: roles of the model's further outputs, each of which becomes a mask of its own.
+    :param remaps: by the name of a class table, the model's own way to it; see ``ModelCard``.
+    :ivar outputs: what it can make of a frame.
     """
 
     def __init__(self, segmenter: Segmenter, own: ClassTable, published: ClassTable | None = None,
                  output: Size | None = None,
                  ego_masks: Mapping[str, EgoMask] | None = None,
-                 trust: Trust | None = None, steady: Collection[str] = ()) -> None:
+                 trust: Trust | None = None, steady: Collection[str] = (),
+                 heads: Sequence[str] = (), remaps: Mapping[str, Path] | None = None) -> None:
         self.segmenter = segmenter
         self.classes = published or own
+        ways = remaps or {}
         self.tables = products.Tables(
-            remap=None if self.classes == own else remap_lut(own, self.classes),
+            remap=(None if self.classes == own
+                   else remap_lut(own, self.classes, ways.get(self.classes.name))),
             dynamic=own.dynamic_lut(), palette_bgr=self.classes.palette_bgr(),
-            autoware=autoware_lut(own))
+            autoware=autoware_lut(own, ways.get(_AUTOWARE)))
+        self.outputs = (*products.OUTPUTS, *map(products.of_head, heads))
+        self._heads = frozenset(heads)
         self._output = output
         self._ego_masks = ego_masks or {}
         self.trust = trust
@@ -72,7 +85,8 @@ class Pipeline:
             self._output,
             confidence=judged or steady or any('confidence' in names for names in wanted),
             drivable=(self.trust is not None and self.trust.judge.needs_drivable) or steady
-            or any('drivable' in names for names in wanted))
+            or any('drivable' in names for names in wanted),
+            heads=frozenset(self._heads & set().union(*wanted) if self._heads else ()))
         results = self.segmenter.segment(frames, demand, clock)
         return [self._finished(frame, result, names, clock)
                 for frame, result, names in zip(frames, results, wanted, strict=True)]
@@ -97,7 +111,7 @@ class Pipeline:
                     else:
                         steadiness.follow(result, frame.header.stamp_ns)
             with clock.stage('products'), mishaps('making the outputs of'):
-                return products.make(frame, result, self.tables, wanted, standing)
+                return products.make(frame, result, self.tables, wanted, standing, self.outputs)
         except FrameError as error:
             return error.with_traceback(None)  # it holds this very frame
 

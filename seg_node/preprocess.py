@@ -3,6 +3,7 @@
 import cv2
 import numpy as np
 
+from .antialias import antialiased
 from .geometry import Geometry, Size
 from .jit import njit
 from .model.card import InputSpec
@@ -35,7 +36,7 @@ class Preprocessor:
         batch = self._buffer(len(images), network)
         words = batch.view(self._table.dtype)
         for item, image, geometry in zip(words, images, geometries, strict=True):
-            small = _fitted(image, geometry, round(self._spec.pad_value))
+            small = _fitted(image, geometry, self._spec)
             top, left = geometry.top, geometry.left
             if geometry.content != network:
                 self._fill_border(item)
@@ -68,13 +69,17 @@ def _word(dtype: str) -> np.dtype:
     return np.dtype(f'u{np.dtype(dtype).itemsize}')
 
 
-def _fitted(image: np.ndarray, geometry: Geometry, border: int) -> np.ndarray:
+def _fitted(image: np.ndarray, geometry: Geometry, spec: InputSpec) -> np.ndarray:
     """Return the image at the size of the content, rectified on the way where that is asked."""
-    size = geometry.content
+    size, border = geometry.content, round(spec.pad_value)
     if geometry.rectification is not None:
-        return geometry.rectification.picture(image, size, border)
+        if spec.interpolation != 'antialias':
+            return geometry.rectification.picture(image, size, border)
+        image = geometry.rectification.picture(image, geometry.camera, border)
     if image.shape[:2] == size:
         return np.ascontiguousarray(image)
+    if spec.interpolation == 'antialias':
+        return antialiased(image, size)
     return cv2.resize(image, (size.width, size.height), interpolation=cv2.INTER_LINEAR)
 
 

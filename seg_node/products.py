@@ -4,7 +4,7 @@ What consumers get: remapped mask, drivable area, colours, overlay. All look-ups
 ``OUTPUTS`` is the one table of the images that are published for a frame.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -89,11 +89,17 @@ OUTPUTS = (
 NAMES = tuple(output.name for output in OUTPUTS)
 
 
+def of_head(role: str) -> Output:
+    """Return the output that shows one of the model's further heads, under its role's name."""
+    return Output(role, 'mono8', 'class ids, 255 = unlabelled',
+                  lambda making: making.segmentation.heads.get(role))
+
+
 def make(frame: Frame, segmentation: Segmentation, tables: Tables, wanted: Collection[str],
-         standing: Standing | None = None) -> Products:
+         standing: Standing | None = None, outputs: Sequence[Output] = OUTPUTS) -> Products:
     """Return the outputs that are wanted, as far as this model has them."""
     making = Making(frame, segmentation, tables)
-    images = {output.name: output.make(making) for output in OUTPUTS if output.name in wanted}
+    images = {output.name: output.make(making) for output in outputs if output.name in wanted}
     return Products(frame, segmentation, {name: image for name, image in images.items()
                                           if image is not None}, standing)
 

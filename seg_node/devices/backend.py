@@ -9,6 +9,7 @@ from . import openvino
 from .checked import CheckedBackend
 from .onnx_runtime import OnnxBackend, version
 from .segmenter import Backend
+from .windows import adapted
 
 __all__ = ['Backend', 'CPU_PROVIDER', 'load', 'ONNX_RUNTIME', 'OPENVINO']
 
@@ -41,18 +42,23 @@ def load(name: str, card: ModelCard, *, providers: Sequence[str] = (CPU_PROVIDER
 
     if name == OPENVINO:
         fast = openvino.OpenVinoBackend(card, precision=precision, threads=threads)
-        return _checked(card, fast, threads, f'{fast.identity} against onnxruntime {version()}')
-    backend = OnnxBackend(card, providers=providers, threads=threads, gpu=gpu)
+        return _checked(card, adapted(fast, card, fast.ranks), threads,
+                        f'{fast.identity} against onnxruntime {version()}')
+    backend = _onnx_runtime(card, threads, providers, gpu)
     if list(providers) == [CPU_PROVIDER]:
         return backend
     # Not kept: nothing here tells one driver or board from another.
     return _checked(card, backend, threads, '')
 
 
+def _onnx_runtime(card: ModelCard, threads: int, providers: Sequence[str] = (CPU_PROVIDER,),
+                  gpu: int = 0) -> Backend:
+    backend = OnnxBackend(card, providers=providers, threads=threads, gpu=gpu)
+    return adapted(backend, card, backend.ranks)
+
+
 def _checked(card: ModelCard, backend: Backend, threads: int, kept_as: str) -> Backend:
-    checked = CheckedBackend(
-        backend, card, lambda: OnnxBackend(card, providers=(CPU_PROVIDER,), threads=threads),
-        kept_as)
+    checked = CheckedBackend(backend, card, lambda: _onnx_runtime(card, threads), kept_as)
     size = fit(card.input, SAMPLE).network
     sides = {'N': 1, 'C': 3, 'H': size.height, 'W': size.width}
     try:

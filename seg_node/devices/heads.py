@@ -1,10 +1,12 @@
 """One output of a network, in host memory -> labels and confidence on the output grid."""
 
+import cv2
 import numpy as np
 
 from ..errors import FrameError
 from ..geometry import Axis, Geometry
 from ..labels import upsample_argmax, upsample_softmax
+from ..model.taxonomy import UNLABELLED
 from ..model.tensors import OutputSpec
 
 
@@ -16,9 +18,22 @@ def read_head(spec: OutputSpec, values: np.ndarray, geometry: Geometry,
     :param spec: the card's description of this output.
     :param values: this output for one frame, without the batch axis.
     :param confidence: whether the confidence is wanted; ``labels`` outputs have none.
-    :returns: labels uint8 (H, W), class ids of ``spec.classes``; confidence uint8 (H, W) or None.
+    :returns: labels uint8 (H, W), class ids of ``spec.classes``, 255 = void; confidence uint8
+        (H, W), 0 where void, or None.
     :raises FrameError: not finite, not probabilities, or ids outside the class table.
     """
+    labels, sure = _read(spec, values, geometry, confidence)
+    lut = spec.class_lut
+    if lut is not None:
+        labels = cv2.LUT(labels, lut)
+        if sure is not None:
+            sure[labels == UNLABELLED] = 0
+    return labels, sure
+
+
+def _read(spec: OutputSpec, values: np.ndarray, geometry: Geometry,
+          confidence: bool) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return the winning channel (``labels``: the id) of each pixel, and the confidence."""
     maps = _channels_first(spec, values)
     rows = geometry.rows(maps.shape[1], spec.align_corners)
     columns = geometry.columns(maps.shape[2], spec.align_corners)
@@ -37,8 +52,26 @@ def read_head(spec: OutputSpec, values: np.ndarray, geometry: Geometry,
         contest = np.concatenate([np.full_like(scores, spec.threshold), scores])
         both = np.concatenate([1 - scores, scores]) if confidence else None
         return upsample_argmax(contest, rows, columns, both)
+    if spec.kind == 'scores':
+        shares = _shares(spec, scores) if confidence else None
+        return upsample_argmax(scores, rows, columns, shares)
     check_probabilities(spec, scores)
     return upsample_argmax(scores, rows, columns, scores if confidence else None)
+
+
+def _shares(spec: OutputSpec, scores: np.ndarray) -> np.ndarray:
+    """
+    Return of scores (C, h, w) each class's share of their sum; where all are 0, that is 0.
+
+    :raises FrameError: reason ``'scores'``: one is below 0.
+    """
+    low = scores.min()
+    if low < 0:
+        raise FrameError('scores', f'output {spec.name} has values down to {low:.3g}, but the '
+                         'card calls it scores, which are at least 0: if these are logits, say '
+                         'so in the card')
+    total = scores.sum(axis=0)
+    return np.divide(scores, total, out=np.zeros_like(scores), where=total > 0)
 
 
 def _pick_nearest(labels: np.ndarray, rows: Axis, columns: Axis) -> np.ndarray:
@@ -51,7 +84,7 @@ def _channels_first(spec: OutputSpec, values: np.ndarray) -> np.ndarray:
         maps = values[None]
     else:
         maps = values if spec.layout == 'NCHW' else values.transpose(2, 0, 1)
-    channels = 1 if spec.kind in ('labels', 'sigmoid') else len(spec.classes)
+    channels = spec.channels
     if len(maps) != channels:  # a dynamic channel axis shows only now
         raise FrameError('channels', f'output {spec.name} has {len(maps)} channels, but the '
                          f'card lists {channels}: mend `classes` or `layout` in the card')
@@ -80,6 +113,8 @@ def _checked_ids(spec: OutputSpec, ids: np.ndarray) -> np.ndarray:
         raise FrameError('class-id', f'output {spec.name} has values that are no whole numbers, '
                          'but the card calls it labels: if these are scores, mend `kind`')
     low, high = ids.min(), ids.max()
+    if spec.void_channels and low >= 0 and high <= UNLABELLED:
+        return _checked_against_void(spec, ids.astype(np.uint8))
     if low < 0 or high >= len(spec.classes):
         mask = (' (is it a mask of 0 and 255? Divide it by 255 at its export, and list two '
                 'classes)' if high == 255 and np.isin(ids, (0, 255)).all() else '')
@@ -87,3 +122,16 @@ def _checked_ids(spec: OutputSpec, ids: np.ndarray) -> np.ndarray:
                          f'but its class table {spec.classes.name} ends at '
                          f'{len(spec.classes) - 1}: mend `classes` in the card{mask}')
     return ids.astype(np.uint8)
+
+
+def _checked_against_void(spec: OutputSpec, ids: np.ndarray) -> np.ndarray:
+    """Refuse ids that are neither a class nor one of the card's ids for void."""
+    classes = [n for n in range(256) if n not in spec.void_channels][:len(spec.classes)]
+    known = np.zeros(256, bool)
+    known[[*classes, *spec.void_channels]] = True
+    if not known[ids].all():
+        strange = int(ids[~known[ids]][0])
+        raise FrameError('class-id', f'output {spec.name} has the id {strange}, which is neither '
+                         f'one of the {len(spec.classes)} classes nor of void_channels '
+                         f'{list(spec.void_channels)}: mend `classes` or `void_channels`')
+    return ids

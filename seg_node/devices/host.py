@@ -27,6 +27,7 @@ class HostSegmenter:
         self._card = card
         self._policy = policy or DrivablePolicy(card)
         self._backend = backend
+        self._others = card.other_outputs
         self._preprocessor = Preprocessor(card.input)
         self.description = backend.description
         self.device = backend.device
@@ -99,6 +100,8 @@ class HostSegmenter:
                     ids = (labels if head == main
                            else read_head(head, maps[head], geometry, False)[0])
                     area = look_up(ids, self._policy.lut)
+                heads = {spec.role: read_head(spec, maps[spec], geometry, False)[0]
+                         for spec in self._others if spec.role in demand.heads}
         except FrameError as error:
             return error.with_traceback(None)
-        return Segmentation(geometry, labels, sure, area)
+        return Segmentation(geometry, labels, sure, area, heads)

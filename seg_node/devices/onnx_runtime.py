@@ -42,6 +42,9 @@ class OnnxBackend:
         self._outputs = [output.name for output in card.outputs]
         check_card(card, _infos(self._session.get_inputs()),
                    _infos(self._session.get_outputs()))
+        shapes = {tensor.name: tensor.shape for tensor in self._session.get_outputs()}
+        #: how many axes the model's own outputs have, 0 = unknown
+        self.ranks = [len(shapes[name]) for name in self._outputs]
         batch = self._session.get_inputs()[0].shape[0]
         self.max_batch: int | None = batch if isinstance(batch, int) else None
         import onnxruntime

@@ -38,6 +38,11 @@ class OpenVinoBackend:
         check_precision(self._core, precision)
         self._card = card
         self._model = _read(self._core, card)
+        ranks = {name: port.get_partial_shape().rank for port in self._model.outputs
+                 for name in port.get_names()}
+        #: how many axes the model's own outputs have, 0 = unknown
+        self.ranks = [0 if ranks[output.name].is_dynamic else ranks[output.name].get_length()
+                      for output in card.outputs]
         self._settings = {'INFERENCE_PRECISION_HINT': PRECISIONS[precision],
                           'PERFORMANCE_HINT': 'LATENCY',
                           # A thread tied to a core waits when the camera driver works there.

@@ -19,7 +19,15 @@ def check_heads(card: ModelCard) -> None:
     if len(card.outputs) > 1:
         raise ConfigError(f'{card.name} has {len(card.outputs)} outputs; the GPU kernels label '
                           f'one. {_ELSE}')
-    spec = card.main_output
+    spec, given = card.main_output, card.input
+    unknown = [text for text, there in (
+        (f'input.interpolation: {given.interpolation}', given.interpolation != 'linear'),
+        ('input.window', given.window is not None),
+        (f'outputs[].void_channels: {list(spec.void_channels)}', bool(spec.void_channels)),
+        ('a class with void: true', bool(spec.classes.void_ids))) if there]
+    if unknown:
+        raise ConfigError(f'{card.name} has {", ".join(unknown)} in its card, which the GPU '
+                          f'kernels do not know. {_ELSE}')
     if spec.kind not in ('logits', 'probabilities'):
         raise ConfigError(f'output {spec.name} of {card.name} is {spec.kind}; the GPU kernels '
                           f'label logits and probabilities. {_ELSE}')

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 import hashlib
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,8 @@ from ..errors import ConfigError
 from ..files import looked_in, read_file, user_path
 from ..paths import shared
 from . import schema
+from .card_parts import check_roles, input_spec, MAIN_ROLES, output_spec, remap_paths
 from .onnx_file import external_files
-from .taxonomy import class_table, ClassTable, load_taxonomy
 from .tensors import InputSpec, mismatches, OutputSpec, TensorInfo
 
 __all__ = ['check_card', 'InputSpec', 'load_card', 'Metric', 'ModelCard', 'OutputSpec',
@@ -43,10 +42,12 @@ class ModelCard:
 
     :ivar path: the card itself.
     :ivar model_path: the ONNX file; it exists and has this sha256.
-    :ivar outputs: one or two, each role at most once.
+    :ivar outputs: one to four, each role at most once; ``labels`` or ``drivable`` is there.
     :ivar licences: of ``code``, ``weights`` and ``data``.
     :ivar source: ``url`` and ``training``, as far as given.
     :ivar raw: the card's YAML as read.
+    :ivar remaps: by the name of a class table, the card's own file that leads to it from the
+        classes of the main output.
     """
 
     name: str
@@ -63,6 +64,7 @@ class ModelCard:
     metrics: tuple[Metric, ...] = ()
     weaknesses: tuple[str, ...] = ()
     raw: dict[str, Any] = field(compare=False, repr=False, default_factory=dict)
+    remaps: dict[str, Path] = field(compare=False, default_factory=dict)
 
     @property
     def directory(self) -> Path:
@@ -92,7 +94,14 @@ class ModelCard:
     @property
     def main_output(self) -> OutputSpec:
         """The output the class mask is made of: the labels, or else the drivable area."""
-        return self.labels_output or self.outputs[0]
+        main = self.labels_output or self.drivable_output
+        assert main is not None  # see check_roles
+        return main
+
+    @property
+    def other_outputs(self) -> tuple[OutputSpec, ...]:
+        """The outputs that are masks of their own, beside labels and drivable area."""
+        return tuple(output for output in self.outputs if output.role not in MAIN_ROLES)
 
     def _with_role(self, role: str) -> OutputSpec | None:
         return next((output for output in self.outputs if output.role == role), None)
@@ -110,10 +119,10 @@ def load_card(name_or_path: str | Path) -> ModelCard:
     path = _find(name_or_path)
     raw = schema.read_yaml(path)
     schema.check(raw, 'card', path)
-    spec = _input(raw['input'], path)
-    outputs = tuple(_output(entry, f'outputs[{index}].', raw['name'], path)
+    spec = input_spec(raw['input'], path)
+    outputs = tuple(output_spec(entry, f'outputs[{index}].', raw['name'], path)
                     for index, entry in enumerate(raw['outputs']))
-    _check_roles(outputs, path)
+    check_roles(outputs, path)
     model = path.parent / user_path(raw['file'], f'{path}: file')
     _check_whole(_model_bytes(model, raw, path), model)
     return ModelCard(
@@ -121,7 +130,8 @@ def load_card(name_or_path: str | Path) -> ModelCard:
         input=spec, outputs=outputs, description=raw['description'], licences=raw['licences'],
         source=raw.get('source', {}), size_bytes=raw.get('size_bytes'), opset=raw.get('opset'),
         metrics=tuple(Metric(**entry) for entry in raw.get('metrics', [])),
-        weaknesses=tuple(raw.get('weaknesses', [])), raw=raw)
+        weaknesses=tuple(raw.get('weaknesses', [])), raw=raw,
+        remaps=remap_paths(raw.get('remaps', []), outputs, path))
 
 
 def check_card(card: ModelCard, inputs: Sequence[TensorInfo],
@@ -170,101 +180,6 @@ def _find(name_or_path: str | Path) -> Path:
                           'a folder that holds a card.yaml, or the path of a card; '
                           'models/README.md tells how to write one.')
     return card
-
-
-def _input(entry: dict[str, Any], path: Path) -> InputSpec:
-    """Return the input of a card that fits the schema, after the checks across keys."""
-    _finite(entry, ('scale', 'mean', 'std'), path)
-    if ('size' in entry) == ('short_side' in entry):
-        found = 'both size and' if 'size' in entry else 'neither size nor'
-        raise ConfigError(f'{path}: input has {found} short_side; give exactly one: size: '
-                          '[height, width] for a network with a fixed input, short_side and '
-                          'multiple for a dynamic one.')
-    _belongs(entry, 'multiple', 'short_side' in entry, 'short_side', path)
-    _belongs(entry, 'pad_value', entry['resize'] == 'letterbox', 'resize: letterbox', path)
-    if entry['dtype'] == 'uint8' and (entry['scale'] != 1 or any(entry['mean'])
-                                      or any(value != 1 for value in entry['std'])):
-        raise ConfigError(f'{path}: input.dtype is uint8, so the network normalises for itself; '
-                          f'scale, mean and std are {entry["scale"]}, {entry["mean"]} and '
-                          f'{entry["std"]}. Set scale: 1, mean: [0, 0, 0], std: [1, 1, 1], or '
-                          'correct dtype.')
-    size, short_side = entry.get('size'), entry.get('short_side')
-    return InputSpec(
-        name=entry['name'], layout=entry['layout'], colour=entry['colour'],
-        dtype=entry['dtype'], mean=_triple(entry['mean']), std=_triple(entry['std']),
-        scale=float(entry['scale']), size=(int(size[0]), int(size[1])) if size else None,
-        short_side=int(short_side) if short_side else None,
-        multiple=int(entry.get('multiple', 1)),
-        resize=entry['resize'], pad_value=float(entry.get('pad_value', 0)))
-
-
-def _output(entry: dict[str, Any], prefix: str, model: str, path: Path) -> OutputSpec:
-    """Return one output of a card that fits the schema, after the checks across keys."""
-    kind, layout = entry['kind'], entry['layout']
-    if layout == 'NHW' and kind != 'labels':
-        raise ConfigError(f'{path}: {prefix}layout is NHW, which only kind: labels can have; '
-                          f'kind is {kind}. Allowed: NCHW, NHWC.')
-    _belongs(entry, 'activation', kind == 'sigmoid', 'kind: sigmoid', path, prefix)
-    for key, fits in (('threshold', kind == 'sigmoid'), ('align_corners', kind != 'labels'),
-                      ('temperature', kind == 'logits')):
-        if key in entry and not fits:
-            raise ConfigError(f'{path}: {prefix}{key} means nothing with kind: {kind}. Remove '
-                              'it, or correct kind.')
-    table = _classes(entry['classes'], prefix, f'{model}/{entry["role"]}', path)
-    if kind == 'sigmoid' and len(table) != 2:
-        raise ConfigError(f'{path}: {prefix}classes has {len(table)} classes, but a sigmoid '
-                          'tells exactly 2 apart: list class 0 (below the threshold) and class 1 '
-                          '(from it on).')
-    if kind in ('logits', 'probabilities') and len(table) < 2:
-        raise ConfigError(f'{path}: {prefix}classes has one class, but {kind} need a channel '
-                          'for each of at least 2. One channel in all is kind: sigmoid.')
-    if entry['role'] == 'drivable' and not table.drivable_lut().any():
-        raise ConfigError(f'{path}: {prefix}role is drivable, but no class of its table is. '
-                          'Say drivable: true at the classes a car may drive on.')
-    return OutputSpec(name=entry['name'], kind=kind, layout=layout, role=entry['role'],
-                      classes=table, align_corners=entry.get('align_corners', False),
-                      activation=entry.get('activation'), threshold=entry.get('threshold', 0.5),
-                      temperature=float(entry.get('temperature', 1)))
-
-
-def _classes(entry: str | list[Any], prefix: str, name: str, path: Path) -> ClassTable:
-    if isinstance(entry, list):
-        return class_table({'name': name, 'classes': entry}, path, prefix)
-    try:
-        if entry.endswith(('.yaml', '.yml')):
-            return load_taxonomy(path.parent / entry)
-        return load_taxonomy(entry)
-    except ConfigError as error:
-        raise ConfigError(f'{path}: {prefix}classes: {error}') from error
-
-
-def _check_roles(outputs: tuple[OutputSpec, ...], path: Path) -> None:
-    for what, values in (('name', [output.name for output in outputs]),
-                         ('role', [output.role for output in outputs])):
-        if len(set(values)) < len(values):
-            raise ConfigError(f'{path}: both outputs have the {what} {values[0]!r}. List an '
-                              'output once; one may have the role labels, one drivable.')
-
-
-def _belongs(entry: dict[str, Any], key: str, wanted: bool, partner: str, path: Path,
-             prefix: str = 'input.') -> None:
-    """Refuse a key that is missing beside its partner, or stands there without it."""
-    if (key in entry) != wanted:
-        state, mend = ('is missing', 'Add it') if wanted else ('has no meaning', 'Remove it')
-        raise ConfigError(f'{path}: {prefix}{key} {state} {"beside" if wanted else "without"} '
-                          f'{partner}. {mend}; models/README.md lists every key.')
-
-
-def _finite(entry: dict[str, Any], keys: tuple[str, ...], path: Path) -> None:
-    for key in keys:
-        values = entry[key] if isinstance(entry[key], list) else [entry[key]]
-        if not all(isfinite(value) for value in values):
-            raise ConfigError(f'{path}: input.{key} is {entry[key]}; every number must be '
-                              'finite. Write the figures the network was trained with.')
-
-
-def _triple(values: list[float]) -> tuple[float, float, float]:
-    return float(values[0]), float(values[1]), float(values[2])
 
 
 def _model_bytes(model: Path, raw: dict[str, Any], path: Path) -> bytes:

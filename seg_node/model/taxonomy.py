@@ -26,6 +26,7 @@ class SegClass:
     :ivar drivable: whether a car may drive on it.
     :ivar dynamic: whether it may move by itself.
     :ivar ground: whether it lies flat on the ground.
+    :ivar void: it is no class of the mask: its pixels are 255, unlabelled.
     """
 
     id: int
@@ -34,6 +35,7 @@ class SegClass:
     drivable: bool
     dynamic: bool
     ground: bool = False
+    void: bool = False
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,11 @@ class ClassTable:
     def ids(self) -> tuple[int, ...]:
         """The class ids, ascending."""
         return tuple(item.id for item in self.classes)
+
+    @property
+    def void_ids(self) -> tuple[int, ...]:
+        """The ids that stand for void: the network may say them, no mask holds them."""
+        return tuple(item.id for item in self.classes if item.void)
 
     def palette_bgr(self) -> np.ndarray:
         """Return the (256, 3) uint8 BGR colours."""
@@ -158,6 +165,11 @@ def class_table(document: dict[str, Any], where: Path | str, prefix: str = '') -
                               f'{names[entry["name"]]} has already; names must differ. Rename '
                               'one of the two.')
         names[entry['name']] = index
+        flag = next((flag for flag in ('drivable', 'dynamic', 'ground')
+                     if entry.get('void') and entry.get(flag)), None)
+        if flag:
+            raise ConfigError(f'{key}.{flag} is true, but void is, too: what is void is nothing. '
+                              'Set one of the two to false.')
     return ClassTable(document['name'], tuple(map(_seg_class, document['classes'])))
 
 
@@ -165,7 +177,7 @@ def _seg_class(entry: dict[str, Any]) -> SegClass:
     red, green, blue = entry['colour']
     return SegClass(int(entry['id']), entry['name'], (int(red), int(green), int(blue)),
                     entry['drivable'], entry['dynamic'],
-                    entry.get('ground', entry['drivable']))
+                    entry.get('ground', entry['drivable']), entry.get('void', False))
 
 
 def remap_lut(source: ClassTable, target: ClassTable, path: Path | None = None) -> np.ndarray:
@@ -181,6 +193,7 @@ def remap_lut(source: ClassTable, target: ClassTable, path: Path | None = None) 
     lut = np.full(256, UNLABELLED, np.uint8)
     if source.names == target.names:
         lut[list(source.ids)] = source.ids
+        lut[[*source.void_ids, *target.void_ids]] = UNLABELLED
         return lut
     path = path or _shipped_remap(source.name, target.name)
     document = schema.read_yaml(path)
@@ -194,6 +207,7 @@ def remap_lut(source: ClassTable, target: ClassTable, path: Path | None = None) 
     for name, counterpart in document['classes'].items():
         lut[source.id_of(name, f'{path}: classes')] = target.id_of(
             counterpart, f'{path}: classes.{name}')
+    lut[list(source.void_ids)] = UNLABELLED
     return lut
 
 

@@ -2,10 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
+import numpy as np
+
 from .schema import suggestion
-from .taxonomy import ClassTable
+from .taxonomy import ClassTable, UNLABELLED
 
 _FLOATS = ('float32', 'float16')
 _INTEGERS = ('int8', 'uint8', 'int16', 'uint16', 'int32', 'uint32', 'int64', 'uint64')
@@ -23,6 +26,16 @@ class InputSpec:
 
     :ivar multiple: with short_side, both sides of the input are multiples of this.
     :ivar pad_value: grey level 0..255 of the letterbox border, before the normalisation.
+    :ivar interpolation: of the resize: ``linear`` between the four nearest pixels, or over all
+        that a pixel of the input covers (``antialias``, as Pillow's BILINEAR).
+    :ivar rounding: with short_side, how the sides of the picture become whole numbers and, under
+        ``stretch``, multiples.
+    :ivar longest_side: with short_side, what the longer side is at most; then the shorter side is
+        smaller.
+    :ivar pad: where the letterbox border lies, around the picture or right of and below it.
+    :ivar window: what the network gets at a time where that is less than the whole picture: its
+        scores of all windows are averaged.
+    :ivar window_stride: (rows, columns) from one window to the next.
     """
 
     name: str
@@ -37,6 +50,17 @@ class InputSpec:
     multiple: int = 1
     resize: Literal['stretch', 'letterbox'] = 'stretch'
     pad_value: float = 0.0
+    interpolation: Literal['linear', 'antialias'] = 'linear'
+    rounding: Literal['nearest', 'up', 'down'] = 'nearest'
+    longest_side: int | None = None
+    pad: Literal['centre', 'right_bottom'] = 'centre'
+    window: tuple[int, int] | None = None
+    window_stride: tuple[int, int] | None = None
+
+    @property
+    def fixed(self) -> tuple[int, int] | None:
+        """The network's own (height, width) where it is fixed; the picture's may be larger."""
+        return self.window or self.size
 
 
 @dataclass(frozen=True)
@@ -44,26 +68,52 @@ class OutputSpec:
     """
     One tensor that the node reads.
 
-    :ivar kind: ``logits`` and ``probabilities`` have one channel a class, ``labels`` holds class
-        ids, ``sigmoid`` is one channel: the probability of class 1 of two.
+    :ivar kind: ``logits``, ``probabilities`` and ``scores`` have one channel a class (scores are
+        at least 0, their sum means nothing: the confidence is the highest's share of it),
+        ``labels`` holds class ids, ``sigmoid`` is one channel: the probability of class 1 of two.
     :ivar layout: order of the axes; NHW for labels only.
-    :ivar role: which mask is made of it, the class labels or the drivable area.
+    :ivar role: which mask is made of it: the class labels (``labels``), the drivable area
+        (``drivable``), or one of its own with the role's name.
     :ivar align_corners: how it is to be upsampled.
     :ivar activation: of a sigmoid, whether the tensor holds 0..1 (applied) or raw scores; None
         for the other kinds.
     :ivar threshold: of a sigmoid, from this probability on a pixel is class 1.
     :ivar temperature: of logits, the confidence is the softmax of ``logits / temperature``.
+    :ivar void_channels: ascending; where one of these wins (``labels``: where this id stands) the
+        mask is 255. The other channels are the classes in their order.
     """
 
     name: str
-    kind: Literal['logits', 'probabilities', 'labels', 'sigmoid']
+    kind: Literal['logits', 'probabilities', 'scores', 'labels', 'sigmoid']
     layout: Literal['NCHW', 'NHWC', 'NHW']
-    role: Literal['labels', 'drivable']
+    role: str
     classes: ClassTable
     align_corners: bool = False
     activation: Literal['applied', 'raw'] | None = None
     threshold: float = 0.5
     temperature: float = 1.0
+    void_channels: tuple[int, ...] = ()
+
+    @property
+    def by_class(self) -> bool:
+        """Whether it has a channel for each class."""
+        return self.kind in ('logits', 'probabilities', 'scores')
+
+    @property
+    def channels(self) -> int:
+        """How many channels the tensor has."""
+        return len(self.classes) + len(self.void_channels) if self.by_class else 1
+
+    @cached_property
+    def class_lut(self) -> np.ndarray | None:
+        """The (256,) uint8 class of each channel, 255 = void; None: channels are ids."""
+        if not (self.void_channels or self.classes.void_ids):
+            return None
+        lut = np.full(256, UNLABELLED, np.uint8)
+        channels = [n for n in range(256) if n not in self.void_channels]
+        lut[channels[:len(self.classes)]] = self.classes.ids
+        lut[[channels[n] for n in self.classes.void_ids]] = UNLABELLED
+        return lut
 
 
 @dataclass(frozen=True)
@@ -132,14 +182,15 @@ def _size_mismatches(spec: InputSpec, tensor: TensorInfo) -> Iterator[str]:
         yield (f'the model takes exactly {batch} images at a time. Export it with a batch of 1 or '
                'a dynamic one.')
     height, width = tensor.size_of('H', spec.layout), tensor.size_of('W', spec.layout)
-    if spec.size is None:
+    key, wanted = ('window.size', spec.window) if spec.window else ('size', spec.size)
+    if wanted is None:
         if height is not None or width is not None:
             yield (f"input.short_side is for a dynamic input, the model's is fixed. Replace "
                    f'short_side and multiple by size: [{height or "?"}, {width or "?"}].')
         return
-    if height not in (None, spec.size[0]) or width not in (None, spec.size[1]):
-        swapped = ' It is [height, width].' if (width, height) == spec.size else ''
-        yield (f"input.size is {list(spec.size)}, the model's is "
+    if height not in (None, wanted[0]) or width not in (None, wanted[1]):
+        swapped = ' It is [height, width].' if (width, height) == wanted else ''
+        yield (f"input.{key} is {list(wanted)}, the model's is "
                f'[{height or "any"}, {width or "any"}].{swapped}')
 
 
@@ -157,19 +208,29 @@ def _output_mismatches(key: str, spec: OutputSpec,
         mend = ' With ArgMax inside it is kind: labels.' if tensor.dtype in _INTEGERS else ''
         yield (f"{key}.kind is {spec.kind}, which is {words}, the model's {spec.name!r} is "
                f'{tensor.dtype}.{mend}')
+    if _lacks_an_axis(tensor, spec):
+        return  # without the batch, or with the pixels in a row: nothing else can be meant
     if _wrong_rank(tensor, spec.layout):
-        mend = (' Export it with the batch as its first axis (unsqueeze(0)), or correct layout.'
-                if len(tensor.shape) == len(spec.layout) - 1 else ' Correct layout, or export it '
-                'with these axes.')
-        yield _rank(key, tensor, spec.layout) + mend
+        yield _rank(key, tensor, spec.layout) + ' Correct layout, or export it with these axes.'
         return
-    by_class = spec.kind in ('logits', 'probabilities')
-    wanted = len(spec.classes) if by_class else 1
-    wrong = _wrong_channels(tensor, spec.layout, wanted)
+    wrong = _wrong_channels(tensor, spec.layout, spec.channels)
     if wrong:
-        said = (f'{key}.classes ({spec.classes.name}) has {wanted} classes' if by_class
-                else f'{key}.kind {spec.kind} has one channel')
-        yield f"{said}; the model's {wrong}"
+        yield f"{_said_of_channels(key, spec)}; the model's {wrong}{_void_hint(spec, tensor)}"
+
+
+def _said_of_channels(key: str, spec: OutputSpec) -> str:
+    if not spec.by_class:
+        return f'{key}.kind {spec.kind} has one channel'
+    void = (f' and void_channels are {list(spec.void_channels)}' if spec.void_channels else '')
+    return f'{key}.classes ({spec.classes.name}) has {len(spec.classes)} classes{void}'
+
+
+def _void_hint(spec: OutputSpec, tensor: TensorInfo) -> str:
+    """Return the mend for a network with a channel more than its data set has classes."""
+    if not spec.by_class or tensor.size_of('C', spec.layout) != spec.channels + 1:
+        return ''
+    return (f' If the one too many is void, say so: void_channels: [{spec.channels}] where it is '
+            'the last, [0] where it is the first.')
 
 
 def _named(name: str, tensors: Sequence[TensorInfo]) -> TensorInfo | None:
@@ -183,6 +244,17 @@ def _unknown(key: str, name: str, names: Sequence[str]) -> str:
 
 def _wrong_rank(tensor: TensorInfo, layout: str) -> bool:
     return bool(tensor.shape) and len(tensor.shape) != len(layout)
+
+
+def _lacks_an_axis(tensor: TensorInfo, spec: OutputSpec) -> bool:
+    """Return whether an output is the layout's but for one axis, its channels in their place."""
+    if not tensor.shape or len(tensor.shape) != len(spec.layout) - 1:
+        return False
+    if spec.layout == 'NHW':
+        return True
+    # As the last axis, or as the first or (with the pixels in a row) the second.
+    places = (-1,) if spec.layout == 'NHWC' else (0, 1)
+    return any(tensor.shape[place] == spec.channels for place in places)
 
 
 def _rank(key: str, tensor: TensorInfo, layout: str) -> str:

@@ -20,11 +20,12 @@ def label_info(classes: ClassTable) -> tuple[str, Any]:
         return 'label_info_json', String(data=json.dumps(_as_dict(classes)))
     message = LabelInfo()
     message.class_map = [VisionClass(class_id=entry.id, class_name=entry.name)
-                         for entry in classes.classes]
+                         for entry in classes.classes if not entry.void]
     return 'label_info', message
 
 
 def _as_dict(classes: ClassTable) -> dict[str, Any]:
     return {'taxonomy': classes.name, 'unlabelled': UNLABELLED, 'class_map': [
         {'class_id': entry.id, 'class_name': entry.name, 'colour_rgb': list(entry.colour),
-         'drivable': entry.drivable, 'dynamic': entry.dynamic} for entry in classes.classes]}
+         'drivable': entry.drivable, 'dynamic': entry.dynamic}
+        for entry in classes.classes if not entry.void]}

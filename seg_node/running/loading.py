@@ -73,7 +73,7 @@ class PipelineSpec:
         card = load_card(model)
         published = load_taxonomy(taxonomy) if taxonomy else None
         if published is not None:
-            remap_lut(card.main_output.classes, published)
+            remap_lut(card.main_output.classes, published, card.remaps.get(published.name))
         Trust(card, withholding, timing)  # refuses now what does not fit
         return cls(card, wish, DrivablePolicy(card, drivable), published, output, ego_masks,
                    withholding, timing)
@@ -95,6 +95,11 @@ class PipelineSpec:
         """The class table of the published mask."""
         return self.published or self.card.main_output.classes
 
+    @property
+    def heads(self) -> dict[str, ClassTable]:
+        """The class tables of the masks of their own, by the roles of their outputs."""
+        return {output.role: output.classes for output in self.card.other_outputs}
+
     def open(self) -> Loaded:
         """
         Open the device, load the model, and try it; on the thread that will use and close it.
@@ -112,7 +117,9 @@ class PipelineSpec:
     def _tried(self, chosen: Chosen, start: float) -> Loaded:
         pipeline = Pipeline(chosen.segmenter, self.card.main_output.classes, self.published,
                             self.output, self.ego_masks,
-                            Trust(self.card, self.withholding, self.timing), self.steady)
+                            Trust(self.card, self.withholding, self.timing), self.steady,
+                            [output.role for output in self.card.other_outputs],
+                            self.card.remaps)
         usual_s = warm_up(pipeline)
         return Loaded(pipeline, chosen.reason, chosen.gpu_unused, usual_s,
                       time.monotonic() - start)

@@ -7,7 +7,6 @@ from ..frame import Frame, StageClock
 from ..image.jpeg_decode import prepare
 from ..image.wire import Header, ImageMessage
 from ..pipeline import Pipeline
-from ..products import NAMES
 
 
 def warm_up(pipeline: Pipeline) -> float:
@@ -25,7 +24,8 @@ def warm_up(pipeline: Pipeline) -> float:
     noise = np.random.default_rng(0).integers(0, 256, height * width * 3, np.uint8)
     message = ImageMessage(Header(0, 0, ''), height, width, 'bgr8', False, width * 3, noise)
     clock = StageClock()
-    for result in pipeline.process([Frame('', message)], [NAMES], clock):
+    names = [output.name for output in pipeline.outputs]
+    for result in pipeline.process([Frame('', message)], [names], clock):
         if isinstance(result, FrameError):
             raise BackendError(f'the model does not work on a test image: {result}')
     return clock.ms.get('network', 0.0) / 1e3
