@@ -239,9 +239,12 @@ def test_a_git_lfs_pointer_is_told_from_a_model(tmp_path):
     ({'input.multiple': 0}, ['input.multiple is 0', 'at least 1 and at most 512']),
     ({'input.resize': 'crop'}, ["input.resize is 'crop'", 'allowed: stretch, letterbox']),
     ({'input.pad_value': 256}, ['input.pad_value is 256', 'at most 255']),
-    ({'outputs': []}, ['outputs is []', '1 to 2 entries']),
+    ({'outputs': []}, ['outputs is []', '1 to 4 entries']),
     ({'outputs.0.kind': 'softmax'}, ["outputs[0].kind is 'softmax'", 'allowed: logits']),
-    ({'outputs.0.role': 'main'}, ["outputs[0].role is 'main'", 'allowed: labels, drivable']),
+    ({'outputs.0.role': 'main'}, ['no output has the role labels or drivable', 'are main']),
+    ({'outputs.0.role': 'labelz'}, ["outputs[0].role is 'labelz'", "Did you mean 'labels'"]),
+    ({'outputs.0.role': 'overlay'}, ["outputs[0].role is 'overlay'", 'a topic of every']),
+    ({'outputs.0.role': 'Lane marks'}, ["outputs[0].role is 'Lane marks'", 'small letters']),
     ({'outputs.0.layout': 'NCWH'}, ["outputs[0].layout is 'NCWH'", 'NCHW, NHWC, NHW']),
     ({'outputs.0.align_corners': 'no'}, ["align_corners is 'no'", 'true or false']),
     ({'metrics': 0.6}, ['metrics is 0.6', 'a list']),
@@ -254,6 +257,24 @@ def test_a_git_lfs_pointer_is_told_from_a_model(tmp_path):
     ({'input.pad_value': REMOVE}, ['input.pad_value is missing beside resize: letterbox']),
     ({'input.resize': 'stretch'}, ['input.pad_value has no meaning without resize: letterbox']),
     ({'input.dtype': 'uint8'}, ['input.dtype is uint8', '[123.675', 'Set scale: 1']),
+    ({'input.rounding': 'even'}, ["input.rounding is 'even'", 'allowed: nearest, up, down']),
+    ({'input.longest_side': 60}, ['input.longest_side is 60', 'short_side, 120']),
+    ({'input.interpolation': 'bicubic'}, ["input.interpolation is 'bicubic'"]),
+    ({'input.resize': 'stretch', 'input.pad_value': REMOVE, 'input.pad': 'centre'},
+     ['input.pad has no meaning without resize: letterbox']),
+    ({'input.size': [120, 160], 'input.short_side': REMOVE, 'input.multiple': REMOVE,
+      'input.rounding': 'up'}, ['input.rounding has no meaning without short_side']),
+    ({'input.window': {'size': [64, 64]}}, ['input.window.stride is missing']),
+    ({'input.window': {'size': [64, 64], 'stride': [65, 1]}},
+     ['input.window.stride is [65, 1]', 'more than its size']),
+    ({'input.window': {'size': [64, 128], 'stride': [64, 64]}},
+     ['input.window.size is [64, 128]', 'short_side is 120']),
+    ({'outputs.0.void_channels': [20]}, ['void_channels are [20]', '20 channels, 0 to 19']),
+    ({'outputs': [BINARY | {'void_channels': [1]}]},
+     ['outputs[0].void_channels means nothing with kind: sigmoid']),
+    ({'outputs.0.classes': [CLASSES[0], CLASSES[1] | {'void': True, 'drivable': True}]},
+     ['classes[1].drivable is true, but void is, too']),
+    ({'remaps': ['none.yaml']}, ['none.yaml']),
     ({'outputs.0.activation': 'raw'}, ['outputs[0].activation has no meaning without kind: sig']),
     ({'outputs.0.threshold': 0.5}, ['outputs[0].threshold means nothing with kind: logits']),
     ({'outputs.0.temperature': 0}, ['outputs[0].temperature is 0', '0.05']),
@@ -280,7 +301,7 @@ def test_a_git_lfs_pointer_is_told_from_a_model(tmp_path):
     # two outputs
     ({'outputs': [BINARY, BINARY | {'role': 'labels'}]}, ["have the name 'drivable'"]),
     ({'outputs': [BINARY, BINARY | {'name': 'more'}]}, ["have the role 'drivable'"]),
-    ({'outputs': [BINARY] * 3}, ['outputs is [', '1 to 2 entries']),
+    ({'outputs': [BINARY] * 5}, ['outputs is [', '1 to 4 entries']),
 ])
 def test_a_wrong_card_is_refused(tmp_path, changes, words):
     message = refusal(loaded, tmp_path, edited(changes))
@@ -327,6 +348,13 @@ NHWC = {'input.layout': 'NHWC', 'outputs.0.layout': 'NHWC'}
      [TensorInfo('logits', (1, 1, 'h', 'w'), 'uint8')]),
     *((ONE_HOT, [IMAGE], [TensorInfo('logits', (1, 'h', 'w'), dtype)])
       for dtype in ('bool', 'float16', 'float32', 'float64')),
+    # without the batch axis, or with the pixels in a row
+    (ONE_HOT, [IMAGE], [TensorInfo('logits', ('h', 'w'), 'int64')]),
+    ({}, [IMAGE], [TensorInfo('logits', (19, 'h', 'w'), 'float32')]),
+    ({}, [IMAGE], [TensorInfo('logits', ('n', 19, 'pixels'), 'float32')]),
+    ({'outputs.0.layout': 'NHWC'}, [IMAGE], [TensorInfo('logits', ('n', 'p', 19), 'float32')]),
+    ({'outputs.0.void_channels': [19]}, [IMAGE],
+     [TensorInfo('logits', (1, 20, 'h', 'w'), 'float32')]),
     ({}, [IMAGE], [TensorInfo('logits', (1, 19, 'h', 'w'), 'float64')]),
 ])
 def test_tensors_that_fit(tmp_path, changes, inputs, outputs):
@@ -361,16 +389,18 @@ def test_tensors_that_fit(tmp_path, changes, inputs, outputs):
      ['outputs[0].classes (cityscapes19) has 19 classes', "'logits' has 21 channels"]),
     ({}, [IMAGE], [TensorInfo('logits', (1, 64, 128, 19), 'float32')],
      ['64 channels by layout NCHW', 'It looks like layout: NHWC']),
-    ({}, [IMAGE], [TensorInfo('logits', (1, 19, 'h'), 'float32')],
-     ['outputs[0].layout is NCHW, 4 axes', '[1, 19, h]']),
+    ({}, [IMAGE], [TensorInfo('logits', (1, 'h', 21), 'float32')],
+     ['outputs[0].layout is NCHW, 4 axes', '[1, h, 21]']),
+    ({}, [IMAGE], [TensorInfo('logits', (1, 20, 'h', 'w'), 'float32')],
+     ['19 classes', '20 channels', 'void_channels: [19]']),
+    ({'outputs.0.void_channels': [19, 20]}, [IMAGE], [LOGITS],
+     ['19 classes and void_channels are [19, 20]', '19 channels']),
     ({}, [IMAGE], [TensorInfo('logits', (1, 'h', 'w'), 'int64')],
      ['outputs[0].kind is logits', 'int64', 'kind: labels']),
     ({}, [IMAGE], [TensorInfo('logits', (1, 19, 'h', 'w'), 'bfloat16')],
      ['float32 or float16', 'bfloat16']),
     (ONE_HOT, [IMAGE], [TensorInfo('logits', (1, 'h', 'w'), 'string')],
      ['outputs[0].kind is labels, which is whole numbers', 'string']),
-    (ONE_HOT, [IMAGE], [TensorInfo('logits', ('h', 'w'), 'int64')],
-     ['outputs[0].layout is NHW', 'batch as its first axis (unsqueeze(0))']),
     (ONE_HOT | {'outputs.0.layout': 'NCHW'}, [IMAGE],
      [TensorInfo('logits', (1, 19, 'h', 'w'), 'int64')],
      ['outputs[0].kind labels has one channel', '19 channels']),
@@ -596,6 +626,7 @@ def test_the_readmes_whole_card_loads(tmp_path):
     card = yaml.safe_load(text)
     written_by_tools = {'reference', 'stress'}
     assert set(card) == set(SCHEMA['properties']) - written_by_tools
+    assert card.pop('remaps') == ['to_cityscapes19.yaml']
     card |= {key: VALID[key] for key in ('file', 'size_bytes', 'sha256')}
     assert loaded(tmp_path, card).metrics[0].value == 0.81
 

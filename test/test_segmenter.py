@@ -232,7 +232,7 @@ def test_a_mishap_refuses_its_frame_only(palette, monkeypatch, place, mishap, re
 
 
 @pytest.mark.parametrize(('name', 'words'), [
-    ('labels_float32', None), ('labels_HW_nobatch', 'first axis'),
+    ('labels_float32', None), ('labels_HW_nobatch', None),
     ('mask_0_255_uint8', 'a mask of 0 and 255')])
 def test_the_cases(data_dir, name, words):
     """Taken where it is unambiguous, else with the mend."""

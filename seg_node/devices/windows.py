@@ -33,9 +33,9 @@ class WindowedBackend:
 
     def __init__(self, backend: Backend, card: ModelCard) -> None:
         spec = card.input
-        assert spec.window is not None and spec.window_stride is not None
+        assert spec.window is not None
         self._backend, self._layout, self._outputs = backend, spec.layout, card.outputs
-        self._window, self._stride = Size(*spec.window), spec.window_stride
+        self._window, self._stride = Size(*spec.window.size), spec.window.stride
         self.description, self.device = backend.description, backend.device
         self.max_batch: int | None = 1
 

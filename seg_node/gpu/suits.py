@@ -45,6 +45,10 @@ def checked_input(card: ModelCard, engine: Engine) -> InputSpec:
             if spec.dtype in ('float32', 'float16'):
                 spec = replace(spec, dtype=tensor.dtype)  # type: ignore[arg-type]
     problems = mismatches(spec, card.outputs, engine.inputs, engine.outputs)
+    ranks = {tensor.name: len(tensor.shape) for tensor in engine.outputs}
+    problems += [f'output {output.name} has {ranks[output.name]} axes, the GPU kernels label '
+                 f'{output.layout}. {_ELSE}' for output in card.outputs
+                 if ranks.get(output.name) not in (None, 0, len(output.layout))]
     if problems:
         raise ConfigError('\n'.join([
             f'{card.path} does not describe the engine:', *(f'- {line}' for line in problems),

@@ -8,13 +8,13 @@ from ..errors import ConfigError
 from ..files import user_path
 from . import schema
 from .taxonomy import class_table, ClassTable, load_taxonomy
-from .tensors import InputSpec, OutputSpec
+from .tensors import InputSpec, OutputSpec, Window
 
 MAIN_ROLES = ('labels', 'drivable')
 #: Topics of a camera that no mask of its own may take.
-TAKEN = ('autoware_mask', 'camera_info', 'color_mask', 'confidence', 'dynamic_mask', 'free_space',
-         'grid', 'label_info', 'label_info_json', 'mask', 'obstacles', 'overlay', 'outline',
-         'points', 'scan', 'state')
+TAKEN = ('autoware_mask', 'camera_info', 'color_mask', 'confidence', 'drivable_grid',
+         'dynamic_mask', 'free_space', 'ground_points', 'label_info', 'label_info_json', 'mask',
+         'overlay', 'scan', 'state')
 
 
 def input_spec(entry: dict[str, Any], path: Path) -> InputSpec:
@@ -44,7 +44,6 @@ def input_spec(entry: dict[str, Any], path: Path) -> InputSpec:
                           f'{entry["std"]}. Set scale: 1, mean: [0, 0, 0], std: [1, 1, 1], or '
                           'correct dtype.')
     size, short_side = entry.get('size'), entry.get('short_side')
-    window, stride = _window(entry, path)
     return InputSpec(
         name=entry['name'], layout=entry['layout'], colour=entry['colour'],
         dtype=entry['dtype'], mean=_triple(entry['mean']), std=_triple(entry['std']),
@@ -54,14 +53,13 @@ def input_spec(entry: dict[str, Any], path: Path) -> InputSpec:
         resize=entry['resize'], pad_value=float(entry.get('pad_value', 0)),
         interpolation=entry.get('interpolation', 'linear'),
         rounding=entry.get('rounding', 'nearest'), longest_side=entry.get('longest_side'),
-        pad=entry.get('pad', 'centre'), window=window, window_stride=stride)
+        pad=entry.get('pad', 'centre'), window=_window(entry, path))
 
 
-def _window(entry: dict[str, Any], path: Path,
-            ) -> tuple[tuple[int, int] | None, tuple[int, int] | None]:
-    """Return size and stride of the window; every picture must have room for it."""
+def _window(entry: dict[str, Any], path: Path) -> Window | None:
+    """Return the window, if there is one; every picture must have room for it."""
     if 'window' not in entry:
-        return None, None
+        return None
     (height, width), (down, right) = entry['window']['size'], entry['window']['stride']
     if down > height or right > width:
         raise ConfigError(f'{path}: input.window.stride is {[down, right]}, more than its size, '
@@ -75,7 +73,7 @@ def _window(entry: dict[str, Any], path: Path,
         raise ConfigError(f'{path}: input.window.size is {[height, width]}, but {said}: the '
                           'resized picture must be at least as large as the window. Make it '
                           'larger, or leave window out.')
-    return (height, width), (down, right)
+    return Window((height, width), (down, right))
 
 
 def output_spec(entry: dict[str, Any], prefix: str, model: str, path: Path) -> OutputSpec:
@@ -104,6 +102,10 @@ def output_spec(entry: dict[str, Any], prefix: str, model: str, path: Path) -> O
         raise ConfigError(f'{path}: {prefix}void_channels are {list(void)}, but with them and '
                           f'{len(table)} classes the tensor has {channels} channels, 0 to '
                           f'{channels - 1}. Count from 0.')
+    if entry['role'] not in MAIN_ROLES and entry['role'].startswith(('driv', 'lab')):
+        close = schema.suggestion(entry['role'], MAIN_ROLES)
+        raise ConfigError(f'{path}: {prefix}role is {entry["role"]!r}.{close} Allowed: labels, '
+                          'drivable, and for a mask of its own a name less like these.')
     if entry['role'] in TAKEN:
         raise ConfigError(f'{path}: {prefix}role is {entry["role"]!r}, which a topic of every '
                           'camera is called. Allowed: labels, drivable, and other names, such as '
@@ -150,7 +152,10 @@ def remap_paths(files: list[str], outputs: tuple[OutputSpec, ...],
     found: dict[str, Path] = {}
     for index, name in enumerate(files):
         file = path.parent / user_path(name, f'{path}: remaps[{index}]')
-        document = schema.read_yaml(file)
+        try:
+            document = schema.read_yaml(file)
+        except ConfigError as error:
+            raise ConfigError(f'{path}: remaps[{index}]: {error}') from error
         schema.check(document, 'remap', file)
         if document['source'] != main.name:
             raise ConfigError(f'{file}: source is {document["source"]!r}, but {path} has the '

@@ -16,6 +16,19 @@ _ONNX_TYPES = {'float': 'float32', 'double': 'float64'}
 
 
 @dataclass(frozen=True)
+class Window:
+    """
+    The part of the picture that the network gets at a time; the scores of all are averaged.
+
+    :ivar size: (height, width), the network's input.
+    :ivar stride: (rows, columns) from one to the next.
+    """
+
+    size: tuple[int, int]
+    stride: tuple[int, int]
+
+
+@dataclass(frozen=True)
 class InputSpec:
     """
     How an image becomes the network's input.
@@ -33,9 +46,7 @@ class InputSpec:
     :ivar longest_side: with short_side, what the longer side is at most; then the shorter side is
         smaller.
     :ivar pad: where the letterbox border lies, around the picture or right of and below it.
-    :ivar window: what the network gets at a time where that is less than the whole picture: its
-        scores of all windows are averaged.
-    :ivar window_stride: (rows, columns) from one window to the next.
+    :ivar window: what the network gets at a time where that is less than the whole picture.
     """
 
     name: str
@@ -54,13 +65,7 @@ class InputSpec:
     rounding: Literal['nearest', 'up', 'down'] = 'nearest'
     longest_side: int | None = None
     pad: Literal['centre', 'right_bottom'] = 'centre'
-    window: tuple[int, int] | None = None
-    window_stride: tuple[int, int] | None = None
-
-    @property
-    def fixed(self) -> tuple[int, int] | None:
-        """The network's own (height, width) where it is fixed; the picture's may be larger."""
-        return self.window or self.size
+    window: Window | None = None
 
 
 @dataclass(frozen=True)
@@ -182,7 +187,7 @@ def _size_mismatches(spec: InputSpec, tensor: TensorInfo) -> Iterator[str]:
         yield (f'the model takes exactly {batch} images at a time. Export it with a batch of 1 or '
                'a dynamic one.')
     height, width = tensor.size_of('H', spec.layout), tensor.size_of('W', spec.layout)
-    key, wanted = ('window.size', spec.window) if spec.window else ('size', spec.size)
+    key, wanted = ('window.size', spec.window.size) if spec.window else ('size', spec.size)
     if wanted is None:
         if height is not None or width is not None:
             yield (f"input.short_side is for a dynamic input, the model's is fixed. Replace "

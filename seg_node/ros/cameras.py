@@ -6,7 +6,7 @@ from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.event_handler import SubscriptionEventCallbacks, UnsupportedEventTypeError
-from rclpy.lifecycle import LifecycleNode
+from rclpy.lifecycle import LifecycleNode, LifecyclePublisher
 from rclpy.qos import (
     DurabilityPolicy,
     qos_check_compatible,
@@ -50,11 +50,13 @@ class Camera:
     inactive node costs no transport.
 
     :param on_frame: gets each well-formed frame, on the executor's thread.
+    :param heads: by its topic the class table of each further mask that the model gives.
     """
 
     def __init__(self, node: LifecycleNode, settings: CameraSettings, classes: ClassTable,
                  ground: GroundSettings, rectified: bool,
-                 on_frame: Callable[[Frame], None]) -> None:
+                 on_frame: Callable[[Frame], None],
+                 heads: Mapping[str, ClassTable] | None = None) -> None:
         self.settings = settings
         self._node = node
         self._classes = classes
@@ -64,14 +66,17 @@ class Camera:
         prefix = f'~/{settings.name}/'
         self._known = KnownCamera(settings.calibration, rectified)
         self._ground = GroundOutputs(node, prefix, self._known, ground, classes)
-        self._images = ImageOutputs(node, prefix)
+        self._images = ImageOutputs(node, prefix, heads or {})
         self._info_publisher = node.create_lifecycle_publisher(
             CameraInfo, prefix + 'camera_info', QOS)
         self._state_publisher = node.create_lifecycle_publisher(
             DiagnosticArray, prefix + 'state', QOS)
-        topic, self._label_info = label_info(classes)
-        self._label_publisher = node.create_lifecycle_publisher(
-            type(self._label_info), prefix + topic, _LATCHED_QOS)
+        self._label_infos: list[tuple[LifecyclePublisher, Any]] = []
+        for place, table in {'': classes, **(heads or {})}.items():
+            topic, message = label_info(table)
+            publisher = node.create_lifecycle_publisher(
+                type(message), f'{prefix}{place}/{topic}'.replace('//', '/'), _LATCHED_QOS)
+            self._label_infos.append((publisher, message))
         self._info_topic = node.resolve_topic_name(settings.camera_info_topic)
         self.health = CameraHealth(node.resolve_topic_name(settings.topic), settings.name)
 
@@ -113,7 +118,8 @@ class Camera:
 
     def destroy(self) -> None:
         """Remove the publishers."""
-        for publisher in (self._info_publisher, self._state_publisher, self._label_publisher):
+        for publisher in (self._info_publisher, self._state_publisher,
+                          *(publisher for publisher, _ in self._label_infos)):
             self._node.destroy_lifecycle_publisher(publisher)
         self._images.destroy()
         self._ground.destroy()
@@ -175,9 +181,10 @@ class Camera:
             return self._node.create_subscription(*arguments, raw=True)
 
     def _label_info_now(self) -> None:
-        if hasattr(self._label_info, 'header'):
-            self._label_info.header.stamp = self._node.get_clock().now().to_msg()
-        self._label_publisher.publish(self._label_info)
+        for publisher, message in self._label_infos:
+            if hasattr(message, 'header'):
+                message.header.stamp = self._node.get_clock().now().to_msg()
+            publisher.publish(message)
 
     def _on_image(self, cdr: bytes, info: Mapping[str, Any]) -> None:
         received_ns = time.monotonic_ns()

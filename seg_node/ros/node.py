@@ -142,7 +142,8 @@ class SegNode(LifecycleNode):
         try:
             for camera in settings.cameras:
                 self._cameras[camera.name] = Camera(self, camera, spec.classes, settings.ground,
-                                                    settings.rectified, self._on_frame)
+                                                    settings.rectified, self._on_frame,
+                                                    spec.heads)
             self._refuse_own_topics()
         except BaseException:
             self._release()

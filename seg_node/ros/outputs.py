@@ -1,6 +1,6 @@
 """One camera's image outputs: raw, compressed, and run lengths, for those who listen."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 from rclpy.lifecycle import LifecycleNode, LifecyclePublisher
@@ -8,19 +8,24 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image
 
 from ..image import encode, wire
-from ..products import Output, OUTPUTS
+from ..products import of_head, Output, OUTPUTS
 
 QOS = QoSProfile(depth=2, reliability=ReliabilityPolicy.RELIABLE)
 
 
 class ImageOutputs:
-    """Publishers of ``products.OUTPUTS``, each with its ``/compressed`` beside it."""
+    """
+    Publishers of ``products.OUTPUTS``, each with its ``/compressed`` beside it.
 
-    def __init__(self, node: LifecycleNode, prefix: str) -> None:
+    :param heads: roles of the model's further outputs, which are published likewise.
+    """
+
+    def __init__(self, node: LifecycleNode, prefix: str, heads: Iterable[str] = ()) -> None:
         self._node = node
+        self._outputs = (*OUTPUTS, *map(of_head, heads))
         self._raw: dict[str, LifecyclePublisher] = {}
         self._compressed: dict[str, LifecyclePublisher] = {}
-        for output in OUTPUTS:
+        for output in self._outputs:
             topic = prefix + output.name
             self._raw[output.name] = node.create_lifecycle_publisher(Image, topic, QOS)
             if output.coding == 'rows':
@@ -38,7 +43,7 @@ class ImageOutputs:
 
     def publish(self, header: wire.Header, images: Mapping[str, np.ndarray]) -> None:
         """Publish what has a subscriber, with a stamp and frame_id."""
-        for output in OUTPUTS:
+        for output in self._outputs:
             image = images.get(output.name)
             if image is None:
                 continue

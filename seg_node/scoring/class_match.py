@@ -1,6 +1,6 @@
 """How a model's classes and a data set's labels meet in one class table."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,14 +34,16 @@ class ClassMatch:
 
 
 def match_classes(model: ClassTable, labels: ClassTable, known: Collection[int],
-                 classes: str | None = None, remap: Path | None = None) -> ClassMatch:
+                 classes: str | None = None, remap: Path | None = None,
+                 own_remaps: Mapping[str, Path] | None = None) -> ClassMatch:
     """
     Bring a model's classes and those of labels into one table.
 
     :param known: ids of ``labels`` that do occur in the files; the others are void there.
     :param classes: a class table's name or file, or ``'drivable'``: what a car may drive on
         against all else, by the flags of both tables; None = the labels' classes.
-    :param remap: a remap file of one's own from the model's classes; None = the shipped one.
+    :param remap: a remap file of one's own from the model's classes; None = the model's own,
+        ``own_remaps`` by the table it leads to, else the shipped one.
     :raises ConfigError: when there is no remap for either side.
     """
     if classes == DRIVABLE_ONLY:
@@ -56,7 +58,8 @@ def match_classes(model: ClassTable, labels: ClassTable, known: Collection[int],
             raise ConfigError(f'--remap {remap} has no meaning: the model has the classes scored, '
                               f'{target.name}. Leave it out.')
         try:
-            of_model, of_labels = remap_lut(model, target, remap), remap_lut(labels, target)
+            of_model = remap_lut(model, target, remap or (own_remaps or {}).get(target.name))
+            of_labels = remap_lut(labels, target)
         except ConfigError as error:
             raise ConfigError(
                 f'The model has the classes {model.name}, the labels {labels.name}; scored is in '

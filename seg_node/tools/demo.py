@@ -57,7 +57,8 @@ class Demo:
 
     def __init__(self, source: Source, options: argparse.Namespace) -> None:
         self._source, self._out = source, options.out
-        self._classes = load_card(options.model).main_output.classes
+        self._card = load_card(options.model)
+        self._classes = self._card.main_output.classes
         self._runs = camera_runs(source, options.topics)
         self._span = Span(0, None if options.duration is None else round(options.duration * 1e9))
         self._epoch_ns = time.time_ns() if source.restamps else None
@@ -128,7 +129,8 @@ class Demo:
             return None
         truth_table = load_taxonomy(TRUTH_TAXONOMY)
         try:
-            remap = remap_lut(self._classes, truth_table)
+            remap = remap_lut(self._classes, truth_table,
+                              self._card.remaps.get(truth_table.name))
         except ConfigError as error:
             print(f'No comparison with the truth: {error}')
             return None

@@ -198,7 +198,8 @@ def _evaluate(options: argparse.Namespace) -> tuple[dict[str, Any], dict[Path, n
     own = card.main_output.classes
     dataset = (DriveDataset(None if options.drive == SHIPPED else options.drive)
                if options.drive else _dataset(options, own))
-    scoring = match_classes(own, dataset.table, dataset.ids, options.classes, options.remap)
+    scoring = match_classes(own, dataset.table, dataset.ids, options.classes, options.remap,
+                            card.remaps)
     wish = Wish(options.backend, tuple(options.providers), options.threads,
                 options.gpu, options.precision)
     fitted = None
