@@ -8,6 +8,7 @@ import onnxruntime
 import pytest
 
 from seg_node.model.card import load_card
+from seg_node.model.taxonomy import load_taxonomy
 from street.conditions import changed, CONDITIONS
 
 torch = pytest.importorskip('torch', reason='needs requirements/train.txt')
@@ -28,6 +29,7 @@ train = pytest.importorskip('training.train')
 warm_start = pytest.importorskip('training.warm_start')
 
 CPU = torch.device('cpu')
+PALETTES = Path(__file__).parent / 'models'
 # Of the exporter that writes opset 17 without converting.
 pytestmark = pytest.mark.filterwarnings('ignore::DeprecationWarning')
 
@@ -175,18 +177,65 @@ def test_a_model_folder_teaches_with_its_own_normalisation():
     student = models.build('deeplab', 11, pretrained=False)
     taught = teacher.Teacher(shipped, 'camvid11', student, cuda=False, threads=1)
     pixels = torch.from_numpy(np.random.default_rng(0).uniform(0, 255, (1, 3, 64, 96))).float()
-
-    def shaped(values):
-        return torch.tensor(values)[:, None, None]
-    logits = taught((pixels - shaped(student.mean)) / shaped(student.std))
+    opinion = taught((pixels - shaped(student.mean)) / shaped(student.std))
     card = load_card(shipped)
     session = onnxruntime.InferenceSession(str(card.model_path))
     own = (pixels - shaped(card.input.mean)) / shaped(card.input.std)
     expected, = session.run(None, {'image': own.numpy()})
-    assert np.allclose(logits.numpy(), expected, atol=1e-3)
-    assert losses.distillation(logits, logits).item() == pytest.approx(0, abs=1e-6)
-    with pytest.raises(ValueError, match='cannot teach'):
+    logits = torch.from_numpy(expected)
+    assert torch.allclose(opinion, logits.softmax(1), atol=1e-4)
+    assert losses.distillation(logits, opinion, taught.groups).item() == pytest.approx(0, abs=1e-5)
+    with pytest.raises(ValueError, match='cannot teach all of cityscapes19.* teach:'):
         teacher.Teacher(shipped, 'cityscapes19', student, cuda=False, threads=1)
+
+
+def shaped(values):
+    """Return per-channel values to be used on (N, 3, H, W)."""
+    return torch.tensor(values)[:, None, None]
+
+
+TEACH = {'Road': ['road'], 'Sky': ['sky'], 'Car': ['car', 'truck', 'bus']}
+
+
+@pytest.mark.parametrize('name', ['palette_cityscapes19', 'palette_nhwc_uint8',
+                                  'palette_softmax', 'palette_labels'])
+def test_any_card_teaches_the_classes_it_knows(name):
+    """One of other classes, layout, colour order or output teaches three groups and the rest."""
+    folder = PALETTES / name
+    student = models.build('deeplab', 11, pretrained=False)
+    names = load_taxonomy('camvid11').names
+    taught = teacher.Teacher(str(folder), 'camvid11', student, cuda=False, threads=1, teach=TEACH,
+                             classes=names)
+    palette = {entry.name: entry.color for entry in load_card(folder).main_output.classes.classes}
+    # Columns: road, sky, a bus, which goes by Car, and a person, which is none of them.
+    wanted = ['road', 'sky', 'bus', 'person']
+    pixels = np.zeros((1, 3, 64, 128), np.float32)
+    for column, name in enumerate(wanted):
+        pixels[0, :, :, 32 * column:32 * column + 32] = np.array(palette[name])[:, None, None]
+    opinion = taught((torch.from_numpy(pixels) - shaped(student.mean)) / shaped(student.std))
+    size = opinion.shape[-1]
+    middle = [size * (2 * column + 1) // 8 for column in range(4)]
+    assert opinion[0, :, opinion.shape[2] // 2, middle].argmax(0).tolist() == [0, 1, 2, 3]
+    assert torch.allclose(opinion.sum(1), torch.ones(()), atol=1e-4)
+    # A student that spreads a group's share over other classes of the group is as good.
+    logits = torch.full((1, 11, 8, 8), -20.0)
+    logits[0, names.index('Tree')] = 0
+    rest = torch.zeros((1, 4, 8, 8))
+    rest[0, 3] = 1
+    first = losses.distillation(logits, rest, taught.groups)
+    logits[0, names.index('Building')] = 0
+    assert first < 1e-3 and losses.distillation(logits, rest, taught.groups) < 1e-3
+    assert losses.distillation(logits, rest.roll(1, 1), taught.groups) > 5
+
+
+@pytest.mark.parametrize('teach, said', [
+    ({'Street': ['road']}, "no class 'Street'.*Road"), ({'Road': ['asphalt']}, "'asphalt'.*road"),
+    ({'Road': ['road'], 'Pavement': ['road']}, "'road' is named twice")])
+def test_what_a_teacher_cannot_teach_is_refused_by_name(teach, said):
+    student = models.build('deeplab', 11, pretrained=False)
+    with pytest.raises(ValueError, match=said):
+        teacher.Teacher(str(PALETTES / 'palette_cityscapes19'), 'camvid11', student, cuda=False,
+                        threads=1, teach=teach, classes=load_taxonomy('camvid11').names)
 
 
 @pytest.mark.slow

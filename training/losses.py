@@ -72,9 +72,19 @@ class SegmentationLoss:
         return functional.cross_entropy(logits, labels, self._weights, ignore_index=VOID)
 
 
-def distillation(student: Tensor, teacher: Tensor) -> Tensor:
-    """Return the mean KL divergence of the student from the teacher, at the teacher's stride."""
+def distillation(student: Tensor, teacher: Tensor, groups: Tensor) -> Tensor:
+    """
+    Return the mean KL divergence of the student from the teacher, at the teacher's stride.
+
+    :param student: (N, classes, H, W) logits.
+    :param teacher: (N, groups, h, w) probabilities.
+    :param groups: (groups, classes) 1 where a class belongs to a group: what the student gives a
+        group is the sum over its classes.
+    """
     student = functional.interpolate(student.float(), teacher.shape[-2:], mode='bilinear')
-    divergence = functional.kl_div(student.log_softmax(1), teacher.float().softmax(1),
-                                   reduction='none')
-    return divergence.sum(1).mean()
+    members = groups.to(student.device).bool()
+    grouped = torch.stack([student[:, row].logsumexp(1) for row in members], 1)
+    # Where a group has no class nothing can be learned about it, nor said.
+    grouped = grouped - student.logsumexp(1, keepdim=True)
+    divergence = torch.xlogy(teacher, teacher) - teacher * grouped
+    return divergence[:, members.any(1)].sum(1).mean()

@@ -1,6 +1,6 @@
 """A recipe: everything a training run is made of, read from a YAML file."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 import yaml
@@ -22,6 +22,7 @@ class Recipe:
     :ivar frozen_blocks: so many first blocks of the backbone are left as they are.
     :ivar frozen_norm: keep the backbone's batch norm statistics.
     :ivar teacher_weight: weight of the teacher's soft labels in the loss, where there is one.
+    :ivar teach: see ``teacher.Teacher``.
     :ivar extra_share: samples of each extra data set for each labelled one.
     """
 
@@ -50,6 +51,7 @@ class Recipe:
     frozen_blocks: int = 0
     frozen_norm: bool = False
     teacher_weight: float = 1.0
+    teach: dict[str, list[str]] = field(default_factory=dict)
     extra_share: float = 0.3
     validate_every: int = 2
     seed: int = 1

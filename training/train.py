@@ -57,9 +57,13 @@ class Run:
         if recipe.warm_start and not resumed:
             load_onnx(self._model, PROJECT / recipe.warm_start, self._calibration_images())
         self._teacher = None
+        if recipe.teach and not teacher:
+            raise ValueError('the recipe says what is to be taught (teach), but no teacher is '
+                             'given. Name its model folder by --teacher.')
         if teacher:
             self._teacher = Teacher(teacher, recipe.taxonomy, self._model,
-                                    cuda=device.type == 'cuda', threads=torch.get_num_threads())
+                                    cuda=device.type == 'cuda', threads=torch.get_num_threads(),
+                                    teach=recipe.teach, classes=self._classes.names)
         self._model.to(device, memory_format=torch.channels_last)
         self._average = run_state.Average(self._model, recipe.average)
         self._optimiser = self._make_optimiser()
@@ -113,7 +117,7 @@ class Run:
         loss = self._loss(outputs, labels)
         if self._teacher is not None:
             loss = loss + self._recipe.teacher_weight * distillation(
-                outputs[0], self._teacher(images))
+                outputs[0], self._teacher(images), self._teacher.groups)
         return loss
 
     def _loader(self, epoch: int) -> torch.utils.data.DataLoader:
