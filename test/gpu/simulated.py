@@ -13,7 +13,6 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-import tempfile
 import time
 import zipfile
 
@@ -50,7 +49,7 @@ def pycuda_wheel():
     """
     Return PyCUDA's wheel for this interpreter, and the seconds that building it took now.
 
-    Found, it took 0. It is linked with an empty libcuda, as no driver is needed to build it.
+    Found, it took 0.
     """
     if _reasons:
         pytest.skip(_reasons[0])
@@ -63,32 +62,19 @@ def pycuda_wheel():
         if found:
             return found[-1], 0.0
         start = time.monotonic()
-        with tempfile.TemporaryDirectory() as scratch:
-            _build_pycuda(Path(scratch), folder)
+        _build_pycuda(folder)
         return next(folder.glob(f'pycuda-{PYCUDA}-{tag}-*.whl')), time.monotonic() - start
 
 
-def _build_pycuda(scratch, folder):
-    cuda = toolkit()
-    subprocess.run([tool('gcc'), '-shared', '-fPIC', '-Wl,-soname,libcuda.so.1', '-x', 'c', '-',
-                    '-o', scratch / 'libcuda.so'], input=b'int nothing;', check=True)
-    (scratch / '.aksetup-defaults.py').write_text(
-        f'CUDA_ROOT = {str(cuda)!r}\nCUDADRV_LIB_DIR = [{str(scratch)!r}]\n'
-        'CUDA_ENABLE_CURAND = False\nCUDA_ENABLE_GL = False\n')
-    environment = {**os.environ, 'HOME': str(scratch), 'CUDA_ROOT': str(cuda),
-                   'PIP_CACHE_DIR': str(CACHE / 'pip'), 'LDFLAGS': '-Wl,--no-as-needed',
-                   'PATH': f'{cuda / "bin"}{os.pathsep}{os.environ["PATH"]}'}
+def _build_pycuda(folder):
     print(f'building PyCUDA {PYCUDA}, once: takes some minutes', file=sys.__stderr__, flush=True)
     made = subprocess.run(
-        ['nice', '-n', '5', sys.executable, '-m', 'pip', 'wheel', '--quiet', '--no-deps',
-         '--no-binary', 'pycuda', f'pycuda=={PYCUDA}', '-w', scratch / 'made'],
-        env=environment, capture_output=True, text=True)
-    wheels = list((scratch / 'made').glob('*.whl'))
-    if made.returncode or not wheels:
-        _reasons.append(f'PyCUDA {PYCUDA} cannot be built here: {made.stderr[-500:]}')
+        ['nice', '-n', '5', sys.executable, ROOT / 'scripts' / 'install_pycuda.py', '--cuda',
+         toolkit(), '--wheel', folder], capture_output=True, text=True,
+        env={**os.environ, 'PIP_CACHE_DIR': str(CACHE / 'pip')})
+    if made.returncode:
+        _reasons.append(made.stderr[-500:])
         pytest.skip(_reasons[0])
-    shutil.copy(wheels[0], folder / f'.{wheels[0].name}')
-    (folder / f'.{wheels[0].name}').replace(folder / wheels[0].name)
 
 
 def pycuda_folder():
