@@ -73,7 +73,7 @@ setup(
     maintainer=MANIFEST.findtext('maintainer'),
     maintainer_email=MANIFEST.find('maintainer').get('email'),
     packages=find_packages(include=['seg_node', 'seg_node.*']),
-    package_data={'seg_node.gpu': ['kernels.cu']},
+    package_data={'seg_node.gpu': ['kernels.cu'], 'seg_node.proving': ['stand_in.cu']},
     data_files=shared_files(),
     python_requires='>=3.10',
     classifiers=[f'Programming Language :: Python :: 3.{minor}' for minor in range(10, 15)],

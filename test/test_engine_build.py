@@ -453,13 +453,14 @@ def test_build_and_check_take_the_same_gpu(monkeypatch, tmp_path):
     assert found == [['cuDevicePrimaryCtxRetain', 'cuCtxPushCurrent_v2']]
     assert 'cuDeviceGet 1' in cuda.calls and 'cuDeviceGet 0' not in cuda.calls
     assert cuda.calls[-1] == 'cuCtxPopCurrent_v2'
-    with pytest.raises(ConfigError, match='no GPU number 5.*nvidia-smi -L'):
+    with pytest.raises(BackendError, match='no NVIDIA GPU number 5 here: nvidia-smi -L lists 2,'):
         build_engine.run(build_engine._parser().parse_args(
             ['--model', SHIPPED[0], '--camera', '64x64', '--gpu', '5']), '')
     words = []
     monkeypatch.setattr(build_engine, 'main', lambda given: words.extend(given) or 1)
     with pytest.raises(BackendError, match='could not be built'):
-        gpu_check.run(gpu_check._parser().parse_args(['--model', card.name, '--gpu', '1']))
+        gpu_check.check_network(gpu_check._parser().parse_args(
+            ['--model', card.name, '--gpu', '1']), trt.require_gpu(1))
     assert words[words.index('--gpu') + 1] == '1' and words[words.index('--batch') + 1] == '1'
 
 

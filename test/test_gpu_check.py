@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from pathlib import Path
 
 import pytest
 import yaml
@@ -10,6 +11,8 @@ from seg_node.devices.choose import open_segmenter, Wish
 from seg_node.errors import BackendError
 from seg_node.geometry import Size
 from seg_node.model.card import load_card
+from seg_node.proving import machine
+from seg_node.proving.measure import exactness, Latency
 from seg_node.tools import gpu_check
 
 MODEL = 'bisenetv2_camvid'
@@ -67,11 +70,10 @@ def test_a_fallback_to_plain_launches_does_not_pass(frames, segmenters, capsys):
     one = segmenters(card)
     report = gpu_check.check(card, one, one, frames, precision='fp16', repeats=1)
     assert report['passed'] and report['without_graphs'] == '' and report['batch'] == 1
-    assert {'python', 'numpy', 'onnxruntime', 'seg_node'} <= set(report['versions'])
     one.without_graphs = 'cuStreamEndCapture failed'
     report = gpu_check.check(card, one, one, frames, precision='fp16', repeats=1)
     assert not report['passed'] and report['labels_equal'] == 1
-    gpu_check._print(report)
+    gpu_check._print_network(report)
     assert 'FAILED: the times are without CUDA graphs: cuStreamEnd' in capsys.readouterr().out
 
 
@@ -82,12 +84,22 @@ def test_another_model_fails(frames, segmenters):
     assert not report['passed'] and report['labels_equal'] < 0.97
 
 
+def test_the_bare_network_is_what_a_frame_is_measured_by(frames, segmenters):
+    card = load_card(MODEL)
+    one = segmenters(card)
+    report = gpu_check.check(card, one, one, frames, precision='fp16', repeats=2,
+                             bare=Latency(0.5, 0.6, 0.7))
+    assert report['bare_network_ms'] == {'p50': 0.5, 'p95': 0.6, 'p99': 0.7}
+    assert report['frame_to_network'] == pytest.approx(
+        report['latency_ms']['frame']['p50'] / 0.5, abs=0.001)
+
+
 def test_a_refused_frame_is_an_error_not_a_figure(frames, segmenters):
     card = load_card(MODEL)
     good, bad = segmenters(card), segmenters(card)
     bad.segment = lambda *arguments: [gpu_check.BackendError('broken')]
     with pytest.raises(BackendError, match='refuses a test frame: broken'):
-        gpu_check.agreement(bad, good, frames)
+        exactness(bad, good, [frames])
 
 
 def test_without_a_gpu_it_says_so(tmp_path, monkeypatch, capsys):
@@ -95,5 +107,63 @@ def test_without_a_gpu_it_says_so(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv('SEG_NODE_CACHE', str(tmp_path))
     assert gpu_check.main(['--json', str(tmp_path / 'report.json')]) == 2
     said = capsys.readouterr().err
-    assert 'gpu_check: ' in said and ('TensorRT' in said or 'target' in said)
-    assert not (tmp_path / 'report.json').exists()
+    assert said.startswith('gpu_check: there is no NVIDIA GPU number 0 here: nvidia-smi must')
+    assert said.count('\n') == 1 and not (tmp_path / 'report.json').exists()
+
+
+# What the machine tells.
+
+def program(folder, name, text):
+    path = folder / name
+    path.write_text(f'#!/bin/sh\n{text}\n')
+    path.chmod(0o755)
+
+
+def test_clocks_of_a_card(tmp_path, monkeypatch):
+    program(tmp_path, 'nvidia-smi', """[ "$1" = --id=1 ] || exit 6
+echo 'NVIDIA H100, 580.95.05, P0, 1980 MHz, 1980 MHz, 2619 MHz, 2619 MHz, 41, 119.60 W, 700.00 W, \
+12 %, [N/A], 81559 MiB'""")
+    monkeypatch.setenv('PATH', str(tmp_path), prepend=':')
+    found = machine.clocks(1, tmp_path)
+    assert found['clocks.sm'] == '1980 MHz' and found['driver_version'] == '580.95.05'
+    assert 'memory.used' not in found  # it does not tell
+    assert machine.clocks(0, tmp_path) == {}  # it fails
+
+
+def test_clocks_of_a_jetson(tmp_path, monkeypatch):
+    program(tmp_path, 'nvidia-smi', "echo 'Orin (nvgpu), 540.4.0, [N/A]'")
+    program(tmp_path, 'nvpmodel', "printf 'NV Power Mode: MAXN\\n0\\n'")
+    monkeypatch.setenv('PATH', str(tmp_path), prepend=':')
+    folder = tmp_path / 'sys' / 'class' / 'devfreq'
+    for name in ('17000000.gpu', '13e10000.host1x'):
+        (folder / name).mkdir(parents=True)
+        (folder / name / 'cur_freq').write_text('1300500000\n')
+    assert machine.clocks(0, tmp_path) == {'17000000.gpu cur_freq': '1300500000'}
+    (tmp_path / 'etc').mkdir()
+    (tmp_path / 'etc' / 'nv_tegra_release').write_text('# R36 (release), REVISION: 4.3\n')
+    found = machine.machine(tmp_path)
+    assert found['jetson'] == 'R36 (release), REVISION: 4.3'
+    assert found['power mode'] == 'NV Power Mode: MAXN 0'
+
+
+def test_compute_sanitizer(tmp_path, monkeypatch):
+    monkeypatch.setenv('PATH', str(tmp_path / 'none'))
+    monkeypatch.setenv('CUDA_HOME', str(tmp_path / 'none'))
+    monkeypatch.setattr(machine.nvcc, '_USUAL', Path('/none'))
+    assert machine.sanitized([]) == {}
+    # what racecheck says, and a run that fails by itself
+    program(tmp_path, 'compute-sanitizer', """case "$2" in
+racecheck) echo 'Error: Race reported between Write access'; exit 99 ;;
+initcheck) echo 'gpu_check: no nvcc'; exit 2 ;;
+synccheck) while :; do :; done ;;
+esac""")
+    monkeypatch.setenv('PATH', f'{tmp_path}:/usr/bin:/bin')
+    found = machine.sanitized(['--without-network'], seconds=2)
+    assert set(found) == set(machine.SANITIZERS) and found['memcheck'] == ''
+    assert found['racecheck'] == 'exit status 99: Error: Race reported between Write access'
+    assert found['initcheck'] == 'exit status 2: gpu_check: no nvcc'
+    assert found['synccheck'] == 'did not end within 2 s'
+
+
+def test_the_versions_that_take_part():
+    assert {'python', 'numpy', 'onnxruntime', 'seg_node'} <= set(machine.versions())

@@ -144,13 +144,14 @@ ROOMS = {
     'image': set(), 'model': set(), 'ground': {'model'},
     'devices': {'image', 'model', 'gpu'}, 'gpu': {'image', 'model', 'devices'},
     'engines': {'image', 'model', 'devices', 'gpu', 'scoring'},
+    'proving': {'image', 'model', 'devices', 'gpu', 'engines', 'scoring'},
     'trust': {'image', 'model'}, 'scoring': {'image', 'model', 'ground', 'trust'},
     'playback': {'image', 'model', 'ground', 'scoring', 'ros'},
     'health': set(), 'running': {'image', 'model', 'devices', 'trust'},
     'ros': {'health', 'image', 'model', 'devices', 'gpu', 'ground', 'trust', 'running'},
 }
 #: What the car never needs: the factory of engines, data sets, recordings, the renderer.
-NOT_ON_THE_ROAD = ('engines', 'scoring', 'playback', 'tools', 'street')
+NOT_ON_THE_ROAD = ('engines', 'proving', 'scoring', 'playback', 'tools', 'street')
 
 
 def imported_by(path):

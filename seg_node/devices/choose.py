@@ -176,10 +176,7 @@ def _tensorrt(card: ModelCard, wish: Wish, policy: DrivablePolicy | None) -> Seg
     from ..gpu.by_size import BySizeSegmenter
     from ..gpu.engine_cache import open_verified, VerifiedEngine
     from ..gpu.segmenter import TensorRTSegmenter
-    gpu = trt.find_gpu(wish.gpu)
-    if gpu is None:
-        raise BackendError(f'there is no NVIDIA GPU number {wish.gpu} here: nvidia-smi must list '
-                           'it. Install the driver, or use backend: onnxruntime.')
+    gpu = trt.require_gpu(wish.gpu)
     precision = _TENSORRT_DEFAULT if wish.precision == AUTO else wish.precision
 
     def find(cameras: Sequence[Size] = (), sizes: Sequence[Size] = ()) -> VerifiedEngine:

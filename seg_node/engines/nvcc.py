@@ -11,6 +11,7 @@ from pathlib import Path
 import re
 import shutil
 import subprocess
+import sysconfig
 import tempfile
 
 from ..errors import BackendError
@@ -55,20 +56,23 @@ class Compiled:
 
 def find_nvcc() -> Path:
     """
-    Return the nvcc of CUDA_HOME, of CUDA_PATH, of PATH or of /usr/local/cuda, in this order.
+    Return the nvcc of CUDA_HOME, CUDA_PATH, PATH, /usr/local/cuda or pip, in this order.
 
     :raises BackendError: there is none.
     """
     homes = [os.environ.get('CUDA_HOME'), os.environ.get('CUDA_PATH')]
     in_path = shutil.which('nvcc')
+    # The last are pip's packages of the toolkit (requirements/cuda13.txt).
     candidates = [*(Path(home, 'bin', 'nvcc') for home in homes if home),
-                  *([Path(in_path)] if in_path else []), _USUAL]
+                  *([Path(in_path)] if in_path else []), _USUAL,
+                  *sorted(Path(sysconfig.get_path('purelib')).glob('nvidia/cu*/bin/nvcc'),
+                          reverse=True)]
     for candidate in candidates:
         if candidate.is_file() and os.access(candidate, os.X_OK):
             return candidate
     raise BackendError('nvcc was not found in CUDA_HOME, CUDA_PATH, PATH or /usr/local/cuda: '
-                       'install the CUDA toolkit (on a Jetson the package cuda-nvcc of its '
-                       'JetPack), or set CUDA_HOME to its folder')
+                       'install the CUDA toolkit (docs/gpu.md has the packages of each '
+                       'platform), or set CUDA_HOME to its folder')
 
 
 def release(nvcc: Path) -> str:
@@ -110,6 +114,11 @@ def compile_cubin(capability: tuple[int, int], folder: Path | None = None) -> by
 
 def compile_kernels(capability: tuple[int, int]) -> Compiled:
     """Return the kernels compiled and what they take; see ``compile_cubin``."""
+    return compile_source(kernels.SOURCE, capability)
+
+
+def compile_source(source: Path, capability: tuple[int, int]) -> Compiled:
+    """Return the kernels of a file compiled and what they take; see ``compile_cubin``."""
     nvcc = find_nvcc()
     known = offered(nvcc)
     if capability not in known:
@@ -121,7 +130,7 @@ def compile_kernels(capability: tuple[int, int]) -> Compiled:
         output = Path(scratch, 'kernels.cubin')
         architecture = f'sm_{capability[0]}{capability[1]}'
         text = _run([str(nvcc), *kernels.NVCC_FLAGS, f'-arch={architecture}', '-o', str(output),
-                     str(kernels.SOURCE)], f'compile {kernels.SOURCE.name} for {architecture}')
+                     str(source)], f'compile {source.name} for {architecture}')
         try:
             usage = tuple(resource_usage(text))
         except BackendError:  # only told, never needed: the machine code is good

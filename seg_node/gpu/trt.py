@@ -175,6 +175,21 @@ def find_gpu(number: int = 0) -> GpuInfo | None:
                f'{version.value // 1000}.{version.value % 1000 // 10}')
 
 
+def require_gpu(number: int = 0) -> GpuInfo:
+    """
+    Return a GPU by the number that nvidia-smi gives it.
+
+    :raises BackendError: there is none of this number; how many there are.
+    """
+    gpu = find_gpu(number)
+    if gpu is not None:
+        return gpu
+    there = next(n for n in range(number + 1) if find_gpu(n) is None)
+    raise BackendError(f'there is no NVIDIA GPU number {number} here: ' + (
+        f'nvidia-smi -L lists {there}, counted from 0. Give a smaller number.' if there else
+        'nvidia-smi must list it. Install the driver, or use backend: onnxruntime.'))
+
+
 def make_log(trt: Any) -> Any:
     """Return a logger for TensorRT that keeps what it says in ``errors`` and ``warnings``."""
     class Log(trt.ILogger):

@@ -102,8 +102,7 @@ def run(options: argparse.Namespace, command: str) -> dict[str, Any]:
                   options.force)
     library, gpu, cache = trt.load(options.library), trt.find_gpu(options.gpu), EngineCache()
     if gpu is None and options.gpu:
-        raise ConfigError(f'there is no GPU number {options.gpu}: nvidia-smi -L lists those there '
-                          'are, counted from 0. Correct --gpu')
+        trt.require_gpu(options.gpu)  # says how many there are
     start = time.perf_counter()
     with trt.on_gpu(options.gpu) if gpu is not None else nullcontext():
         found, built = build(card, order, library=library, cache=cache, gpu=gpu, command=command,

@@ -1,60 +1,59 @@
 """
-Prove the GPU path on this machine: build the engine, compare its labels, measure its latency.
+Prove the GPU path on this machine, as far as what is installed on it allows. Needs no ROS.
 
-The labels are compared with ONNX Runtime's on the CPU, on frames of the shipped drive. Latency
-is that of whole frames, from the bytes of the message to the masks in host memory; the stages are
-timed on the GPU by events, and the network's own time is what ``trtexec`` would measure.
+First with a stand-in network, for which nvcc and PyCUDA are enough: copies, kernels, events and
+CUDA graphs; masks equal to the CPU path's in every pixel; memory given back; and, where it is
+installed, compute-sanitizer over all of it. Then, where TensorRT or TensorRT-RTX is installed, the
+engine of a real model: built, its labels compared with ONNX Runtime's on frames of the shipped
+drive.
+
+Latency is that of whole frames, from the bytes of the message to the masks in host memory. It is
+set in relation to the bare network, run back to back. Without CUDA graphs nothing passes.
 """
 
 import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import metadata
+from functools import cache, partial
 import json
 from pathlib import Path
-import platform
 import sys
-import time
 from typing import Any
 
-import numpy as np
-
-from .. import __version__
 from ..devices.choose import ONNX_RUNTIME, open_segmenter, TENSORRT, Wish
+from ..devices.host import HostSegmenter
 from ..devices.segmenter import Segmenter
 from ..engines import nvcc
 from ..errors import BackendError, SegNodeError
-from ..frame import Demand, Frame, StageClock
+from ..frame import Frame
 from ..geometry import Size
 from ..gpu import trt
+from ..gpu.engine import TrtEngine
+from ..gpu.engine_cache import open_verified, VerifiedEngine
 from ..gpu.engine_manifest import LEAST_AGREEMENT, PRECISIONS
+from ..gpu.segmenter import TensorRTSegmenter
 from ..image.wire import Header, ImageMessage
 from ..model.card import load_card, ModelCard
+from ..proving import machine, stand_in
+from ..proving.measure import (
+    bare_network,
+    exactness,
+    Latency,
+    latency,
+    leaks,
+    LoadEngine,
+    WARM_UP,
+)
 from ..scoring.drive import Drive, resized
 from . import build_engine
 from .console import progress
 
-_WARM_UP = 10
-_PACKAGES = ('numpy', 'opencv-python-headless', 'onnxruntime', 'onnxruntime-gpu', 'onnx', 'pycuda',
-             'tensorrt-cu13', 'tensorrt-cu12', 'tensorrt-rtx-cu13')
-
-
-@dataclass(frozen=True)
-class Latency:
-    """
-    Milliseconds of one kind of time.
-
-    :ivar p50: half of the frames take less.
-    """
-
-    p50: float
-    p95: float
-    p99: float
-
-    @classmethod
-    def of(cls, times_ms: Sequence[float]) -> 'Latency':
-        """Return the percentiles of measured times."""
-        return cls(*(round(float(value), 4) for value in np.percentile(times_ms, (50, 95, 99))))
+FORMAT = 1
+#: Sizes that the stand-in network is compared at, beside the camera's own.
+SIZES = (Size(480, 640), Size(1080, 1920), Size(1200, 1920))
+#: How long one run of the stand-in network shall take, in ms: about what a real one does.
+_NETWORK_MS = 2.0
+_SOME_ROUNDS, _MOST_ROUNDS = 200, 10 ** 7
 
 
 def street(camera: Size, frames: int) -> list[Frame]:
@@ -66,87 +65,142 @@ def street(camera: Size, frames: int) -> list[Frame]:
             for image in shown]
 
 
-def agreement(candidate: Segmenter, reference: Segmenter, frames: Sequence[Frame]) -> float:
-    """
-    Return the share of pixels of all frames on which two segmenters agree.
-
-    :raises BackendError: one of them refuses a frame.
-    """
-    equal = total = 0
-    for frame in progress(frames, 'compare'):
-        masks = []
-        for segmenter in (candidate, reference):
-            result = segmenter.segment([frame], Demand(), StageClock())[0]
-            if isinstance(result, Exception):
-                raise BackendError(f'{segmenter.description} refuses a test frame: {result}')
-            masks.append(result.labels)
-        equal += int(np.count_nonzero(masks[0] == masks[1]))
-        total += masks[0].size
-    return equal / total
-
-
-def latency(segmenter: Segmenter, frames: Sequence[Frame], repeats: int) -> dict[str, Latency]:
-    """Return the time of whole frames as ``frame`` and that of each stage, after a warm-up."""
-    times: dict[str, list[float]] = {}
-    for number in progress(range(_WARM_UP + repeats), 'latency'):
-        clock, frame = StageClock(), frames[number % len(frames)]
-        frame.__dict__.pop('bgr', None)  # decoded anew, as from a camera
-        start = time.perf_counter_ns()
-        segmenter.segment([frame], Demand(), clock)
-        whole = (time.perf_counter_ns() - start) / 1e6
-        if number >= _WARM_UP:
-            for name, ms in {'frame': whole, **clock.ms}.items():
-                times.setdefault(name, []).append(ms)
-    return {name: Latency.of(values) for name, values in times.items()}
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of what is installed of all that takes part."""
-    found = {'python': platform.python_version(), 'seg_node': __version__}
-    for name in _PACKAGES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    try:
-        library = trt.load()
-    except BackendError:
-        pass
-    else:  # from apt it is no package of pip
-        found[library.name] = library.version
-    try:
-        found['nvcc'] = nvcc.release(nvcc.find_nvcc())
-    except BackendError:
-        pass
-    gpu = trt.find_gpu()
-    if gpu is not None:
-        found['CUDA of the driver'] = gpu.driver
-    return found
-
-
 def check(card: ModelCard, candidate: Segmenter, reference: Segmenter, frames: Sequence[Frame],
-          *, precision: str, repeats: int) -> dict[str, Any]:
-    """Return the figures as ``--json`` writes them."""
-    share = agreement(candidate, reference, frames)
-    times = latency(candidate, frames, repeats)
+          *, precision: str, repeats: int, bare: Latency | None = None) -> dict[str, Any]:
+    """
+    Return the figures of one network.
+
+    :param bare: the network alone, back to back; None: what it takes among the frames.
+    :raises BackendError: a segmenter refuses a frame.
+    """
+    found = exactness(candidate, reference,
+                      ([frame] for frame in progress(frames, f'compare {precision}')))
+    times = latency(candidate, frames, progress(range(WARM_UP + repeats), f'latency {precision}'))
+    equal = found.entry()['equal']
     # Plain launches compute the same, but their latency is not what the node is made for.
     without = str(getattr(candidate, 'without_graphs', ''))
     return {
         'model': card.name, 'sha256': card.sha256, 'precision': precision,
-        'machine': platform.platform(), 'candidate': candidate.description,
-        'reference': reference.description, 'frames': len(frames),
-        'labels_equal': share, 'least': LEAST_AGREEMENT[precision],
-        'without_graphs': without, 'passed': share >= LEAST_AGREEMENT[precision] and not without,
-        'versions': versions(), 'batch': 1,
-        'repeats': repeats, 'latency_ms': {name: vars(value) for name, value in times.items()},
-        'frame_to_network': round(times['frame'].p50 / times['network'].p50, 3)}
+        'candidate': candidate.description, 'reference': reference.description,
+        'frames': len(frames), 'labels_equal': equal, 'least': LEAST_AGREEMENT[precision],
+        'without_graphs': without,
+        'passed': equal >= LEAST_AGREEMENT[precision] and not without,
+        'batch': 1, 'repeats': repeats,
+        'latency_ms': {name: vars(value) for name, value in times.items()},
+        'bare_network_ms': None if bare is None else vars(bare),
+        'frame_to_network': round(times['frame'].p50 / (bare or times['network']).p50, 3)}
 
 
-def run(options: argparse.Namespace) -> dict[str, Any]:
+@dataclass(frozen=True)
+class StandIn:
     """
-    Build the engine where it is not there yet, and check it.
+    The stand-in network in one precision, ready for this GPU.
 
-    :raises SegNodeError: there is no GPU, or a step fails.
+    :ivar load: makes its engine; ``rounds`` says how long it takes.
+    """
+
+    model: ModelCard
+    verified: VerifiedEngine
+    gpu: int
+    load: LoadEngine
+    rounds: int = 0
+
+    def open(self) -> TensorRTSegmenter:
+        """Return the segmenter under test."""
+        return TensorRTSegmenter(self.model, self.verified, self.gpu, load_engine=self.load)
+
+    def bare(self, camera: Size, repeats: int) -> tuple[Latency, str]:
+        """Return what the network alone takes; see ``bare_network``."""
+        return bare_network(self.gpu, self.verified, self.load, self.model, camera, repeats)
+
+    def use(self, reference: Segmenter, camera: Size) -> None:
+        """Open it, run it plain, recorded and replayed, and close it."""
+        segmenter = self.open()
+        try:
+            for seed in range(3):
+                exactness(segmenter, reference,
+                          [[stand_in.frame(self.model.input, camera, seed)]])
+        finally:
+            segmenter.close()
+
+
+def prepared(precision: str, gpu: trt.GpuInfo, number: int, cameras: Sequence[Size]) -> StandIn:
+    """
+    Return the stand-in, compiled, and lasting as long on this GPU as a real network.
+
+    :raises BackendError: no nvcc, no PyCUDA, or the GPU fails.
+    """
+    model = stand_in.card('float32' if precision == 'fp32' else 'float16')
+    cubin, kernels, toolkit = _compiled(gpu.compute_capability)
+    verified = stand_in.verified(model, kernels, toolkit, cameras)
+
+    def lasting(rounds: int) -> StandIn:
+        return StandIn(model, verified, number,
+                       partial(stand_in.StandInEngine, model=model, cubin=cubin, rounds=rounds),
+                       rounds)
+    fast, slow = (lasting(rounds).bare(cameras[0], 5)[0].p50 for rounds in (0, _SOME_ROUNDS))
+    each = max((slow - fast) / _SOME_ROUNDS, 1e-7)
+    return lasting(int(min(max((_NETWORK_MS - fast) / each, 0), _MOST_ROUNDS)))
+
+
+@cache
+def _compiled(capability: tuple[int, int]) -> tuple[bytes, bytes, str]:
+    """Return the stand-in's kernel and the package's own, and the version of the compiler."""
+    return (stand_in.compiled(capability), nvcc.compile_cubin(capability),
+            nvcc.release(nvcc.find_nvcc()))
+
+
+def check_stand_in(network: StandIn, precision: str, cameras: Sequence[Size], frames: int,
+                   repeats: int) -> dict[str, Any]:
+    """
+    Return the figures of the stand-in network.
+
+    :raises BackendError: the GPU fails.
+    """
+    bare, plain = network.bare(cameras[0], repeats)
+    reference = HostSegmenter(network.model, stand_in.StandInBackend())
+    batches = [[stand_in.frame(network.model.input, camera, seed) for camera in cameras[:count]]
+               for seed in range(frames) for count in (1, len(cameras))]
+    segmenter = network.open()
+    try:
+        cells = exactness(segmenter, reference, progress(batches, f'cells {precision}'))
+        found = check(network.model, segmenter, reference, street(cameras[0], frames),
+                      precision=precision, repeats=repeats, bare=bare)
+    finally:
+        segmenter.close()
+    left = leaks(network.gpu, lambda: network.use(reference, cameras[0]))
+    found.update(cells=cells.entry(), leaks=left, rounds=network.rounds,
+                 without_graphs=found['without_graphs'] or plain)
+    found['passed'] = bool(found['passed'] and cells.whole and not plain
+                           and not left['device'] and not left['host'])
+    return found
+
+
+def check_stand_ins(options: argparse.Namespace, gpu: trt.GpuInfo) -> dict[str, Any]:
+    """
+    Return the figures of the stand-in network in both precisions, and of compute-sanitizer.
+
+    :raises BackendError: no nvcc, no PyCUDA, or the GPU fails.
+    """
+    cameras = tuple(dict.fromkeys((options.camera, *SIZES)))
+    report: dict[str, Any] = {'cameras': list(map(str, cameras))}
+    for precision in ('fp32', 'fp16'):
+        network = prepared(precision, gpu, options.gpu, cameras)
+        report[precision] = check_stand_in(network, precision, cameras, options.frames,
+                                           options.repeats)
+    report['sanitizer'] = {} if options.no_sanitizer else machine.sanitized(
+        ['--without-network', '--no-sanitizer', '--frames', '1', '--repeats', '2', '--gpu',
+         str(options.gpu), '--camera', str(options.camera)])
+    report['passed'] = (all(report[precision]['passed'] for precision in ('fp32', 'fp16'))
+                        and not any(report['sanitizer'].values()))
+    return report
+
+
+def check_network(options: argparse.Namespace, gpu: trt.GpuInfo) -> dict[str, Any]:
+    """
+    Return the figures of a real model's engine, built where it is not there yet.
+
+    :raises SegNodeError: a step fails.
     """
     card = load_card(options.model)
     words = ['--model', options.model, '--precision', options.precision, '--camera',
@@ -154,15 +208,51 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     words += ['--images', str(options.images)] if options.images else []
     if build_engine.main(words):
         raise BackendError('the engine could not be built; the reason stands above')
+    verified = open_verified(card, precision=options.precision, device=gpu,
+                             cameras=(options.camera,))
+    load: LoadEngine = TrtEngine
+    bare, plain = bare_network(options.gpu, verified, load, card, options.camera, options.repeats)
     reference = open_segmenter(card, Wish(ONNX_RUNTIME)).segmenter
     candidate = open_segmenter(card, Wish(TENSORRT, gpu=options.gpu, cameras=(options.camera,),
                                           precision=options.precision)).segmenter
     try:
-        return check(card, candidate, reference, street(options.camera, options.frames),
-                     precision=options.precision, repeats=options.repeats)
+        report = check(card, candidate, reference, street(options.camera, options.frames),
+                       precision=options.precision, repeats=options.repeats, bare=bare)
     finally:
         candidate.close()
         reference.close()
+    report['passed'] = report['passed'] and not plain
+    report['without_graphs'] = report['without_graphs'] or plain
+    return report
+
+
+def run(options: argparse.Namespace) -> dict[str, Any]:
+    """
+    Check what this machine allows; returns the report as ``--json`` writes it.
+
+    :raises SegNodeError: there is no such GPU, or a step fails.
+    """
+    gpu = trt.require_gpu(options.gpu)
+    before = machine.clocks(options.gpu)
+    report: dict[str, Any] = {
+        'format': FORMAT, 'gpu': {'number': options.gpu, 'name': gpu.name,
+                                  'compute_capability': '{}.{}'.format(*gpu.compute_capability)},
+        'machine': machine.machine(), 'versions': machine.versions(),
+        'stand_in': check_stand_ins(options, gpu), 'network': None, 'network_reason': ''}
+    report['clocks'] = {'before': before, 'after the stand-in': machine.clocks(options.gpu)}
+    if options.without_network:
+        report['network_reason'] = '--without-network was given'
+    else:
+        try:
+            trt.load()
+        except BackendError as error:
+            report['network_reason'] = str(error)
+        else:
+            report['network'] = check_network(options, gpu)
+            report['clocks']['after the network'] = machine.clocks(options.gpu)
+    wanted = [report['stand_in']] + ([] if options.without_network else [report['network']])
+    report['passed'] = all(part is not None and part['passed'] for part in wanted)
+    return report
 
 
 def main(args: list[str] | None = None) -> int:
@@ -180,33 +270,65 @@ def main(args: list[str] | None = None) -> int:
 
 
 def _print(report: dict[str, Any]) -> None:
-    print(f'{report["model"]} {report["precision"]}: {report["candidate"]}\n'
-          f'  labels equal to {report["reference"]}: {report["labels_equal"]:.4%} on '
-          f'{report["frames"]} frames, at least {report["least"]:.2%}: '
-          f'{"passed" if report["labels_equal"] >= report["least"] else "FAILED"}')
-    if report['without_graphs']:
-        print(f'  FAILED: the times are without CUDA graphs: {report["without_graphs"]}')
-    for name, times in report['latency_ms'].items():
-        print(f'  {name:12} p50 {times["p50"]:8.3f}   p95 {times["p95"]:8.3f}   '
-              f'p99 {times["p99"]:8.3f} ms')
-    print(f'  frame / network: {report["frame_to_network"]}')
+    part = report['stand_in']
+    for precision in ('fp32', 'fp16'):
+        found = part[precision]
+        cells, left = found['cells'], found['leaks']
+        print(f'stand-in network {precision}, {", ".join(part["cameras"])}: '
+              f'{cells["labels"]} of {cells["pixels"]} labels and {cells["drivable"]} drivable '
+              f'pixels differ, the confidence by at most {cells["confidence"]} of 255')
+        print('  memory given back: ' + ('yes' if not left['device'] and not left['host'] else
+              f'NO: free on the GPU {left["free_device_bytes"]} bytes, held by the process '
+              f'{left["resident_mib"]} MiB'))
+        _print_network(found)
+    for tool, said in part['sanitizer'].items():
+        print(f'  compute-sanitizer {tool}: {said or "nothing found"}')
+    if report['network']:
+        _print_network(report['network'])
+    elif report['network_reason']:
+        print(f'no network: {report["network_reason"]}')
+    print('passed' if report['passed'] else 'FAILED')
+
+
+def _print_network(found: dict[str, Any]) -> None:
+    print(f'  {found["model"]} {found["precision"]}: {found["candidate"]}\n'
+          f'  labels equal to {found["reference"]}: {found["labels_equal"]:.4%} on '
+          f'{found["frames"]} frames, at least {found["least"]:.2%}: '
+          f'{"passed" if found["labels_equal"] >= found["least"] else "FAILED"}')
+    if found['without_graphs']:
+        print(f'  FAILED: the times are without CUDA graphs: {found["without_graphs"]}')
+    rows = {**found['latency_ms'], 'bare network': found['bare_network_ms']}
+    for name, times in rows.items():
+        if times:
+            print(f'  {name:12} p50 {times["p50"]:8.3f}   p95 {times["p95"]:8.3f}   '
+                  f'p99 {times["p99"]:8.3f} ms')
+    print(f'  frame / network: {found["frame_to_network"]}')
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog='gpu_check', description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
+    add('--without-network', action='store_true',
+        help='the stand-in network only: for machines without TensorRT')
+    add('--no-sanitizer', action='store_true', help='leave compute-sanitizer out')
     add('--model', default='deeplabv3plus_lite0_camvid', help='model name or card folder')
     add('--precision', choices=PRECISIONS, default='fp16', help='default: %(default)s')
     add('--camera', type=build_engine.camera_size, default=Size(720, 1280),
         metavar='WIDTHxHEIGHT', help='default: %(default)s')
-    add('--frames', type=int, default=20, help='to compare (default: %(default)s)')
-    add('--repeats', type=int, default=500, help='to time (default: %(default)s)')
+    add('--frames', type=_some, default=20, help='to compare (default: %(default)s)')
+    add('--repeats', type=_some, default=500, help='to time (default: %(default)s)')
     add('--images', type=Path, help='int8: folder of images to calibrate with')
     add('--gpu', type=int, default=0, choices=range(64), metavar='NUMBER',
         help='builds and runs on this GPU, as nvidia-smi counts (default: %(default)s)')
     add('--json', type=Path, help='write the report here')
     return parser
+
+
+def _some(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f'{text!r} is no whole number from 1')
+    return int(text)
 
 
 if __name__ == '__main__':

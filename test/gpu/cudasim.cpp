@@ -150,6 +150,7 @@ API cuCtxSynchronize() { BEGIN(kContext | kNotInCapture) drain_all(); return los
 API cuMemGetInfo(size_t* available, size_t* total) {
   BEGIN(kContext)
   *available = *total = size_t(1) << 32;
+  for (const auto& [start, block] : blocks) *available -= block.device ? block.size : 0;
   return CUDA_SUCCESS;
 }
 API cuMemAlloc(CUdeviceptr* address, size_t size) {

@@ -1,0 +1,1 @@
+"""What ``gpu_check`` proves a machine's GPU by; the node never imports it."""
