@@ -100,6 +100,7 @@ setup(
         'evaluate = seg_node.tools.evaluate:main',
         'build_engine = seg_node.tools.build_engine:main',
         'gpu_check = seg_node.tools.gpu_check:main',
+        'healthcheck = seg_node.tools.healthcheck:main',
         'ego_mask = seg_node.tools.ego_mask:main',
         'stress = seg_node.tools.stress:main',
         'reference = seg_node.tools.reference:main',
