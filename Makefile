@@ -49,12 +49,14 @@ test: venv-test  ## Lint, type check and run all tests; ARGS='-k wire' selects t
 bench: venv-run  ## Measure the pipeline stage by stage; ARGS='...'
 	@$(PY) -m seg_node.tools.benchmark $(ARGS)
 
-# Without ROS, and seeing the packages of the system: TensorRT comes from apt, JetPack or NVIDIA's
-# image. PyCUDA is compiled, by the nvcc in PATH.
-gpu-check: export PATH := $(PATH):$(or $(CUDA_HOME),/usr/local/cuda)/bin
-gpu-check:  ## Build and prove the TensorRT engine on this machine's GPU; ARGS='...'
+# Without ROS, and seeing the packages of the system: TensorRT comes from apt, JetPack, NVIDIA's
+# image or with WITH. PyCUDA is compiled; docs/gpu.md has the packages of each platform.
+gpu-check:  ## Prove the GPU path on this machine; WITH='pip packages' ARGS='--without-network ...'
 	@VENV_OPTIONS=--system-site-packages scripts/venv.sh .venv-gpu requirements/runtime.txt \
-	    requirements/tools.txt requirements/gpu.txt
+	    requirements/tools.txt
+	@$(if $(WITH),.venv-gpu/bin/python -m pip install --quiet $(WITH))
+	@.venv-gpu/bin/python scripts/install_pycuda.py
+	@scripts/venv.sh .venv-gpu requirements/gpu.txt
 	@mkdir -p out
 	@.venv-gpu/bin/python -m seg_node.tools.gpu_check --json out/gpu_check.json $(ARGS)
 

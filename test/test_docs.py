@@ -193,7 +193,7 @@ KINDS = {
     'make': check_make, 'ros2 run': check_ros2_run, 'ros2 launch': check_ros2_launch,
     'python': check_python, 'python3': check_python,
     'cd': None, 'git': None, 'rosdep': None, 'colcon': None, 'source': None, '.': None,
-    'export': None,
+    'export': None, 'sudo': None, 'apt': None, 'docker': None, 'tar': None,
 }
 
 

@@ -8,6 +8,7 @@ import pytest
 from seg_node.engines import nvcc
 from seg_node.errors import BackendError
 from seg_node.gpu import kernels, launch
+from seg_node.proving import stand_in
 
 ORIN = (8, 7)
 
@@ -43,6 +44,13 @@ def test_compiles_for_orin(compiler, tmp_path):
     assert nvcc.compile_cubin(ORIN, tmp_path / 'new') == compiled.cubin  # the same each time
     assert (tmp_path / 'new' / 'kernels.cubin').read_bytes() == compiled.cubin
     assert [path.name for path in (tmp_path / 'new').iterdir()] == ['kernels.cubin']
+
+
+def test_the_stand_in_network_compiles(compiler):
+    for capability in (nvcc.offered(compiler)[0], nvcc.offered(compiler)[-1]):
+        [use] = nvcc.compile_source(stand_in.SOURCE, capability).usage
+        assert (use.kernel, use.stack, use.spill_stores, use.spill_loads) == (
+            stand_in.NAME, 0, 0, 0)
 
 
 @pytest.mark.slow
@@ -107,10 +115,20 @@ def test_where_it_is_looked_for(tmp_path, monkeypatch):
 
 def test_none_at_all(tmp_path, monkeypatch):
     monkeypatch.setattr(nvcc, '_USUAL', tmp_path / 'nvcc')
+    monkeypatch.setattr(nvcc.sysconfig, 'get_path', lambda name: str(tmp_path / name))
     for name in ('CUDA_HOME', 'CUDA_PATH', 'PATH'):
         monkeypatch.setenv(name, str(tmp_path))
     with pytest.raises(BackendError, match='install the CUDA toolkit'):
         nvcc.find_nvcc()
+
+
+def test_the_toolkit_that_pip_installed(tmp_path, monkeypatch):
+    monkeypatch.setattr(nvcc, '_USUAL', tmp_path / 'nvcc')
+    monkeypatch.setattr(nvcc.sysconfig, 'get_path', lambda name: str(tmp_path / name))
+    for name in ('CUDA_HOME', 'CUDA_PATH', 'PATH'):
+        monkeypatch.setenv(name, str(tmp_path))
+    by_pip = fake(tmp_path / 'purelib' / 'nvidia' / 'cu13')
+    assert nvcc.find_nvcc() == by_pip
 
 
 def test_a_compiler_that_fails_or_cannot_run(tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ A precision asked for by name is what the network computes in, or nothing runs.
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from ..errors import BackendError, ConfigError, SegNodeError
+from ..errors import BackendError, brief, ConfigError
 from ..geometry import Size
 from ..gpu.engine_manifest import PRECISIONS as TENSORRT_PRECISIONS
 from ..model.card import ModelCard
@@ -114,7 +114,7 @@ def _best(card: ModelCard, wish: Wish, policy: DrivablePolicy | None) -> Chosen:
         try:
             chosen = make()
         except (BackendError, ConfigError) as error:
-            passed_over.append(f'not {name}: {_brief(error)}')
+            passed_over.append(f'not {name}: {brief(error)}')
         else:
             reasons = [f'auto chose {name}', *filter(None, [chosen.reason]), *passed_over]
             return _chosen(chosen.segmenter, reasons, passed_over)
@@ -163,7 +163,7 @@ def _openvino(card: ModelCard, wish: Wish, policy: DrivablePolicy | None) -> Cho
         try:
             backend = backends.load(OPENVINO, card, threads=wish.threads, precision=precision)
         except BackendError as error:
-            problems.append(f'not in {precision}: {_brief(error)}')
+            problems.append(f'not in {precision}: {brief(error)}')
         else:
             return Chosen(HostSegmenter(card, backend, policy), '; '.join(problems))
     raise BackendError('; '.join(problems))
@@ -187,7 +187,3 @@ def _tensorrt(card: ModelCard, wish: Wish, policy: DrivablePolicy | None) -> Seg
         return TensorRTSegmenter(card, engine, wish.gpu, policy=policy)
     return BySizeSegmenter(load(find(wish.cameras)), lambda size: find(sizes=[size]), load)
 
-
-def _brief(error: SegNodeError) -> str:
-    """Return the first line of an error: the reasons stand in one line of the log."""
-    return str(error).splitlines()[0]

@@ -119,7 +119,7 @@ def open_verified(card: ModelCard, *, precision: str, device: Device | None, max
     cache = EngineCache()
     entries = [folder] if folder is not None else cache.entries(card.name)
     if not entries:
-        raise ConfigError(f'there is no engine of {card.name} in {cache.engines}\n'
+        raise ConfigError(f'there is no engine of {card.name} in {cache.engines}. '
                           f'Build it: {command}')
     return open_entry(_fitting(entries, request, command), command)
 
@@ -140,11 +140,11 @@ def open_entry(entry: Path, command: str) -> VerifiedEngine:
             raise ConfigError(
                 f'{entry / name} is not the file that was built: the manifest has {record.size} '
                 f'bytes, sha256 {record.sha256}, the file has {found.size} bytes, sha256 '
-                f'{found.sha256}. It was damaged or changed; it is not loaded.\nBuild it again: '
+                f'{found.sha256}. It was damaged or changed; it is not loaded. Build it again: '
                 f'{command} --force')
         contents[name] = content
     if PLAN not in contents:
-        raise ConfigError(f'{entry / MANIFEST} lists no {PLAN}.\nBuild it again: {command} '
+        raise ConfigError(f'{entry / MANIFEST} lists no {PLAN}. Build it again: {command} '
                           '--force')
     return VerifiedEngine(contents[PLAN], contents.get(CUBIN), manifest, entry)
 
@@ -161,14 +161,14 @@ def _fitting(entries: Sequence[Path], request: Request, command: str) -> Path:
             continue
         lines = list(request.differences(key))
         if lines:
-            text = [f'{entry} is not the engine that is wanted:', *(f'- {x}' for x in lines)]
-            problems.append((len(lines), '\n'.join(text)))
+            problems.append((len(lines), f'{entry} is not the engine that is wanted: '
+                             + '; '.join(lines)))
         else:
             fitting.append((key.profile, entry))
     if fitting:
         return _best(fitting, known=bool(request.sizes))
-    others = f'\n({len(entries) - 1} more engines of this model do not fit either)'
-    raise ConfigError(f'{min(problems)[1]}{others if len(entries) > 1 else ""}\n'
+    others = f' ({len(entries) - 1} more engines of this model do not fit either)'
+    raise ConfigError(f'{min(problems)[1]}{others if len(entries) > 1 else ""}. '
                       f'Build it: {command}')
 
 
