@@ -206,7 +206,7 @@ def test_any_card_teaches_the_classes_it_knows(name):
     names = load_taxonomy('camvid11').names
     taught = teacher.Teacher(str(folder), 'camvid11', student, cuda=False, threads=1, teach=TEACH,
                              classes=names)
-    palette = {entry.name: entry.color for entry in load_card(folder).main_output.classes.classes}
+    palette = {entry.name: entry.colour for entry in load_card(folder).main_output.classes.classes}
     # Columns: road, sky, a bus, which goes by Car, and a person, which is none of them.
     wanted = ['road', 'sky', 'bus', 'person']
     pixels = np.zeros((1, 3, 64, 128), np.float32)
