@@ -30,16 +30,16 @@ export RMW_IMPLEMENTATION := rmw_fastrtps_cpp
 
 PY := $(VENV)/bin/python
 RUNTIME := requirements/runtime.txt requirements/openvino.txt requirements/ros-$(WHEELS).txt \
-    requirements/tools.txt requirements/video.txt
+    requirements/tools.txt requirements/video.txt $(if $(VIEW),requirements/view.txt)
 
 help:  ## Show this list
 	@echo 'Targets (all but clean set up $(VENV) first if need be):'
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo 'ROS_DISTRO=jazzy takes the Jazzy wheels instead of Kilted, PYTHON=... the interpreter.'
 
-demo: venv-run  ## Run the node on a drive; INPUT=video|images|bag MODEL=... RATE=... ARGS='...'
+demo: venv-run  ## Run the node on a drive; INPUT=video|images|bag MODEL=... RATE=... VIEW=1 ARGS=...
 	@$(PY) -m seg_node.tools.demo $${INPUT:+--input "$$INPUT"} $${MODEL:+--model "$$MODEL"} \
-	    $${RATE:+--rate "$$RATE"} $(ARGS)
+	    $${RATE:+--rate "$$RATE"} $${VIEW:+--view} $(ARGS)
 
 # A selection of the tests (ARGS) says nothing about coverage.
 test: venv-test  ## Lint, type check and run all tests; ARGS='-k wire' selects tests

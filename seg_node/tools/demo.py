@@ -12,13 +12,14 @@ exit codes: 0 the figures add up; 1 they do not, or no mask came back, or nothin
 
 import argparse
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
 import json
 import math
 import os
 from pathlib import Path
 import signal
+import subprocess
 import sys
 from threading import Event
 import time
@@ -45,7 +46,7 @@ from .console import progress
 from .source_arguments import add_source_arguments, positive
 
 START_S = 120.0  # of the node's own time; the very first start compiles the kernels
-_AT_MOST_S = 3600.0
+_AT_MOST_S, _VIEW_ENDS_S = 3600.0, 20.0
 _ANSWER_S = 120.0  # in lockstep; a node that hangs says so itself
 TRUTH_TAXONOMY = 'camvid11'
 REPORT, LOG, RESULT = 'report.json', 'node.log', 'result'
@@ -175,8 +176,10 @@ def run_demo(options: argparse.Namespace) -> dict:
                      dict(options.as_encoding)) as source:
         demo = Demo(source, options)
         _clear(options.out, source.path)
-        with _own_domain():
-            return demo.run()
+        with _own_domain(), _watching(options.view):
+            report = demo.run()
+            print(f'\n{as_table(report)}\n\nIn {options.out}: {", ".join(report["files"])}')
+            return report
 
 
 @contextmanager
@@ -193,6 +196,29 @@ def _own_domain() -> Iterator[None]:
     finally:
         reservation.close()
         del os.environ['ROS_DOMAIN_ID']
+
+
+@contextmanager
+def _watching(wanted: bool) -> Iterator[None]:
+    """Have `view` run beside, and stay for who sits at a terminal."""
+    if not wanted:
+        yield
+        return
+    view = subprocess.Popen([sys.executable, '-m', 'seg_node.tools.view'],
+                            stdin=subprocess.DEVNULL)
+    try:
+        yield
+        if sys.stdin.isatty() and view.poll() is None:
+            print('The viewer stays open; Ctrl-C ends it.', flush=True)
+            with suppress(KeyboardInterrupt):
+                view.wait()
+    finally:
+        view.send_signal(signal.SIGINT)
+        try:
+            view.wait(_VIEW_ENDS_S)
+        except subprocess.TimeoutExpired:
+            view.kill()
+            view.wait()
 
 
 def _clear(out: Path, source: Path) -> None:
@@ -246,6 +272,8 @@ def _parser() -> argparse.ArgumentParser:
                         help='play these cameras only (wildcards allowed; default: every image '
                         'topic)')
     add_source_arguments(parser)
+    parser.add_argument('--view', action='store_true',
+                        help='show live what the node sees, in Rerun; it stays open until Ctrl-C')
     parser.add_argument('--transport', choices=('raw', 'compressed'),
                         help='how pictures travel that are not in a bag: bgr8 or JPEG '
                         '(default: raw)')
@@ -271,7 +299,6 @@ def main(args: list[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
-    print(f'\n{as_table(report)}\n\nIn {options.out}: {", ".join(report["files"])}')
     for problem in report['problems']:
         print(f'demo: {problem}', file=sys.stderr)
     return 1 if report['problems'] else 0

@@ -1,0 +1,1 @@
+"""What the node sees, for people: shown and recorded by Rerun."""
