@@ -87,7 +87,8 @@ def test_core_module_names_no_ros(path):
 
 @pytest.mark.parametrize('path', sorted(PACKAGE.glob('ros/**/*.py')), ids=module_name)
 def test_node_does_not_need_the_tools(path):
-    assert not violations(path, re.compile(r'(seg_node\.(tools|playback|viewing)|rosbags|tqdm)(\.|$)'))
+    assert not violations(path, re.compile(
+        r'(seg_node\.(tools|playback|viewing)|rosbags|tqdm)(\.|$)'))
 
 
 @pytest.mark.parametrize('source, name', [

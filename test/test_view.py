@@ -24,7 +24,7 @@ from std_msgs.msg import String
 
 from seg_node.image.wire import build_image, Header
 from seg_node.tools.view import main
-from seg_node.viewing.viewer import without_analytics
+from seg_node.viewing.viewer import program, without_analytics
 
 ROAD, CAR = (255, 0, 255), (0, 255, 255)  # RGB, of no theme of the viewer
 SIZE = 90, 160
@@ -159,9 +159,7 @@ def test_the_viewer_listens_on_this_machine_only_and_ends_with_the_tool(web, cam
 
 
 def test_rerun_s_usage_data_are_off(tmp_path):
-    import rerun_cli
-    program = Path(rerun_cli.__file__).parent / 'rerun'
-    said = subprocess.run([program, 'analytics', 'config'], text=True, capture_output=True,
+    said = subprocess.run([program(), 'analytics', 'config'], text=True, capture_output=True,
                           env={**os.environ, **without_analytics(tmp_path)}, timeout=60).stdout
     assert json.loads(said)['analytics_enabled'] is False
 
@@ -196,9 +194,7 @@ def test_a_recording_holds_all_of_it(camera, tmp_path):
         assert wait_until(lambda: path.exists() and path.stat().st_size > 200_000, 40)
         printed = view.end(signal.SIGTERM)
     assert view.process.returncode == 0 and 'frames were shown' in printed
-    import rerun_cli
-    program = Path(rerun_cli.__file__).parent / 'rerun'
-    listed = subprocess.run([program, 'rrd', 'print', '-v', path], text=True,
+    listed = subprocess.run([program(), 'rrd', 'print', '-v', path], text=True,
                             capture_output=True, timeout=60).stdout
     for entity in ('/front/image', '/front/mask', '/front/drivable', '/front/confidence',
                    '/front/ms/network', '/front/hz/output', '/front/state', '/diagnostics/now',

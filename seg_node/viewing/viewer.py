@@ -58,7 +58,7 @@ class Viewer:
             self._check_free(number)
         self._folder = tempfile.TemporaryDirectory(prefix='seg_node_view_')
         self._log = Path(self._folder.name) / 'log'
-        command = [str(_program()), '--bind', bind, '--port', str(data_port),
+        command = [str(program()), '--bind', bind, '--port', str(data_port),
                    '--memory-limit', f'{memory_mb}MB', '--server-memory-limit', f'{memory_mb}MB']
         if web:
             command += ['--serve-web', '--web-viewer-port', str(port)]
@@ -143,14 +143,14 @@ class Viewer:
             return trial.connect_ex((self._near(), port)) == 0
 
 
-def _program() -> Path:
+def program() -> Path:
     """Return Rerun's program, which its Python package brings."""
     found = importlib.util.find_spec('rerun_cli')
-    program = Path(found.origin).parent / 'rerun' if found and found.origin else None
-    if program is None or not program.exists():
+    path = Path(found.origin).parent / 'rerun' if found and found.origin else None
+    if path is None or not path.exists():
         raise SegNodeError('Rerun is not installed: `pip install rerun-sdk` (Python 3.11 or newer '
                            'and NumPy 2).')
-    return program
+    return path
 
 
 def _end_with(parent: int) -> None:
