@@ -245,10 +245,14 @@ def test_an_empty_bag_is_refused(tmp_path):
         open_source(write_bag(tmp_path / 'bag', []))
 
 
-def test_a_folder_without_its_metadata_names_the_mend(tmp_path):
+def test_a_folder_without_its_metadata_is_played_or_names_the_mend(tmp_path):
+    """As a recorder leaves it that lost its power."""
     path = write_bag(tmp_path / 'bag', records())
     (path / 'metadata.yaml').unlink()
-    with pytest.raises(ConfigError, match='bag.mcap but no metadata.yaml.*ros2 bag reindex'):
+    with open_source(path) as source:
+        assert everything(source) == records()
+    shutil.copy(path / 'bag.mcap', path / 'other.mcap')
+    with pytest.raises(ConfigError, match='bag.mcap and 1 more but no metadata.yaml.*ros2 bag re'):
         open_source(path)
 
 
@@ -503,8 +507,9 @@ def test_one_rule_for_turned_pictures_of_every_kind(tmp_path, turned):
 
 def test_pictures_of_16_bit_keep_their_range(tmp_path):
     deep = np.arange(64 * 48, dtype=np.uint16).reshape(48, 64) * 20
-    cv2.imwrite(str(tmp_path / 'deep.tif'), deep)
-    np.testing.assert_array_equal(read_picture(tmp_path / 'deep.tif')[..., 0], deep >> 8)
+    for name in ('deep.tif', 'deep.pgm'):
+        cv2.imwrite(str(tmp_path / name), deep)
+        np.testing.assert_array_equal(read_picture(tmp_path / name)[..., 0], deep >> 8)
 
 
 def test_an_unknown_transport_is_refused(tmp_path):

@@ -54,6 +54,13 @@ def test_every_container(tmp_path, name, codec, pixels):
         assert source.remarks() == []
 
 
+def test_a_name_is_no_address(tmp_path, monkeypatch):
+    film(tmp_path / '10:05:33 %03d.mp4')
+    monkeypatch.chdir(tmp_path)
+    with open_source('10:05:33 %03d.mp4') as source:
+        assert len(times_of(source)) == 6
+
+
 def test_frames_come_at_their_own_times(tmp_path):
     times_ms = [0, 40, 200, 240, 700]
     with open_source(film(tmp_path / 'a.mkv', times_ms=times_ms)) as source:

@@ -67,7 +67,7 @@ def _declared(source: Source, encodings: Mapping[str, str] | None) -> Source:
 def _bag_path(path: Path) -> Path | None:
     """Return the folder or file by which a bag is opened; None when it is no bag."""
     if path.is_dir():
-        return path if _holds_bag(path) else None
+        return _bag_in(path)
     if path.suffix in (*STORAGE_SUFFIXES, '.bag'):
         return path
     if path.suffix == '.zstd' and Path(path.stem).suffix in STORAGE_SUFFIXES:
@@ -76,11 +76,13 @@ def _bag_path(path: Path) -> Path | None:
     return None
 
 
-def _holds_bag(folder: Path) -> bool:
+def _bag_in(folder: Path) -> Path | None:
+    """Return the folder of a bag, or the only file of one whose recording was cut off."""
     if (folder / 'metadata.yaml').exists():
-        return True
-    parts = [part.name for part in folder.iterdir() if part.suffix in STORAGE_SUFFIXES]
-    if parts:
-        raise ConfigError(f'{folder} holds {parts[0]} but no metadata.yaml: the recording was cut '
-                          f'off. Run `ros2 bag reindex {folder}` or give the file itself.')
-    return False
+        return folder
+    parts = sorted(part for part in folder.iterdir() if part.suffix in STORAGE_SUFFIXES)
+    if len(parts) > 1:
+        raise ConfigError(f'{folder} holds {parts[0].name} and {len(parts) - 1} more but no '
+                          f'metadata.yaml: the recording was cut off. Run `ros2 bag reindex '
+                          f'{folder}` or give one of the files.')
+    return parts[0] if parts else None

@@ -38,6 +38,8 @@ class FolderSource(FrameSource):
                              key=lambda file: natural_key(file.name))
         if not self._files:
             kinds = Counter(file.suffix or 'no suffix' for file in files)
+            kinds['folder'] = sum(inner.is_dir() for inner in path.iterdir())
+            kinds = +kinds
             found = ', '.join(f'{count} x {kind}' for kind, count in kinds.most_common(5))
             raise ConfigError(f'{path} holds no image ({", ".join(PICTURE_SUFFIXES)}) and no bag; '
                               f'found: {found or "no file at all"}.')

@@ -25,6 +25,7 @@ _NO_VIDEO = ('adf', 'bin', 'idf', 'image2', 'image2pipe', 'tty', 'xbin')
 _MAX_RATE = 1000.0  # what a broken container claims is far above
 _MAX_STUMBLES = 1000  # packets in a row that cannot be read
 _MEND = 'Convert it (e.g. `ffmpeg -i IN -c:v libx264 OUT.mp4`).'
+_COVER = 1 << 10  # FFmpeg's AV_DISPOSITION_ATTACHED_PIC: the picture on a record's sleeve
 _MATRIX = np.dtype('<i4')
 
 
@@ -79,7 +80,8 @@ class Video:
         # Playlists could name other files, or addresses.
         options = {'protocol_whitelist': 'file'}
         try:
-            container = av.open(str(self.path), options=options, metadata_errors='replace')
+            # A relative name like 10:05:33.mp4 would be taken for an address.
+            container = av.open(f'file:{self.path}', options=options, metadata_errors='replace')
         except (av.error.FFmpegError, ValueError) as error:
             reason = getattr(error, 'strerror', None) or error
             raise ConfigError(f'{self.path} ({self.path.stat().st_size} bytes) cannot be opened '
@@ -93,7 +95,7 @@ class Video:
 
     def _best_stream(self) -> Any:
         streams = [stream for stream in self._container.streams.video
-                   if 'attached_pic' not in str(stream.disposition)]  # the cover of a record
+                   if not int(stream.disposition) & _COVER]
         if not streams:
             raise ConfigError(f'{self.path} holds no video stream, but '
                               f'{", ".join(s.type for s in self._container.streams) or "nothing"}'

@@ -65,7 +65,7 @@ def _by_pillow(path: Path, data: bytes) -> np.ndarray:
             if width * height > MAX_PIXELS:
                 raise ConfigError(f'{path} has {width}x{height} pixels; at most {MAX_PIXELS} are '
                                   'decoded. Scale it down.')
-            if opened.mode in _DEEP:
+            if opened.mode in _DEEP or (opened.mode, opened.format) == ('I', 'PPM'):
                 grey = (np.asarray(opened) >> 8).astype(np.uint8)
                 return np.repeat(grey[..., None], 3, axis=2)
             if opened.mode in ('I', 'F'):
