@@ -13,7 +13,7 @@ from setuptools.command.install_lib import install_lib
 HERE = Path(__file__).resolve().parent
 MANIFEST = ElementTree.parse(HERE / 'package.xml').getroot()
 NAME = MANIFEST.findtext('name')
-SHARED = ('calibration', 'config', 'drive', 'launch', 'models', 'rviz')
+SHARED = ('calibration', 'config', 'drive', 'launch', 'models', 'presets', 'rviz')
 
 
 def requirements(name):
@@ -93,6 +93,7 @@ setup(
     entry_points={'console_scripts': [
         'seg_node = seg_node.ros.main:main',
         'precompile = seg_node.tools.precompile:main',
+        'layout = seg_node.tools.layout:main',
         'replay = seg_node.tools.replay:main',
         'calibrate = seg_node.tools.calibrate:main',
         'check_mount = seg_node.tools.check_mount:main',

@@ -18,6 +18,8 @@ from launch.actions import (
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch_ros.actions import Node
 
+from seg_node.ros.launching import arguments, is_launched, refuse_unknown
+
 LAUNCH = get_package_share_path('seg_node') / 'launch'
 # The node is not ready before it has loaded its model and compiled its kernels, the latter only
 # at the first start of all.
@@ -38,11 +40,20 @@ def generate_launch_description():
             'replay_args', default_value='',
             description='More options of `ros2 run seg_node replay`, e.g. '
                         '"--start-offset 20 --duration 10 --camera-info demo_camera".'),
+        OpaqueFunction(function=_check),
         IncludeLaunchDescription(
             PythonLaunchDescriptionSource(str(LAUNCH / 'segmentation.launch.py')),
             launch_arguments={'use_sim_time': 'true'}.items()),
         OpaqueFunction(function=_player),
     ])
+
+
+def _check(context):
+    """Refuse what was misspelt, where this is the file that was launched."""
+    if is_launched(__file__):
+        refuse_unknown(context.argv, [
+            'source', 'rate', 'loops', 'replay_args',
+            *(argument.name for argument in arguments())])
 
 
 def _player(context):

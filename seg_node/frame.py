@@ -15,6 +15,8 @@ from .model.taxonomy import UNLABELLED
 from .rectification import Rectification
 from .trust.verdict import Standing
 
+#: In place of a role: the classes of a drivable head that has several.
+DRIVABLE_CLASS = 'drivable_class'
 #: The stage in which a backend gets ready for a size it has not seen: it may take long.
 PREPARE = 'prepare'
 
@@ -89,7 +91,7 @@ class Segmentation:
     :ivar confidence: (H, W) uint8, 255 = certain, or None: not wanted, or the model has none.
     :ivar drivable: (H, W) uint8, 255 = drivable by the policy, 0 = not, or None: not wanted.
     :ivar heads: by its role the mask of each further output that was wanted, (H, W) uint8 class
-        ids of its own table.
+        ids of its own table; ``DRIVABLE_CLASS`` = those of a drivable head with several classes.
     """
 
     geometry: Geometry

@@ -9,13 +9,14 @@ from . import products
 from .devices.segmenter import Result, Segmenter
 from .ego_mask import EgoMask
 from .errors import ConfigError, FrameError
-from .frame import Demand, Frame, Products, Segmentation, StageClock
+from .frame import Demand, DRIVABLE_CLASS, Frame, Products, Segmentation, StageClock
 from .geometry import Size
 from .mishaps import mishaps
 from .model.taxonomy import ClassTable, load_taxonomy, remap_lut, UNLABELLED
 from .steadiness import Steadiness
 from .trust.policy import Trust
 from .trust.verdict import Standing, State
+from .tuning import Tuned
 
 _AUTOWARE = 'autoware16'
 
@@ -48,6 +49,7 @@ class Pipeline:
     :param steady: names of the cameras whose labels are steadied; see ``Steadiness``.
     :param heads: roles of the model's further outputs, each of which becomes a mask of its own.
     :param remaps: by the name of a class table, the model's own way to it; see ``ModelCard``.
+    :param dynamic_value: of pixels of ``dynamic_mask`` that are dynamic.
     :ivar outputs: what it can make of a frame.
     """
 
@@ -55,21 +57,29 @@ class Pipeline:
                  output: Size | None = None,
                  ego_masks: Mapping[str, EgoMask] | None = None,
                  trust: Trust | None = None, steady: Collection[str] = (),
-                 heads: Sequence[str] = (), remaps: Mapping[str, Path] | None = None) -> None:
+                 heads: Sequence[str] = (), remaps: Mapping[str, Path] | None = None,
+                 dynamic_value: int = 255) -> None:
         self.segmenter = segmenter
+        self._next: Tuned | None = None
+        self._dynamic_value = dynamic_value
         self.classes = published or own
         ways = remaps or {}
         self.tables = products.Tables(
             remap=(None if self.classes == own
-                   else remap_lut(own, self.classes, ways.get(self.classes.name))),
-            dynamic=own.dynamic_lut(), palette_bgr=self.classes.palette_bgr(),
+                   else remap_lut(own, self.classes, ways.get(self.classes.remap_name))),
+            dynamic=own.dynamic_lut() // 255 * np.uint8(dynamic_value),
+            palette_bgr=self.classes.palette_bgr(),
             autoware=autoware_lut(own, ways.get(_AUTOWARE)))
         self.outputs = (*products.OUTPUTS, *map(products.of_head, heads))
-        self._heads = frozenset(heads)
+        self._heads = frozenset((*heads, DRIVABLE_CLASS))
         self._output = output
         self._ego_masks = ego_masks or {}
         self.trust = trust
         self._steady = {name: Steadiness(self.tables.dynamic) for name in steady}
+
+    def retune(self, tuned: Tuned) -> None:
+        """Take other wishes, all of them together, before the next frame; from any thread."""
+        self._next = tuned
 
     def process(self, frames: Sequence[Frame], wanted: Sequence[Collection[str]],
                 clock: StageClock) -> list[Products | FrameError]:
@@ -79,17 +89,35 @@ class Pipeline:
         :param wanted: for each frame the names of ``products.OUTPUTS`` that somebody waits for.
         :raises DeviceLostError: when the device has failed for good.
         """
+        if self._next is not None:
+            self._tune()
         judged, steady = self.trust is not None, any(frame.camera in self._steady
                                                      for frame in frames)
         demand = Demand(
             self._output,
             confidence=judged or steady or any('confidence' in names for names in wanted),
             drivable=(self.trust is not None and self.trust.judge.needs_drivable) or steady
-            or any('drivable' in names for names in wanted),
-            heads=frozenset(self._heads & set().union(*wanted) if self._heads else ()))
+            or any({'drivable', DRIVABLE_CLASS} & set(names) for names in wanted),
+            heads=frozenset(self._heads & set().union(*wanted)))
         results = self.segmenter.segment(frames, demand, clock)
         return [self._finished(frame, result, names, clock)
                 for frame, result, names in zip(frames, results, wanted, strict=True)]
+
+    def _tune(self) -> None:
+        tuned = self._next
+        assert tuned is not None
+        wishes = tuned.wishes
+        self.segmenter.retune(tuned.policy)
+        if self.trust is not None:
+            self.trust.retune(wishes.withholding, wishes.timing)
+        dynamic = tuned.dynamic // 255 * np.uint8(self._dynamic_value)
+        changed = not np.array_equal(dynamic, self.tables.dynamic)
+        self.tables.drivable_class = tuned.policy.lut
+        self.tables.dynamic, self.tables.overlay_alpha = dynamic, wishes.overlay_alpha
+        self._steady = {name: self._steady[name] if name in self._steady and not changed
+                        else Steadiness(dynamic) for name in wishes.steady}
+        if self._next is tuned:  # not before: what has failed is tried again
+            self._next = None
 
     def _finished(self, frame: Frame, result: Result, wanted: Collection[str],
                   clock: StageClock) -> Products | FrameError:

@@ -5,15 +5,16 @@ What consumers get: remapped mask, drivable area, colours, overlay. All look-ups
 """
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
 import cv2
 import numpy as np
 
-from .frame import Frame, Products, Segmentation
+from .frame import DRIVABLE_CLASS, Frame, Products, Segmentation
 from .geometry import Geometry
+from .model.taxonomy import UNLABELLED
 from .trust.verdict import Standing
 
 
@@ -26,6 +27,7 @@ class Tables:
     :ivar dynamic: (256,) uint8, 255 for people, vehicles and the like among the model's ids.
     :ivar palette_bgr: (256, 3) uint8, colours of the published ids.
     :ivar overlay_alpha: 0 = image only, 1 = colours only.
+    :ivar drivable_class: (256,) uint8, 255 for the ids of the drivable head that are drivable.
     :ivar autoware: (256,) uint8, from the model's class ids to Autoware's; None = there is no way.
     """
 
@@ -34,6 +36,7 @@ class Tables:
     palette_bgr: np.ndarray
     overlay_alpha: float = 0.5
     autoware: np.ndarray | None = None
+    drivable_class: np.ndarray = field(default_factory=lambda: np.zeros(256, np.uint8))
 
 
 @dataclass
@@ -61,6 +64,7 @@ class Output:
     :ivar meaning: of its values.
     :ivar make: makes it, (H, W) or (H, W, 3) uint8; None: this model has none.
     :ivar coding: of the message's data: the rows, or Autoware's run lengths.
+    :ivar lacking: why a model may have none, and the mend.
     """
 
     name: str
@@ -68,13 +72,30 @@ class Output:
     meaning: str
     make: Callable[[Making], np.ndarray | None]
     coding: Literal['rows', 'run_lengths'] = 'rows'
+    lacking: str = ''
+
+
+def _drivable_class(making: Making) -> np.ndarray | None:
+    """Return the ids of the drivable head; what is withheld, unsure or forgotten is 255."""
+    segmentation = making.segmentation
+    ids = segmentation.heads.get(DRIVABLE_CLASS)
+    if ids is None or segmentation.drivable is None:
+        return None
+    ids = ids.copy()
+    ids[(segmentation.labels == UNLABELLED) | ((look_up(ids, making.tables.drivable_class) > 0)
+                                               & (segmentation.drivable == 0))] = UNLABELLED
+    return ids
 
 
 OUTPUTS = (
     Output('mask', 'mono8', 'class ids, 255 = unlabelled', lambda making: making.mask),
-    Output('confidence', 'mono8', '255 = certain', lambda making: making.segmentation.confidence),
+    Output('confidence', 'mono8', '255 = certain', lambda making: making.segmentation.confidence,
+           lacking='the model gives class ids without a confidence: export it with its logits'),
     Output('drivable', 'mono8', '255 = drivable, 0 = not',
            lambda making: making.segmentation.drivable),
+    Output(DRIVABLE_CLASS, 'mono8', "class ids of the model's drivable head, 255 = unlabelled",
+           _drivable_class, lacking='the model has no drivable head of several classes, or '
+           'drivable_classes overrules it: take drivable, or another model'),
     Output('dynamic_mask', 'mono8', '255 = people, vehicles and the like, 0 = all else',
            lambda making: look_up(making.segmentation.labels, making.tables.dynamic)),
     Output('overlay', 'bgr8', 'the image under the class colours', lambda making: overlay(
@@ -84,7 +105,9 @@ OUTPUTS = (
            lambda making: color_mask(making.mask, making.tables.palette_bgr)),
     Output('autoware_mask', 'mono8', "Autoware's 16 classes as run lengths", lambda making: (
         None if making.tables.autoware is None
-        else look_up(making.segmentation.labels, making.tables.autoware)), 'run_lengths'),
+        else look_up(making.segmentation.labels, making.tables.autoware)), 'run_lengths',
+           "there is no remap from the model's classes to autoware16: write one "
+           '(models/README.md)'),
 )
 NAMES = tuple(output.name for output in OUTPUTS)
 

@@ -54,6 +54,22 @@ def data_dir():
     return folder
 
 
+@pytest.fixture(scope='module')
+def message_types(request):
+    """Have vision_msgs and bond, with the real types, here and in processes started from here."""
+    from message_types import make_types
+    worker = os.environ.get('PYTEST_XDIST_WORKER', 'main')
+    try:
+        site = make_types(request.config.cache.mkdir(f'message_types_{worker}'))
+    except RuntimeError as error:
+        pytest.skip(str(error))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(site)
+        patch.setenv('PYTHONPATH', os.pathsep.join(filter(None, [
+            str(site), os.environ.get('PYTHONPATH')])))
+        yield site
+
+
 @pytest.fixture(scope='session')
 def streets(tmp_path_factory):
     """Return small pictures of the rendered street to calibrate with."""

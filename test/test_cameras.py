@@ -19,7 +19,9 @@ from seg_node.model.card import InputSpec
 from seg_node.model.taxonomy import load_taxonomy
 from seg_node.products import NAMES
 from seg_node.ros.cameras import Camera
+from seg_node.ros.parameter_table import CAMERA
 from seg_node.ros.parameters import declare
+from seg_node.ros.presets import NO_PRESET
 from seg_node.ros.settings import read
 
 SPEC = InputSpec('image', 'NCHW', 'rgb', 'float32', (0, 0, 0), (1, 1, 1), size=(32, 48))
@@ -41,9 +43,10 @@ def camera():
     node = LifecycleNode('seg_node', context=context)
     executor = SingleThreadedExecutor(context=context)
     executor.add_node(node)
-    assert not declare(node)
-    settings = read(node)
-    found = Camera(node, settings.cameras[0], load_taxonomy('camvid11'), settings.ground, False,
+    assert not declare(node) and not declare(node, CAMERA, 'camera.')
+    settings = read(node, NO_PRESET)
+    found = Camera(node, settings.cameras[0], load_taxonomy('camvid11'),
+                   lambda output: settings.topic(output, 'camera'), settings.ground, False,
                    lambda frame: None)
     node.trigger_configure()
     node.trigger_activate()

@@ -18,10 +18,8 @@ from seg_node.running.loading import Loaded, PipelineSpec
 from seg_node.running.mailbox import Mailbox
 from seg_node.running.watchdog import AwakeClock, Patience, Watched
 from seg_node.running.worker import Worker
-from seg_node.trust.policy import Policy
-from seg_node.trust.watch import Timing
+from seg_node.tuning import Tuning
 
-TRUST = Policy(), Timing()
 PALETTE = str(Path(__file__).parent / 'models' / 'palette_cityscapes19')
 
 
@@ -178,7 +176,7 @@ def test_freeing_is_watched(setup):
 
 def test_a_real_model_is_opened_tried_and_timed(setup):
     wish = Wish('onnxruntime', threads=1)
-    load = setup.device.load(PipelineSpec.check(PALETTE, wish, None, '', None, {}, *TRUST))
+    load = setup.device.load(PipelineSpec.check(PALETTE, wish))
     until(lambda: setup.changes, 60.0)
     assert load.loaded.pipeline.segmenter.device == 'cpu'
     assert 0.0 < load.loaded.usual_s < load.loaded.took_s
@@ -186,12 +184,10 @@ def test_a_real_model_is_opened_tried_and_timed(setup):
 
 @pytest.mark.parametrize('changes, words', [
     ({'model': 'nowhere'}, 'nowhere'), ({'taxonomy': 'mapillary'}, 'mapillary'),
-    ({'taxonomy': 'voc21'}, 'voc21'), ({'drivable': ('grass',)}, 'grass'),
+    ({'taxonomy': 'voc21'}, 'voc21'), ({'tuning': Tuning(('grass',))}, 'grass'),
     ({'wish': Wish('cuda')}, 'cuda'), ({'wish': Wish('onnxruntime', ('Nowhere',))}, 'Nowhere'),
 ])
 def test_what_is_wrong_with_names_and_files_is_said_without_a_device(changes, words):
-    given = {'model': PALETTE, 'wish': Wish('onnxruntime'), 'drivable': None, 'taxonomy': '',
-             'output': None, 'ego_masks': {}, 'withholding': TRUST[0], 'timing': TRUST[1],
-             **changes}
+    given = {'model': PALETTE, 'wish': Wish('onnxruntime'), **changes}
     with pytest.raises(ConfigError, match=words):
         PipelineSpec.check(**given)

@@ -265,6 +265,9 @@ class Constant:
         return [FrameError('encoding', 'refused') if frame.message.encoding == 'no'
                 else segmentation(demand.output) for frame in frames]
 
+    def retune(self, policy):
+        pass
+
     def close(self):
         pass
 

@@ -279,8 +279,16 @@ def test_waits_then_complains_about_a_camera_that_never_comes():
 
 @pytest.mark.parametrize('publishers, words', [
     (NOBODY, 'nobody publishes it'),
+    (Publishers(0, (), 'sensor_msgs/msg/Image', True, sibling='/front/image_raw/compressed'),
+     '/front/image_raw/compressed is published: set front.transport to compressed'),
+    (Publishers(0, (), 'sensor_msgs/msg/CompressedImage', True, sibling='/front/image_raw'),
+     '/front/image_raw is published: set front.transport to raw'),
+    (Publishers(0, (), 'sensor_msgs/msg/Image', True, elsewhere='/car/front/image_raw'),
+     'images are published on /car/front/image_raw: set front.image_topic (or the namespace)'),
     (Publishers(1, ('std_msgs/msg/String',), 'sensor_msgs/msg/Image', True),
-     'its type is std_msgs/msg/String, not sensor_msgs/msg/Image: set front.transport'),
+     'its type is std_msgs/msg/String, not sensor_msgs/msg/Image: set front.image_topic'),
+    (Publishers(1, ('sensor_msgs/msg/CompressedImage',), 'sensor_msgs/msg/Image', True),
+     'not sensor_msgs/msg/Image: set front.transport'),
     (Publishers(1, (), 'sensor_msgs/msg/Image', False), 'incompatible QoS'),
     (Publishers(1, (), 'sensor_msgs/msg/Image', True), 'has stopped')])
 def test_a_silent_camera_is_explained(publishers, words):
@@ -483,6 +491,11 @@ def test_camera_info_that_somebody_waits_for():
     assert names(wanted=True, size=SIZE) == ()
     assert names(wanted=True, problem='K is zero: calibrate') == ('info_problem',)
     assert names(ground_problem='no mount') == ('ground_problem',)
+    assert names(lacking='no confidence: ...') == ('lacking',)
+    assert names(needed='nvblox', wanted=True) == ('info_needed',)
+    assert names(needed='nvblox', size=SIZE) == ()
+    text = camera.health.judge(LIMITS, info=InfoFacts('/a', wanted=True, elsewhere='/b')).texts[0]
+    assert '/b is published: set front.camera_info_topic' in text
     camera.health.restart()
     camera.run(2)
     assert names(wanted=True) == (), 'it is waited for'
@@ -612,5 +625,5 @@ def test_every_rule_can_be_said():
     names = [rule.name for rule, _ in given]
     assert len(set(names)) == len(names)
     assert {rule.name for rule in rules.CAMERA if not rule.mend} == {
-        *rules.SILENT, 'ground_problem', 'blind', 'doubtful'}
+        *rules.SILENT, 'ground_problem', 'lacking', 'blind', 'doubtful'}
     assert rules.CAUSES[-1].when((stream, NOBODY)), 'there is always a cause'

@@ -1,6 +1,7 @@
 """Pixels in, pixels out: the real node over DDS with a model whose answer is known exactly."""
 
 import json
+from pathlib import Path
 
 import cv2
 from harness import (
@@ -23,6 +24,7 @@ from std_msgs.msg import String
 from seg_node.image import wire
 from seg_node.model.taxonomy import load_taxonomy, remap_lut
 
+ROOT = Path(__file__).resolve().parents[1]
 TABLE = load_taxonomy('cityscapes19')
 PALETTE = TABLE.palette_bgr()
 STAMP_NS = 1_700_000_000_123_456_789

@@ -31,11 +31,11 @@ OPTIONAL = {'openvino'}
 # ROS package, or (HEIC) is for those who want it.
 EXTRAS = {'av', 'mcap', 'pillow_heif', 'rerun'}
 # Tests that need these are skipped without them.
-WITHOUT_ROSDEP = {'onnx', 'catkin_pkg'}
+WITHOUT_ROSDEP = {'onnx', 'catkin_pkg', 'rosidl_cli'}
 # What pytest loads without an import.
 PLUGINS = {'python3-pytest-timeout'}
-# vision_msgs has no wheel; the node does without.
-WITHOUT_WHEEL = {'vision_msgs', 'launch', 'launch_ros', 'tf2_msgs', 'tf2_ros'}
+# vision_msgs and bond have no wheel; the node does without.
+WITHOUT_WHEEL = {'vision_msgs', 'bond', 'launch', 'launch_ros', 'tf2_msgs', 'tf2_ros'}
 
 
 def imported(*patterns):
@@ -79,7 +79,7 @@ def test_a_ros_installation_gets_everything_that_is_imported():
 def test_the_virtual_environment_gets_everything_that_is_imported(distro):
     names = imported('seg_node/**/*.py') - WITHOUT_WHEEL - OPTIONAL - EXTRAS
     names |= {name for name in imported('test/*.py')
-              if name.endswith(('_msgs', '_srvs', '_interfaces'))}
+              if name.endswith(('_msgs', '_srvs', '_interfaces'))} - WITHOUT_WHEEL
     files = ('runtime', 'tools', f'ros-{distro}')
     as_wheels = {f'ros-{distro}-{name.replace("_", "-")}' for name in names
                  if name not in ROSDEP}

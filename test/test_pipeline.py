@@ -10,7 +10,7 @@ from seg_node.devices import backend as backends
 from seg_node.devices.host import HostSegmenter
 from seg_node.ego_mask import EgoMask
 from seg_node.errors import FrameError
-from seg_node.frame import Demand, Frame, PREPARE, StageClock
+from seg_node.frame import Demand, DRIVABLE_CLASS, Frame, PREPARE, StageClock
 from seg_node.geometry import Size
 from seg_node.image.wire import Header, ImageMessage
 from seg_node.model.card import load_card
@@ -100,7 +100,8 @@ def test_as_many_lists_of_names_as_frames(make):
 def test_every_output_has_the_size_asked_for(make):
     pipeline = make(output=Size(9, 11))
     [products] = pipeline.process(FRAMES[:1], [NAMES], StageClock())
-    assert pipeline.segmenter.demands == [Demand(Size(9, 11))]
+    assert pipeline.segmenter.demands == [
+        Demand(Size(9, 11), heads=frozenset({DRIVABLE_CLASS}))]
     assert products.geometry.output == (9, 11)
     assert {image.shape[:2] for image in products.images.values()} == {(9, 11)}
     rows, columns = products.geometry.output_pixels()

@@ -6,9 +6,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from seg_node.devices.host import HostSegmenter
 from seg_node.errors import ConfigError
+from seg_node.frame import Frame, StageClock
+from seg_node.image.wire import Header, ImageMessage
 from seg_node.model.card import load_card
 from seg_node.model.policy import DrivablePolicy
+from seg_node.model.taxonomy import ClassTable, SegClass
+from seg_node.pipeline import Pipeline
+from seg_node.products import make
+from seg_node.tuning import Tuned, Tuning
 
 MODELS = Path(__file__).parent / 'models'
 
@@ -78,3 +85,53 @@ def test_a_table_in_which_nothing_is_drivable(one_head):
     none = replace(table, classes=tuple(replace(item, drivable=False) for item in table.classes))
     card = replace(one_head, outputs=(replace(one_head.main_output, classes=none),))
     assert ids(DrivablePolicy(card)) == []
+
+
+class Constant:
+    """A backend whose outputs are given."""
+
+    description = device = 'test'
+    max_batch = None
+
+    def __init__(self, *outputs):
+        self.outputs = outputs
+
+    def prepare(self, shape):
+        pass
+
+    def run(self, tensor):
+        return list(self.outputs)
+
+    def close(self):
+        pass
+
+
+def test_a_head_of_several_classes_is_an_output_of_its_own(two_heads):
+    """Direct and alternative, as BDD100K has them; one pixel is withheld, one unsure."""
+    table = ClassTable('lanes', tuple(
+        SegClass(index, name, (0, 0, 0), index > 0, False)
+        for index, name in enumerate(('background', 'direct', 'alternative'))))
+    logits, head = two_heads.outputs
+    card = replace(two_heads, outputs=(logits, replace(
+        head, kind='probabilities', classes=table, activation=None)))
+    ids = np.random.default_rng(1).integers(0, 3, (120, 160))
+    scores = np.moveaxis(np.eye(3, dtype=np.float32)[ids], 2, 0)[None]
+    segmenter = HostSegmenter(card, Constant(np.zeros((1, 19, 120, 160), np.float32), scores))
+    pipeline = Pipeline(segmenter, card.main_output.classes)
+    pipeline.retune(Tuned.check(card, Tuning()))
+    image = np.zeros((120, 160, 3), np.uint8)
+    message = ImageMessage(Header(1, 0, ''), 120, 160, 'bgr8', False, 480, image.reshape(-1))
+    [products] = pipeline.process([Frame('a', message)], [('drivable_class', 'drivable')],
+                                  StageClock())
+    np.testing.assert_array_equal(products.images['drivable_class'], ids)
+    np.testing.assert_array_equal(products.images['drivable'], (ids > 0) * np.uint8(255))
+    products.segmentation.labels[5] = 255
+    products.segmentation.drivable[6] = 0
+    made = make(products.frame, products.segmentation, pipeline.tables, ['drivable_class'])
+    assert (made.images['drivable_class'][5] == 255).all()
+    np.testing.assert_array_equal(made.images['drivable_class'][6],
+                                  np.where(ids[6] > 0, 255, ids[6]))
+    pipeline = Pipeline(segmenter, card.main_output.classes)
+    pipeline.retune(Tuned.check(card, Tuning(drivable=('road',))))
+    [products] = pipeline.process([Frame('a', message)], [('drivable_class',)], StageClock())
+    assert not products.images, 'the head does not decide any more'

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from seg_node import products
-from seg_node.frame import Frame, Segmentation
+from seg_node.frame import DRIVABLE_CLASS, Frame, Segmentation
 from seg_node.geometry import fit, Size
 from seg_node.image.wire import Header, ImageMessage
 from seg_node.model.card import InputSpec
@@ -40,7 +40,8 @@ REMAP, DYNAMIC, AUTOWARE = RNG.integers(0, 256, (3, 256), np.uint8)
 
 
 def made(wanted, segmentation=None, **tables):
-    result = segmentation or Segmentation(fit(SPEC, Size(40, 60)), LABELS, SURE, DRIVABLE)
+    result = segmentation or Segmentation(fit(SPEC, Size(40, 60)), LABELS, SURE, DRIVABLE,
+                                          {DRIVABLE_CLASS: LABELS})
     given = products.Tables(**{'remap': REMAP, 'dynamic': DYNAMIC, 'palette_bgr': PALETTE,
                                'autoware': AUTOWARE}
                             | tables)
@@ -54,6 +55,7 @@ def test_every_output_is_made_by_its_table():
     assert list(images) == [output.name for output in products.OUTPUTS]
     mask = REMAP[LABELS]
     for name, expected in (('mask', mask), ('confidence', SURE), ('drivable', DRIVABLE),
+                           (DRIVABLE_CLASS, LABELS),
                            ('dynamic_mask', DYNAMIC[LABELS]), ('color_mask', PALETTE[mask]),
                            ('autoware_mask', AUTOWARE[LABELS])):
         np.testing.assert_array_equal(images[name], expected, name)

@@ -17,8 +17,7 @@ from seg_node.products import NAMES
 from seg_node.running.loading import PipelineSpec
 from seg_node.scoring.flicker import Flicker
 from seg_node.steadiness import MAX_GAP_S, Steadiness, SURE
-from seg_node.trust.policy import Policy
-from seg_node.trust.watch import Timing
+from seg_node.tuning import Tuning
 
 SPEC = InputSpec('image', 'NCHW', 'rgb', 'float32', (0, 0, 0), (1, 1, 1), size=(32, 48))
 CAMERA = Size(200, 160)
@@ -196,6 +195,9 @@ class Scripted:
     def take_over(self):
         pass
 
+    def retune(self, policy):
+        pass
+
     def close(self):
         pass
 
@@ -226,14 +228,13 @@ def test_the_pipeline_steadies_the_cameras_it_is_told_to():
 def test_a_model_without_confidence_cannot_be_steadied():
     models = Path(__file__).parent / 'models'
     for model, steady in (('palette_cityscapes19', True), ('palette_labels', False)):
-        spec = PipelineSpec.check(str(models / model), Wish('onnxruntime'), None, '', None, {},
-                                  Policy(), Timing())
-        assert spec.steadied(()).steady == frozenset()
+        spec = PipelineSpec.check(str(models / model), Wish('onnxruntime'))
+        wishes = Tuning(steady=frozenset({'front'}))
         if steady:
-            assert spec.steadied({'front'}).steady == {'front'}
+            assert spec.retuned(wishes).tuned.wishes.steady == {'front'}
             continue
         with pytest.raises(ConfigError, match='front.steadiness is true, but palette_labels'):
-            spec.steadied({'front'})
+            spec.retuned(wishes)
 
 
 # --- the measure ---

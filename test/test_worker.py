@@ -45,6 +45,9 @@ class Script:
         geometry = Geometry(SIZE, SIZE, SIZE, 0, 0, SIZE)
         return [Segmentation(geometry, np.zeros(SIZE, np.uint8)) for _ in frames]
 
+    def retune(self, policy):
+        pass
+
     def close(self):
         pass
 

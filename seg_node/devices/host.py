@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..errors import BACKEND, BackendError, brief, DeviceLostError, FrameError
-from ..frame import Demand, Frame, PREPARE, Segmentation, StageClock
+from ..frame import Demand, DRIVABLE_CLASS, Frame, PREPARE, Segmentation, StageClock
 from ..geometry import fit_frame, Geometry, Size
 from ..mishaps import mishaps
 from ..model.card import ModelCard
@@ -59,6 +59,10 @@ class HostSegmenter:
                     results[index] = result
         return [result for result in results if result is not None]
 
+    def retune(self, policy: DrivablePolicy) -> None:
+        """Take another policy; see ``Segmenter.retune``."""
+        self._policy = policy
+
     def close(self) -> None:
         """Free the backend."""
         self._backend.close()
@@ -102,6 +106,9 @@ class HostSegmenter:
                     area = look_up(ids, self._policy.lut)
                 heads = {spec.role: read_head(spec, maps[spec], geometry, False)[0]
                          for spec in self._others if spec.role in demand.heads}
+                if demand.drivable and DRIVABLE_CLASS in demand.heads and (
+                        self._policy.has_classes):
+                    heads[DRIVABLE_CLASS] = ids
         except FrameError as error:
             return error.with_traceback(None)
         return Segmentation(geometry, labels, sure, area, heads)

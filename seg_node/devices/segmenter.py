@@ -8,6 +8,7 @@ import numpy as np
 from ..errors import FrameError
 from ..frame import Demand, Frame, Segmentation, StageClock
 from ..geometry import Size
+from ..model.policy import DrivablePolicy
 
 Result = Segmentation | FrameError
 
@@ -62,6 +63,9 @@ class Segmenter(Protocol):
         :param clock: gets the time of each stage.
         :raises DeviceLostError: the device has failed for good; then there is no result at all.
         """
+
+    def retune(self, policy: DrivablePolicy) -> None:
+        """Take another policy on the same output of the network, from the next frame on."""
 
     def close(self) -> None:
         """Free the device."""

@@ -98,6 +98,11 @@ class Batches:
         self._values = self._constant(launch.input_values(spec), 'the values of the grey levels')
         self._luts = [] if lut is None else [self._constant(lut, 'a look-up table')]
 
+    def retune(self, lut: np.ndarray) -> None:
+        """Put other values into the look-up table, which every plan reads; between two runs."""
+        for address in self._luts:
+            self._gpu.store(address, lut)
+
     def plan(self, job: Job) -> PreparedBatch:
         """
         Return the plan of a batch.

@@ -7,6 +7,7 @@ from ..devices.segmenter import Result
 from ..errors import BackendError, brief, ConfigError
 from ..frame import Demand, Frame, PREPARE, StageClock
 from ..geometry import Size
+from ..model.policy import DrivablePolicy
 from .engine_cache import VerifiedEngine
 from .segmenter import EngineSizeError, TensorRTSegmenter
 
@@ -29,6 +30,7 @@ class BySizeSegmenter:
                  load: Callable[[VerifiedEngine], TensorRTSegmenter]) -> None:
         self._find, self._load = find, load
         self._first = first
+        self._policy: DrivablePolicy | None = None
         self._open: dict[Path, TensorRTSegmenter] = {}
         # By network size: a segmenter, or why there is none.
         self._known: dict[Size, TensorRTSegmenter | str] = {}
@@ -53,6 +55,12 @@ class BySizeSegmenter:
                 results[index] = result
         self._describe()  # a segmenter that goes on without graphs says so
         return results
+
+    def retune(self, policy: DrivablePolicy) -> None:
+        """Take another policy, for engines that open later, too; see ``Segmenter.retune``."""
+        self._policy = policy
+        for segmenter in (self._first, *self._open.values()):
+            segmenter.retune(policy)
 
     @property
     def without_graphs(self) -> str:
@@ -89,7 +97,9 @@ class BySizeSegmenter:
             if len(self._open) + 1 >= _MOST:
                 return (f'{engine.folder} is for it, but {_MOST} engines are open: build one '
                         'engine for all cameras, with one --camera for each')
-            self._open[engine.folder] = self._load(engine)
+            self._open[engine.folder] = opened = self._load(engine)
+            if self._policy is not None:
+                opened.retune(self._policy)
         except ConfigError as error:  # none was built, or it was damaged
             return f'No other engine takes it: {brief(error)}'
         except BackendError as error:  # as when the memory of the GPU is full

@@ -113,6 +113,12 @@ class TensorRTSegmenter:
                 results[image.index] = result
         return [result for result in results if result is not None]
 
+    def retune(self, policy: DrivablePolicy) -> None:
+        """Take another policy; see ``Segmenter.retune``."""
+        if self._planner is not None:
+            with self._gpu.active():
+                self._planner.retune(policy.lut)
+
     def take_over(self) -> None:
         """Make the calling thread the one that uses this; the one before must have ended."""
         self._gpu.take_over()

@@ -18,10 +18,16 @@ class InfoFacts:
     :ivar size: of the images that the calibration in use is for; None = there is none.
     :ivar problem: what is wrong with the camera_info that came, mend included; '' = nothing.
     :ivar ground_problem: why there are no ground outputs though somebody subscribes, likewise.
+    :ivar lacking: why other outputs are not there though somebody subscribes, likewise.
+    :ivar needed: by which preset the camera_info is needed; '' = by none.
+    :ivar elsewhere: where camera_info is published, where none has come; '' = nowhere.
     """
 
     topic: str = ''
     wanted: bool = False
+    lacking: str = ''
+    needed: str = ''
+    elsewhere: str = ''
     size: Size | None = None
     problem: str = ''
     ground_problem: str = ''
@@ -92,6 +98,15 @@ class StreamFacts:
     state_reason: str = ''
 
     @property
+    def info_mend(self) -> str:
+        """What to do where no camera_info has come."""
+        if self.info.elsewhere:
+            return (f'{self.info.elsewhere} is published: set {self.name}.camera_info_topic, or '
+                    f'give {self.name}.calibration a file')
+        return (f'nobody publishes any: calibrate the camera, or give {self.name}.calibration a '
+                'file')
+
+    @property
     def arriving(self) -> bool:
         """Whether images come at the moment."""
         return self.arrived and not self.late
@@ -118,12 +133,26 @@ class Publishers:
     :ivar types: the message types among theirs that are not the one wanted.
     :ivar wanted: the message type that the node subscribes to.
     :ivar compatible: whether every one's quality of service fits the node's.
+    :ivar sibling: the topic of the other transport, where that is published though this is not.
+    :ivar elsewhere: other image topics that are published, where this is not.
     """
 
     count: int
     types: tuple[str, ...]
     wanted: str
     compatible: bool
+    sibling: str = ''
+    elsewhere: str = ''
+
+    @property
+    def transport(self) -> str:
+        """The transport that the sibling is for."""
+        return 'compressed' if self.sibling.endswith('/compressed') else 'raw'
+
+    @property
+    def other_transport(self) -> bool:
+        """Whether what is published has the type of the other transport."""
+        return self.types[:1] in (('sensor_msgs/msg/Image',), ('sensor_msgs/msg/CompressedImage',))
 
 
 @dataclass(frozen=True)

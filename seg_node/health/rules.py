@@ -127,12 +127,17 @@ CAMERA: tuple[Rule[StreamFacts], ...] = (
          'camera_info is for {f.info.size} but the images are {f.image_size}, so none is '
          'published for the mask',
          'calibrate at the size in use'),
+    Rule('info_needed', Level.ERROR, '`image_timeout_s` after the activation, with a preset whose '
+         'consumer needs it',
+         lambda f: bool(f.info.needed) and _no_info(f),
+         'no camera_info on {f.info.topic}, so preset {f.info.needed} publishes none, and its '
+         'consumer takes no mask', '{f.info_mend}'),
     Rule('info_missing', Level.WARN, '`image_timeout_s` after the activation',
-         lambda f: (f.info.wanted and f.info.size is None and f.arriving and not f.info.problem
-                    and f.active_s > f.limits.image_timeout_s),
+         lambda f: f.info.wanted and not f.info.needed and _no_info(f),
          'no camera_info on {f.info.topic}, so none is published for the mask, though somebody '
-         'subscribes to it',
-         'is {f.name}.camera_info_topic right?'),
+         'subscribes to it', '{f.info_mend}'),
+    Rule('lacking', Level.WARN, 'somebody subscribes to them',
+         lambda f: bool(f.info.lacking), '{f.info.lacking}', ''),
     Rule('info_problem', Level.WARN, 'at once', lambda f: bool(f.info.problem),
          'camera_info cannot be used as it is', '{f.info.problem}'),
     Rule('ground_problem', Level.WARN, 'somebody subscribes to them',
@@ -143,11 +148,20 @@ CAMERA: tuple[Rule[StreamFacts], ...] = (
 SILENT = ('silent', 'never')
 #: Why a camera is silent: the first one that holds is said after it.
 CAUSES: tuple[Rule[tuple[StreamFacts, Publishers]], ...] = (
+    Rule('sibling', Level.OK, '', lambda f: not f[1].count and bool(f[1].sibling),
+         'nobody publishes it, but {f[1].sibling} is published',
+         'set {f[0].name}.transport to {f[1].transport}'),
+    Rule('elsewhere', Level.OK, '', lambda f: not f[1].count and bool(f[1].elsewhere),
+         'nobody publishes it; images are published on {f[1].elsewhere}',
+         'set {f[0].name}.image_topic (or the namespace) to fit, or start the camera driver'),
     Rule('nobody', Level.OK, '', lambda f: not f[1].count,
          'nobody publishes it',
          'is the camera driver running, and is {f[0].name}.image_topic right?'),
-    Rule('type', Level.OK, '', lambda f: bool(f[1].types),
+    Rule('type', Level.OK, '', lambda f: f[1].other_transport,
          'its type is {f[1].types[0]}, not {f[1].wanted}', 'set {f[0].name}.transport'),
+    Rule('no_images', Level.OK, '', lambda f: bool(f[1].types),
+         'its type is {f[1].types[0]}, not {f[1].wanted}',
+         'set {f[0].name}.image_topic to a topic of images'),
     Rule('qos', Level.OK, '', lambda f: not f[1].compatible,
          'a publisher with incompatible QoS exists', 'set {f[0].name}.reliable to false'),
     Rule('all_lost', Level.OK, '', lambda f: f[0].reported_lost > 0,
@@ -193,6 +207,11 @@ SURROUNDINGS: tuple[Rule[SurroundingFacts], ...] = (
          'a GPU is there but backend auto runs on the CPU ({f.gpu_unused})',
          'mend that (docs/gpu.md), or set backend to onnxruntime to have it so'),
 )
+
+
+def _no_info(f: StreamFacts) -> bool:
+    return (f.info.size is None and f.arriving and not f.info.problem
+            and f.active_s > f.limits.image_timeout_s)
 
 
 def _mostly_refused(f: StreamFacts) -> bool:

@@ -31,3 +31,5 @@ class DrivablePolicy:
         else:
             self.output = card.main_output
         self.lut = self.output.classes.drivable_lut(names)
+        #: whether a head of its own tells more than drivable or not
+        self.has_classes = self.output is not card.main_output and len(self.output.classes) > 2

@@ -131,9 +131,10 @@ def _check_leaf(key: str, value: Any, where: str) -> None:
 
 def check(document: dict[str, Any], schema: str, where: Path | str, prefix: str = '') -> None:
     """
-    Check a document against a schema below models/ and report everything that is wrong.
+    Check a document against a shipped schema and report everything that is wrong.
 
-    :param schema: name of the schema, e.g. ``'card'`` for ``models/card.schema.json``.
+    :param schema: name of the schema, e.g. ``'card'`` for ``models/card.schema.json``, or
+        ``'presets/preset'`` for one in another folder.
     :param where: the file it came from, for the message.
     :param prefix: key under which the document stands in that file, with its dot.
     :raises ConfigError: a line for each of the first findings: key, value, what is allowed, and
@@ -165,7 +166,9 @@ def shorten(value: Any) -> str:
 
 @lru_cache(maxsize=8)
 def _validator(name: str) -> Any:
-    schema = json.loads(shared('models', f'{name}.schema.json').read_text(encoding='utf-8'))
+    folder, _, stem = name.rpartition('/')
+    path = shared(folder or 'models', f'{stem}.schema.json')
+    schema = json.loads(path.read_text(encoding='utf-8'))
     # jsonschema 3 (Ubuntu 22.04) ends at draft 7; the schemas use only what both drafts share.
     draft = getattr(jsonschema, 'Draft202012Validator', jsonschema.Draft7Validator)
     return draft(schema)

@@ -55,6 +55,11 @@ class ClassTable:
         return len(self.classes)
 
     @property
+    def remap_name(self) -> str:
+        """The name of the table that remaps to this one lead to."""
+        return self.name
+
+    @property
     def names(self) -> tuple[str, ...]:
         """The class names in the order of their ids."""
         return tuple(item.name for item in self.classes)
@@ -88,9 +93,11 @@ class ClassTable:
             return self._lut(item.id for item in self.classes if item.drivable)
         return self._lut(self.id_of(name, 'drivable classes') for name in names)
 
-    def dynamic_lut(self) -> np.ndarray:
-        """Return a (256,) uint8 table: 255 for dynamic classes, 0 for all else."""
-        return self._lut(item.id for item in self.classes if item.dynamic)
+    def dynamic_lut(self, names: Sequence[str] | None = None) -> np.ndarray:
+        """Return a (256,) uint8 table: 255 for dynamic classes, 0 for all else; likewise."""
+        if names is None:
+            return self._lut(item.id for item in self.classes if item.dynamic)
+        return self._lut(self.id_of(name, 'dynamic classes') for name in names)
 
     def ground_lut(self) -> np.ndarray:
         """Return a (256,) uint8 table: 255 for classes that lie flat on the ground, else 0."""
@@ -113,6 +120,30 @@ class ClassTable:
     def _lut(ids: Iterable[int]) -> np.ndarray:
         lut = np.zeros(256, np.uint8)
         lut[list(ids)] = 255
+        return lut
+
+
+@dataclass(frozen=True)
+class GroupedTable(ClassTable):
+    """
+    A class table whose classes are groups of another one's.
+
+    :ivar base: the other one.
+    :ivar groups: for each id of ``base`` the id of its group, 255 = dropped.
+    """
+
+    base: ClassTable
+    groups: tuple[int, ...]
+
+    @property
+    def remap_name(self) -> str:
+        """The name of the table that remaps to this one lead to."""
+        return self.base.name
+
+    def lut(self) -> np.ndarray:
+        """Return the (256,) uint8 table from ids of ``base`` to those of the groups."""
+        lut = np.full(256, UNLABELLED, np.uint8)
+        lut[:len(self.groups)] = self.groups
         return lut
 
 
@@ -190,6 +221,8 @@ def remap_lut(source: ClassTable, target: ClassTable, path: Path | None = None) 
         names need none.
     :raises ConfigError: when there is no remap for the two or it is wrong in any way.
     """
+    if isinstance(target, GroupedTable):
+        return target.lut()[remap_lut(source, target.base, path)]
     lut = np.full(256, UNLABELLED, np.uint8)
     if source.names == target.names:
         lut[list(source.ids)] = source.ids

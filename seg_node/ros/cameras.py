@@ -1,6 +1,6 @@
 """One camera's ROS side: its subscriptions, its publishers, its camera_info."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 import time
 from typing import Any
 
@@ -16,28 +16,34 @@ from rclpy.qos import (
 )
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from std_msgs.msg import String
+from std_srvs.srv import SetBool
 
 from ..errors import ConfigError, FrameError
-from ..frame import Frame, Products, StageClock
+from ..frame import DRIVABLE_CLASS, Frame, Products, StageClock
 from ..geometry import Geometry, Size
 from ..ground.known import KnownCamera
 from ..health.facts import InfoFacts, Publishers
 from ..health.judge import Verdict
-from ..health.report import Limits
+from ..health.report import Level, Limits
 from ..health.stream import CameraHealth
 from ..image import wire
 from ..mishaps import mishaps
 from ..model.taxonomy import ClassTable
+from ..products import OUTPUTS
 from .camera_info import calibration_of, info_of
 from .ground import GroundOutputs, GroundSettings, NEEDS
+from .hints import elsewhere, infos, sibling
 from .label_info import label_info
 from .outputs import ImageOutputs, QOS
 from .settings import CameraSettings
-from .state import state_message, values
+from .state import DISABLED, disabled_message, state_message, values
+from .topics import beside
 
 # As many images as DDS keeps until the executor takes them: enough for it to be late by some
 # frames, so that what is missing in the numbers was lost on the way. The mailbox keeps one.
 _INPUT_DEPTH = 5
+_DISABLED_S = 1.0  # between two messages that a camera is disabled
 _LATCHED_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE,
                           durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
@@ -49,35 +55,45 @@ class Camera:
     Publishers live from configure to cleanup, subscriptions from activate to deactivate, so an
     inactive node costs no transport.
 
+    :param topic: gives the topic of an output by its name.
     :param on_frame: gets each well-formed frame, on the executor's thread.
     :param heads: by its topic the class table of each further mask that the model gives.
+    :param info_needed: the preset whose consumer takes no mask without camera_info; '' = none.
     """
 
     def __init__(self, node: LifecycleNode, settings: CameraSettings, classes: ClassTable,
-                 ground: GroundSettings, rectified: bool,
+                 topic: Callable[[str], str], ground: GroundSettings, rectified: bool,
                  on_frame: Callable[[Frame], None],
-                 heads: Mapping[str, ClassTable] | None = None) -> None:
+                 heads: Mapping[str, ClassTable] | None = None, info_needed: str = '') -> None:
         self.settings = settings
         self._node = node
         self._classes = classes
         self._on_frame = on_frame
         self._subscriptions: list[Subscription] = []
         self._camera_info: CameraInfo | None = None
-        prefix = f'~/{settings.name}/'
         self._known = KnownCamera(settings.calibration, rectified)
-        self._ground = GroundOutputs(node, prefix, self._known, ground, classes)
-        self._images = ImageOutputs(node, prefix, heads or {})
+        self._ground = GroundOutputs(node, topic, self._known, ground, classes)
+        self._images = ImageOutputs(node, topic, [role for role in heads or {}
+                                                  if role != DRIVABLE_CLASS])
         self._info_publisher = node.create_lifecycle_publisher(
-            CameraInfo, prefix + 'camera_info', QOS)
+            CameraInfo, topic('camera_info'), QOS)
         self._state_publisher = node.create_lifecycle_publisher(
-            DiagnosticArray, prefix + 'state', QOS)
+            DiagnosticArray, topic('state'), QOS)
         self._label_infos: list[tuple[LifecyclePublisher, Any]] = []
         for place, table in {'': classes, **(heads or {})}.items():
-            topic, message = label_info(table)
-            publisher = node.create_lifecycle_publisher(
-                type(message), f'{prefix}{place}/{topic}'.replace('//', '/'), _LATCHED_QOS)
-            self._label_infos.append((publisher, message))
+            message = label_info(table)
+            name = f'{topic(place)}/label_info' if place else topic('label_info')
+            if isinstance(message, String):
+                name = beside(name, 'label_info_json')
+            self._label_infos.append((node.create_lifecycle_publisher(
+                type(message), name, _LATCHED_QOS), message))
         self._info_topic = node.resolve_topic_name(settings.camera_info_topic)
+        self._service = node.create_service(SetBool, f'~/{settings.name}/enable', self._on_enable)
+        self._enabled, self._active, self._told_at = True, False, 0.0
+        self._info_needed = info_needed
+        self._asked: frozenset[str] = frozenset()
+        self._missing: frozenset[str] = frozenset()
+        self._label_topic = node.resolve_topic_name(topic('label_info'))
         self.health = CameraHealth(node.resolve_topic_name(settings.topic), settings.name)
 
     @property
@@ -92,6 +108,9 @@ class Camera:
 
     def activate(self) -> None:
         """Subscribe, and publish the class names."""
+        self._active = True
+        if not self._enabled or self._subscriptions:
+            return
         self.health.restart()
         self._camera_info = None
         self._info_problem = ''
@@ -112,26 +131,39 @@ class Camera:
 
     def deactivate(self) -> None:
         """Unsubscribe."""
+        self._active = False
+        self._unsubscribe()
+
+    def _unsubscribe(self) -> None:
         for subscription in self._subscriptions:
             self._node.destroy_subscription(subscription)
         self._subscriptions = []
 
     def destroy(self) -> None:
-        """Remove the publishers."""
+        """Remove the publishers and the service."""
+        self._node.destroy_service(self._service)
         for publisher in (self._info_publisher, self._state_publisher,
                           *(publisher for publisher, _ in self._label_infos)):
             self._node.destroy_lifecycle_publisher(publisher)
         self._images.destroy()
         self._ground.destroy()
 
+    def retune(self, ground: GroundSettings) -> None:
+        """Tell free space by other settings from the next frame on."""
+        self._ground.retune(ground)
+
     def wanted(self) -> frozenset[str]:
         """Return the names of the outputs that have a subscriber now."""
-        wanted = self._images.wanted()
+        self._asked = wanted = self._images.wanted()
         return wanted | NEEDS if self._ground.wanted() else wanted
 
     def deliver(self, products: Products, clock: StageClock) -> None:
         """Publish the outputs that were wanted, with the camera's stamp and frame_id; count it."""
         frame = products.frame
+        if not self._enabled:  # it was in hand
+            self.health.on_dropped()
+            return
+        self._missing = self._asked - products.images.keys()
         with clock.stage('publish'):
             self._publish(products)
         if (standing := products.standing) is not None:
@@ -142,11 +174,56 @@ class Camera:
     def judge(self, limits: Limits) -> Verdict:
         """Say how the camera's stream is."""
         self._alone = self._node.count_publishers(self.health.topic) < 2
+        if not self._enabled:
+            self._tell_disabled()
+            return Verdict(Level.WARN, (DISABLED,), (f'{DISABLED} by {self._service.srv_name}: '
+                                                     'set its data to true to go on',))
         calibration = self._known.calibration
         return self.health.judge(limits, self._publishers, InfoFacts(
             topic=self._info_topic, wanted=self._info_publisher.get_subscription_count() > 0,
+            lacking=self._lacking(), needed=self._info_needed,
+            elsewhere=infos(self._node) if calibration is None else '',
             size=None if calibration is None else Size(calibration.height, calibration.width),
             problem=self._info_problem, ground_problem=self._ground.problem))
+
+    def values(self) -> dict[str, str]:
+        """Return the figures for the diagnostics."""
+        if not self._enabled:
+            return {'topic': self.health.topic, 'state': DISABLED}
+        return self.health.values()
+
+    def _lacking(self) -> str:
+        """Say why there are no outputs that somebody waits for; '' = there are all."""
+        found = [f'no {name}: {output.lacking}' for name, output in
+                 ((output.name, output) for output in OUTPUTS) if name in self._missing]
+        publisher, message = self._label_infos[0]
+        if isinstance(message, String) and self._node.count_subscribers(self._label_topic):
+            found.append(f'no {self._label_topic}: vision_msgs is not installed here (apt install '
+                         'ros-$ROS_DISTRO-vision-msgs); the names are on '
+                         f'{publisher.topic_name} as JSON')
+        return '; '.join(found)
+
+    def _on_enable(self, request: SetBool.Request,
+                   response: SetBool.Response) -> SetBool.Response:
+        if request.data != self._enabled:
+            self._enabled, self._told_at = request.data, 0.0
+            if not request.data:
+                self._unsubscribe()
+            elif self._active:
+                self.activate()
+            self._node.get_logger().info(
+                f'camera {self.settings.name} {"enabled" if request.data else DISABLED}')
+        response.success = True
+        response.message = 'enabled' if self._enabled else DISABLED
+        return response
+
+    def _tell_disabled(self) -> None:
+        """Say it on the topic of the states, once a second: no frame does."""
+        if self._active and time.monotonic() - self._told_at >= _DISABLED_S:
+            self._told_at = time.monotonic()
+            name = f'{self._node.get_fully_qualified_name()[1:]}: {self.settings.name}'
+            self._state_publisher.publish(disabled_message(
+                self._node.get_clock().now().to_msg(), name))
 
     def _publish(self, products: Products) -> None:
         header = products.frame.header
@@ -166,6 +243,8 @@ class Camera:
         wanted = f'{package}/msg/{self._type.__name__}'
         return Publishers(
             count=len(found), wanted=wanted,
+            sibling='' if found else sibling(self._node, self.health.topic),
+            elsewhere='' if found else elsewhere(self._node, self.health.topic),
             types=tuple(sorted({info.topic_type for info in found} - {wanted})),
             compatible=not any(qos_check_compatible(info.qos_profile, self._qos)[0]
                                == QoSCompatibility.ERROR for info in found))
@@ -241,3 +320,17 @@ def _same_camera(one: CameraInfo, other: CameraInfo) -> bool:
                else (getattr(one, name) == getattr(other, name)).all()
                for name in ('height', 'width', 'distortion_model', 'd', 'k', 'r', 'p',
                             'binning_x', 'binning_y', 'roi'))
+
+
+def refuse_own_topics(node: LifecycleNode, cameras: Iterable[Camera]) -> None:
+    """
+    Refuse to subscribe to what this node publishes, under whatever name.
+
+    :raises ConfigError: names the parameter and its value.
+    """
+    own = {publisher.topic_name for publisher in node.publishers}
+    for camera in cameras:
+        for parameter, topic in camera.inputs().items():
+            if node.resolve_topic_name(topic) in own:
+                raise ConfigError(f'parameter {parameter} leads to {topic!r}, which this node '
+                                  'publishes itself: give the topic of the camera')

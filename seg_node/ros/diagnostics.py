@@ -59,7 +59,7 @@ class Diagnostics:
         message.header.stamp = self._node.get_clock().now().to_msg()
         message.status = [self._status('node', hardware_id, node)] + [
             self._status(name, hardware_id, verdict.report(
-                cameras[name].health.values() if not idle
+                cameras[name].values() if not idle
                 else {'topic': cameras[name].health.topic}))
             for name, verdict in verdicts.items()]
         self._publisher.publish(message)

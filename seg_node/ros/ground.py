@@ -1,6 +1,7 @@
 """A camera's ground outputs: grid, scan, points and boundary, in metres, for those who listen."""
 
 import array
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 import math
 from typing import Any
@@ -63,15 +64,17 @@ class GroundOutputs:
     """
     Makes and publishes the ground outputs of one camera.
 
+    :param topic: gives the topic of an output by its name.
     :param known: its calibration in use.
     :ivar pitch: the last estimate, where it is followed in the picture.
     :ivar problem: why there is no output though somebody listens, '' if there is no problem.
     """
 
-    def __init__(self, node: LifecycleNode, prefix: str, known: KnownCamera,
+    def __init__(self, node: LifecycleNode, topic: Callable[[str], str], known: KnownCamera,
                  settings: GroundSettings, classes: ClassTable) -> None:
         self._known = known
         self._settings = settings
+        self._next: GroundSettings | None = None
         self._ground_lut = classes.ground_lut()
         self._made_for: tuple[Size, CameraCalibration | None] | None = None
         self._free_space: FreeSpace | None = None
@@ -82,13 +85,18 @@ class GroundOutputs:
         self.problem = ''
         self.pitch: Pitch | None = None
         self._publishers: dict[str, LifecyclePublisher] = {
-            name: node.create_lifecycle_publisher(kind, prefix + name, qos)
+            name: node.create_lifecycle_publisher(kind, topic(name), qos)
             for name, (kind, qos) in _TYPES.items()}
         frames = type_of_frames()
         self._frames = None if frames is None else node.create_publisher(
             frames, '/tf_static', _LATCHED)
         self._node = node
         self._tf = MountFromTf(node, settings.base_frame) if settings.base_frame else None
+
+    def retune(self, settings: GroundSettings) -> None:
+        """Go by other settings from the next frame on; from any thread."""
+        if settings != self._settings:
+            self._next = settings
 
     def wanted(self) -> frozenset[str]:
         """Return the names of the ground outputs that have a subscriber now."""
@@ -104,6 +112,8 @@ class GroundOutputs:
 
     def publish(self, products: Products) -> None:
         """Publish what is wanted of a frame; runs on the inference thread."""
+        if self._next is not None:
+            self._settings, self._next, self._made_for = self._next, None, None
         wanted = self.wanted()
         if not wanted:
             self.problem = ''

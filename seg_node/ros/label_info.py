@@ -8,20 +8,25 @@ from std_msgs.msg import String
 from ..model.taxonomy import ClassTable, UNLABELLED
 
 
-def label_info(classes: ClassTable) -> tuple[str, Any]:
-    """
-    Return the topic's last name and the message that describe a class table.
+def has_vision_msgs() -> bool:
+    """Return whether LabelInfo can be published."""
+    try:
+        import vision_msgs.msg  # noqa: F401
+    except ImportError:
+        return False
+    return True
 
-    ``label_info`` (vision_msgs/LabelInfo) or ``label_info_json`` (std_msgs/String).
-    """
+
+def label_info(classes: ClassTable) -> Any:
+    """Return the message that describes a class table: vision_msgs/LabelInfo or a String."""
     try:
         from vision_msgs.msg import LabelInfo, VisionClass
     except ImportError:
-        return 'label_info_json', String(data=json.dumps(_as_dict(classes)))
+        return String(data=json.dumps(_as_dict(classes)))
     message = LabelInfo()
     message.class_map = [VisionClass(class_id=entry.id, class_name=entry.name)
                          for entry in classes.classes if not entry.void]
-    return 'label_info', message
+    return message
 
 
 def _as_dict(classes: ClassTable) -> dict[str, Any]:

@@ -1,18 +1,31 @@
-"""The executable: one node, one executor thread, and an end that says why."""
+"""Labels the pixels of camera images: the node's executable, which ends saying why."""
 
+from collections.abc import Sequence
 import os
 import re
 import signal
 import sys
+import textwrap
 from types import FrameType
 from typing import Any, TYPE_CHECKING
 
-from ..errors import brief, place, SegNodeError
+from ..errors import brief, ConfigError, place, SegNodeError
+from .params_file import check_addressee, check_files
 from .transport import apply_transport_environment
 
 if TYPE_CHECKING:
     from .node import SegNode
 
+_USAGE = """\
+usage: seg_node --ros-args [-p NAME:=VALUE] [--params-file FILE] [-r FROM:=TO] ...
+
+  ros2 run seg_node seg_node --ros-args -p model:=bisenetv2_camvid -r camera/image_raw:=/usb/image
+  ros2 launch seg_node segmentation.launch.py --show-args
+
+Per camera: in <camera>/image_raw and camera_info; out ~/<camera>/mask, confidence, drivable,
+overlay, state and more; ~/<camera>/enable stops and starts it. config/seg_node.yaml of this
+package shows every parameter; docs/ tells the rest.
+"""
 _DEVICE_S = 0.7  # how long the end waits for the device
 _END_S = 8.0  # how long all of the end may take
 _TURN_S = 10.0  # how long the executor may take for one callback
@@ -44,12 +57,44 @@ class Signals:
 def main(args: list[str] | None = None) -> int:
     """Run the node until SIGINT, SIGTERM or a fault; return the exit code."""
     signals = Signals()
+    arguments = sys.argv[1:] if args is None else args
     try:
+        own = _own_arguments(arguments)
+        if {'-h', '--help'} & set(own):
+            print(_help())
+            return 0
+        if own:
+            raise ConfigError(f'{" ".join(own)}: unknown; parameters are given as --ros-args -p '
+                              'name:=value or --params-file FILE (seg_node --help)')
+        check_files(arguments)
         transport = apply_transport_environment()  # before rclpy: it fixes the middleware's set-up
         return _run(args, transport, signals)
     except Exception as error:  # one line, whatever it is; never a silent end
         print(f'seg_node: {_plain(error)}', file=sys.stderr, flush=True)
         return 1
+
+
+def _own_arguments(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments that are not for ROS: those outside ``--ros-args ... --``."""
+    own, for_ros = [], False
+    for argument in arguments:
+        if argument == '--ros-args' or (for_ros and argument == '--'):
+            for_ros = not for_ros or argument == '--ros-args'
+        elif not for_ros:
+            own.append(argument)
+    return own
+
+
+def _help() -> str:
+    from .parameter_table import CAMERA, NODE
+    lines = [_USAGE, 'Parameters:']
+    for prefix, rows in (('', NODE), ('<camera>.', CAMERA)):
+        for row in rows:
+            allowed = f'; {row.allowed}' if row.allowed else ''
+            lines.append(textwrap.fill(
+                f'{prefix}{row.name} ({row.kind}, {row.default!r}{allowed}): {row.description}',
+                96, initial_indent='  ', subsequent_indent='      '))
+    return '\n'.join(lines)
 
 
 def leave(code: int, reason: str) -> None:
@@ -70,10 +115,14 @@ def _run(args: list[str] | None, transport: str, signals: Signals) -> int:
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     node = SegNode(transport, leave)
     signals.node_is_there()
+    try:
+        check_addressee(sys.argv[1:] if args is None else args, node.get_fully_qualified_name())
+    except ConfigError as error:
+        node.refuse(str(error))
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     turn, patience = node.watchdog.watch('the executor'), Patience.of(_TURN_S)
-    if node.get_parameter('autostart').value:
+    if node.end is None and node.get_parameter('autostart').value:
         node.start()
     while node.end is None and not signals.name:
         with turn.doing('a callback has run', lambda: patience):

@@ -2,28 +2,31 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from lifecycle_msgs.msg import State
-from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import InvalidHandle, InvalidParameterTypeException
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
-from rclpy.parameter import Parameter
 
+from ..devices.presence import gpu_is_there
 from ..errors import ConfigError, SegNodeError
 from ..frame import Frame
 from ..running.device_thread import DeviceThread, Load
 from ..running.loading import Loaded, PipelineSpec
 from ..running.starts import delay_s, record_path, Starts
 from ..running.watchdog import AwakeClock, Watchdog
-from .cameras import Camera
+from ..tuning import Tuning
+from .bond import Bond
+from .cameras import Camera, refuse_own_topics
 from .diagnostics import Diagnostics, LOOK_S
-from .node_report import node_report, NodeFacts
-from .parameter_table import NODE
-from .parameters import declare, value_of, with_empty_lists, wrong_type
+from .live_parameters import LiveParameters
+from .node_report import choice_line, node_report, NodeFacts
+from .parameters import value_of, wrong_type
+from .presets import CAMERA_INFO
 from .serving import Serving
-from .settings import read, Settings
+from .settings import ground_settings, read, Settings
 from .transitions import telling
 
 _SUCCESS, _FAILURE, _ERROR = (TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE,
@@ -68,13 +71,13 @@ class SegNode(LifecycleNode):
         self.end: End | None = None
         self.error = ''
         self.load: Load | None = None
-        self._problems = declare(self)
-        self.add_pre_set_parameters_callback(with_empty_lists)
-        self.add_on_set_parameters_callback(self._on_set_parameters)
         self._starting = self._gave_up = self._abandoning = False
         self._settings: Settings | None = None
+        self._live = LiveParameters(self, lambda: self._settings is not None,
+                                          self._check_tuning, self._retune)
         self._cameras: dict[str, Camera] = {}
         self._serving: Serving | None = None
+        self._bond = Bond(self, 0.0)
         self.starts = Starts(record_path(self.get_fully_qualified_name()))
         self._diagnostics = Diagnostics(self)
         # A steady clock: under use_sim_time a paused bag must not silence the diagnostics.
@@ -99,6 +102,11 @@ class SegNode(LifecycleNode):
             self.get_logger().error(self.error)
         else:
             self.end = End(REFUSED, self.error)
+
+    def refuse(self, reason: str) -> None:
+        """End the process: what it was started with cannot be meant."""
+        self.error = reason
+        self.end = End(REFUSED, reason)
 
     def shut_down(self) -> None:
         """End in order from whatever state, unless a lifecycle manager has done so already."""
@@ -131,24 +139,24 @@ class SegNode(LifecycleNode):
     @telling(_FAILURE)
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Check the parameters and all files, create the publishers, begin to load the model."""
-        if self._problems:
-            raise ConfigError('; '.join(self._problems))
-        settings = read(self)
-        spec = PipelineSpec.check(settings.model, settings.wish, settings.drivable_classes,
-                                  settings.taxonomy, settings.output, settings.ego_masks,
-                                  settings.withholding, settings.timing)
-        spec = spec.steadied(settings.steady)
+        settings = read(self, self._live.preset())
+        spec = PipelineSpec.check(
+            settings.model, settings.wish, self._live.tuning(), taxonomy=settings.taxonomy,
+            grouping=settings.grouping, output=settings.output, ego_masks=settings.ego_masks,
+            dynamic_value=settings.dynamic_value)
         delay = self._count_start(spec.card.sha256)
         try:
             for camera in settings.cameras:
-                self._cameras[camera.name] = Camera(self, camera, spec.classes, settings.ground,
-                                                    settings.rectified, self._on_frame,
-                                                    spec.heads)
-            self._refuse_own_topics()
+                self._cameras[camera.name] = Camera(
+                    self, camera, spec.classes, partial(settings.topic, camera=camera.name),
+                    settings.ground, settings.rectified, self._on_frame, spec.heads,
+                    settings.preset.name if CAMERA_INFO in settings.preset.needs else '')
+            refuse_own_topics(self, self._cameras.values())
         except BaseException:
             self._release()
             raise
         self._settings = settings
+        self._bond = Bond(self, self._value('bond_heartbeat_period'))
         self.load = self._device.load(spec, delay)
         self.error = ''
         self._diagnostics.period_s = self._value('diagnostics_period_s')
@@ -161,6 +169,7 @@ class SegNode(LifecycleNode):
         self.error = ''
         if self.load is not None and self.load.noticed:  # else _on_loaded will
             self._serve(self.load)
+        self._bond.start(managed=not self._value('autostart'))
         return _SUCCESS
 
     @telling(_ERROR)
@@ -191,19 +200,6 @@ class SegNode(LifecycleNode):
         self._stop()
         self._release()
         return super().on_error(state)
-
-    def _refuse_own_topics(self) -> None:
-        """
-        Refuse to subscribe to what this node publishes, under whatever name.
-
-        :raises ConfigError: names the parameter and its value.
-        """
-        own = {publisher.topic_name for publisher in self.publishers}
-        for camera in self._cameras.values():
-            for parameter, topic in camera.inputs().items():
-                if self.resolve_topic_name(topic) in own:
-                    raise ConfigError(f'parameter {parameter} leads to {topic!r}, which this '
-                                      'node publishes itself: give the topic of the camera')
 
     def _count_start(self, model: str) -> float:
         """
@@ -239,6 +235,7 @@ class SegNode(LifecycleNode):
         self._serving.open()
 
     def _stop(self) -> None:
+        self._bond.stop()
         if self._serving is not None:
             self._serving.stop()
         self._serving = None
@@ -269,12 +266,12 @@ class SegNode(LifecycleNode):
         self._starting = False
         self.starts.loaded()
         self._diagnostics.gpu_unused = loaded.gpu_unused
-        loaded.pipeline.tables.overlay_alpha = self._value('overlay_alpha')
+        loaded.pipeline.retune(load.spec.tuned)  # parameters may have changed meanwhile
         self.get_logger().info(f'model {load.spec.card.name} on '
                                f'{loaded.pipeline.segmenter.description}, ready in '
                                f'{loaded.took_s:.1f} s; {self._transport}')
         if loaded.reason:
-            self.get_logger().info(loaded.reason)
+            self.get_logger().info(choice_line(loaded.reason, gpu_is_there()))
         if self.state == 'active':
             self._serve(load)
 
@@ -317,23 +314,20 @@ class SegNode(LifecycleNode):
         """The name of the lifecycle state."""
         return str(self._state_machine.current_state[1])
 
-    def _on_set_parameters(self, changes: list[Parameter]) -> SetParametersResult:
-        """Take dynamic parameters at once, others only while the node is unconfigured."""
-        dynamic = {row.name for row in NODE if row.dynamic}
-        for change in changes:
-            if change.name == 'use_sim_time' or change.name in dynamic:
-                continue
-            if self._settings is not None:
-                return SetParametersResult(successful=False, reason=(
-                    f'{change.name} is read at configure: deactivate and cleanup the node, set '
-                    'it, then configure and activate'))
-        for change in changes:
-            self._problems = [problem for problem in self._problems
-                              if not problem.startswith(f'parameter {change.name} ')]
-            if (change.name == 'overlay_alpha' and self.load is not None
-                    and self.load.loaded is not None):
-                self.load.loaded.pipeline.tables.overlay_alpha = change.value
-        return SetParametersResult(successful=True)
+    def _check_tuning(self, wishes: Tuning) -> None:
+        """Raise ConfigError where changes of parameters do not fit the model."""
+        if self.load is not None:
+            self.load.spec.retuned(wishes)
+
+    def _retune(self) -> None:
+        """Let changes of parameters take effect, all of them between the same two frames."""
+        if self.load is None or self._settings is None:
+            return
+        self.load.spec = self.load.spec.retuned(self._live.tuning())
+        if self.load.loaded is not None:
+            self.load.loaded.pipeline.retune(self.load.spec.tuned)
+        for camera in self._cameras.values():
+            camera.retune(ground_settings(self))
 
     def report(self) -> None:
         """Look after the diagnostics."""

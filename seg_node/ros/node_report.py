@@ -36,6 +36,17 @@ def node_report(facts: NodeFacts) -> Report:
     return Report(level, message, _values(facts), (finding,) if finding else ())
 
 
+def choice_line(reason: str, gpu: bool) -> str:
+    """
+    Return the line of the log about the choice of a device.
+
+    Where there is no GPU, why it is not used is no news: /diagnostics has it.
+
+    :param reason: the choice, and after '; ' why no other was made.
+    """
+    return reason if gpu else f'{reason.partition("; ")[0]}: there is no GPU here'
+
+
 def _judge(facts: NodeFacts) -> tuple[Level, str, str]:
     if facts.ending:
         return Level.ERROR, 'ending', f'the process ends: {facts.ending}'

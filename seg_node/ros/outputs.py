@@ -1,6 +1,6 @@
 """One camera's image outputs: raw, compressed, and run lengths, for those who listen."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 from rclpy.lifecycle import LifecycleNode, LifecyclePublisher
@@ -9,6 +9,7 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from ..image import encode, wire
 from ..products import of_head, Output, OUTPUTS
+from .topics import COMPRESSED, transported
 
 QOS = QoSProfile(depth=2, reliability=ReliabilityPolicy.RELIABLE)
 
@@ -17,20 +18,22 @@ class ImageOutputs:
     """
     Publishers of ``products.OUTPUTS``, each with its ``/compressed`` beside it.
 
+    :param topic: gives the topic of an output by its name.
     :param heads: roles of the model's further outputs, which are published likewise.
     """
 
-    def __init__(self, node: LifecycleNode, prefix: str, heads: Iterable[str] = ()) -> None:
+    def __init__(self, node: LifecycleNode, topic: Callable[[str], str],
+                 heads: Iterable[str] = ()) -> None:
         self._node = node
         self._outputs = (*OUTPUTS, *map(of_head, heads))
         self._raw: dict[str, LifecyclePublisher] = {}
         self._compressed: dict[str, LifecyclePublisher] = {}
         for output in self._outputs:
-            topic = prefix + output.name
-            self._raw[output.name] = node.create_lifecycle_publisher(Image, topic, QOS)
+            name = topic(output.name)
+            self._raw[output.name] = node.create_lifecycle_publisher(Image, name, QOS)
             if output.coding == 'rows':
                 self._compressed[output.name] = node.create_lifecycle_publisher(
-                    CompressedImage, f'{topic}/compressed', QOS)
+                    CompressedImage, transported(node, name, COMPRESSED), QOS)
 
     def topic(self, name: str) -> str:
         """Return where an output goes, remapping included."""

@@ -45,11 +45,34 @@ class Parameter:
 
     def check(self, value: Any, name: str) -> None:
         """Raise ConfigError when the value is not one of the choices."""
+        if problem := self.problem(value):
+            raise ConfigError(f'parameter {name} is {value!r}; {problem}')
+
+    def problem(self, value: Any) -> str:
+        """Return what is wrong with a value, '' = nothing."""
+        if isinstance(self.default, list):
+            fits = isinstance(value, list) and all(isinstance(item, str) for item in value)
+        else:
+            fits = type(value) is type(self.default) or (
+                isinstance(self.default, float) and type(value) is int)
+        if not fits:
+            return f'it must be {a_kind(self.kind)}'
         if self.choices and value not in self.choices:
-            raise ConfigError(f'parameter {name} is {value!r}; allowed: {self.allowed}')
+            return f'allowed: {self.allowed}'
+        if self.low is not None and self.high is not None and not self.low <= value <= self.high:
+            return f'allowed: {self.allowed}'
+        return ''
+
+
+def a_kind(kind: str) -> str:
+    """Return the name of a type with its article."""
+    return f'{"an" if kind[0] in "aeiou" else "a"} {kind}'
 
 
 NODE = (
+    Parameter('preset', '', 'What a consumer expects, in one word: nav2, nvblox or autoware, or '
+              'the path of a file as those in presets/. It names topics, groups classes and has '
+              'values for other parameters, which hold unless they are set. Empty = none.'),
     Parameter('autostart', True, 'Configure and activate at start. False: wait for a lifecycle '
               'manager.'),
     Parameter('model', 'deeplabv3plus_lite0_camvid', 'A folder name under models/, or the path '
@@ -63,9 +86,9 @@ NODE = (
               'as the file is. One asked for by name is what runs, or configure fails.',
               choices=devices.PRECISION_NAMES),
     Parameter('gpu_id', 0, 'Number of the GPU, as nvidia-smi counts them.', 0, 63),
-    Parameter('providers', ['CPUExecutionProvider'], 'With backend onnxruntime: its execution '
-              'providers, in order of preference. The first one must really run, or configure '
-              'fails.'),
+    Parameter('providers', ['CPUExecutionProvider'], 'Execution providers of ONNX Runtime, in '
+              'order of preference. The first one must really run, or configure fails. With '
+              'backend auto, others than the default mean onnxruntime.'),
     Parameter('threads', 0, 'Threads of the network on the CPU; 0 = one a core.', 0, 256),
     Parameter('max_batch', 0, 'The most cameras whose frames go through the network together, '
               'as far as the model allows; 0 = as suits the device (1 on the CPU).', 0, 64),
@@ -95,26 +118,39 @@ NODE = (
               1.0, 200.0),
     Parameter('grid_aside_m', 10.0, 'And so far to either side, metres.', 1.0, 200.0),
     Parameter('mark_boundary', True, 'Whether the nearest boundary of each ray is 100 in the '
-              'grid, as a static layer needs it; else all that is not free is unknown (-1).'),
+              'grid, as a static layer needs it; else all that is not free is unknown (-1).',
+              dynamic=True),
     Parameter('connected_only', False, 'Whether only free cells that connect to the vehicle '
-              'count.'),
+              'count.',
+              dynamic=True),
+    Parameter('dynamic_value', 255, 'What people, vehicles and the like are in dynamic_mask; all '
+              'else is 0.', 1, 255),
     Parameter('taxonomy', '', 'Class table to publish in, e.g. autoware16; empty = the '
               "model's own."),
     Parameter('drivable_classes', [''], "Names of the model's classes that are drivable; "
-              "empty = as the class table (or the model's drivable head) says."),
+              "empty = as the class table (or the model's drivable head) says.",
+              dynamic=True),
+    Parameter('dynamic_classes', [''], "Names of the model's classes that are in dynamic_mask; "
+              'empty = as the class table says.', dynamic=True),
     Parameter('on_blind', WITHHOLD, 'What is published of a camera that sees nothing (covered, '
               'frozen, noise). withhold_drivable: nothing is drivable, the mask is 255, the '
-              'confidence 0; publish: what the network makes of it.', choices=CHOICES),
+              'confidence 0; publish: what the network makes of it.', choices=CHOICES,
+              dynamic=True),
     Parameter('on_doubtful', PUBLISH, 'The same of a camera whose masks are implausible.',
-              choices=CHOICES),
+              choices=CHOICES,
+              dynamic=True),
     Parameter('min_confidence', 0.0, 'Pixels of less confidence are 255 and not drivable; 0 = '
-              'off.', 0.0, 1.0),
+              'off.', 0.0, 1.0,
+              dynamic=True),
     Parameter('alarm_after_s', 0.3, 'The state of a camera becomes worse when half of the frames '
-              'of so many seconds are, and at least two.', 0.0, 60.0),
+              'of so many seconds are, and at least two.', 0.0, 60.0,
+              dynamic=True),
     Parameter('clear_after_s', 1.0, 'It becomes better when all frames of so many seconds are, '
-              'and at least two.', 0.0, 60.0),
+              'and at least two.', 0.0, 60.0,
+              dynamic=True),
     Parameter('frozen_after_s', 1.0, 'A picture that does not change for so long, under fresh '
-              'stamps, is frozen; 0 = never (a simulator without noise).', 0.0, 3600.0),
+              'stamps, is frozen; 0 = never (a simulator without noise).', 0.0, 3600.0,
+              dynamic=True),
     Parameter('overlay_alpha', 0.5, 'Weight of the class colours in the overlay.', 0.0, 1.0,
               dynamic=True),
     Parameter('image_timeout_s', 3.0, 'A camera silent for longer is reported as stale.',
@@ -128,6 +164,9 @@ NODE = (
               'code 3.', 0.5, 3600.0, dynamic=True),
     Parameter('max_starts', 5, 'After so many starts in a row that brought no mask the node no '
               'longer loads the model by itself; 0 = it always does.', 0, 1000),
+    Parameter('bond_heartbeat_period', 0.1, "Time between two heartbeats of the bond by which "
+              "Nav2's lifecycle manager sees that the node lives, seconds, under the name that "
+              'Nav2 has for it; 0 = no bond.', 0.0, 1.0),
     Parameter('diagnostics_period_s', 1.0, 'Time between two messages on /diagnostics.',
               0.1, 60.0),
 )
@@ -144,7 +183,8 @@ CAMERA = (
               'intrinsics, which camera_info overrules, and the mount, which the ground outputs '
               'need. Empty = none.'),
     Parameter('steadiness', False, 'Hold changes of labels that no sure pixel nearby bears out '
-              'for one frame: less flicker.'),
+              'for one frame: less flicker.',
+              dynamic=True),
     Parameter('ego_mask', '', 'Where the camera sees the vehicle itself: a PNG of its size, white '
               'there; polygons in its pixels as text, `[[[x, y], …], …]`; or a calibration .yaml '
               'with the key ego_mask. Empty = as `calibration` says, else nowhere.'),

@@ -11,7 +11,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter as RosParameter
 
 from ..errors import ConfigError
-from .parameter_table import CAMERA, NODE, Parameter
+from .parameter_table import a_kind, CAMERA, NODE, Parameter
 
 EMPTY = ['']  # what an empty list of strings is kept as
 
@@ -35,7 +35,7 @@ def declare(node: Node, rows: Iterable[Parameter] = NODE, prefix: str = '') -> l
             if row.kind == 'string_array':
                 node.declare_parameter(name, EMPTY, descriptor, ignore_override=True)
                 continue
-            problems.append(f'parameter {name} is []; it must be {_a(row.kind)}')
+            problems.append(f'parameter {name} is []; it must be {a_kind(row.kind)}')
         try:
             node.declare_parameter(name, row.default, descriptor,
                                    ignore_override=bool(override and override.value is None))
@@ -43,8 +43,8 @@ def declare(node: Node, rows: Iterable[Parameter] = NODE, prefix: str = '') -> l
             given = override.value if override is not None else row.default
             hint = f' (write {given}.0)' if row.kind == 'double' and type(given) is int else ''
             allowed = f', allowed: {row.allowed}' if row.allowed else ''
-            problems.append(f'parameter {name} is {given!r}; it must be {_a(row.kind)}{allowed}'
-                            f'{hint}')
+            problems.append(f'parameter {name} is {given!r}; it must be {a_kind(row.kind)}'
+                            f'{allowed}{hint}')
             node.declare_parameter(name, row.default, descriptor, ignore_override=True)
     return problems
 
@@ -68,7 +68,12 @@ def names_in(node: Node, name: str) -> list[str]:
 
     :raises ConfigError: an item stands there twice.
     """
-    items = [item for item in value_of(node, name) if item]
+    return listed(name, value_of(node, name))
+
+
+def listed(name: str, value: Iterable[str]) -> list[str]:
+    """Return the items of a list parameter's value; raises as ``names_in``."""
+    items = [item for item in value if item]
     for item in items:
         if items.count(item) > 1:
             raise ConfigError(f'parameter {name} is {items}: {item!r} stands there more than '
@@ -109,11 +114,7 @@ def wrong_type(error: InvalidParameterTypeException) -> str:
     if found is None:
         return str(error)
     name, value, kind = found.groups()
-    return f'parameter {name} is {value!r}; it must be {_a(kind.lower())}'
-
-
-def _a(kind: str) -> str:
-    return f'{"an" if kind[0] in "aeiou" else "a"} {kind}'
+    return f'parameter {name} is {value!r}; it must be {a_kind(kind.lower())}'
 
 
 def _descriptor(row: Parameter) -> ParameterDescriptor:

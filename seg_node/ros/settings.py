@@ -1,8 +1,10 @@
 """The parameters' values, checked and read into what the node is built from."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 import math
 import re
+from typing import Any
 
 from rclpy.exceptions import InvalidTopicNameException
 from rclpy.expand_topic_name import expand_topic_name
@@ -18,34 +20,38 @@ from ..geometry import Size
 from ..ground.calibration import CameraCalibration, load_calibration
 from ..ground.calibration_file import read_ego_mask
 from ..ground.free_space import GridSpec
+from ..model.grouping import Grouping
 from ..trust.policy import Policy
 from ..trust.watch import Timing
+from ..tuning import Tuning
 from .ground import GroundSettings
+from .label_info import has_vision_msgs
 from .parameter_table import CAMERA, NODE
-from .parameters import declare, names_in, refuse_unknown, value_of
+from .parameters import listed, names_in, refuse_unknown, value_of
+from .presets import CAMERA_SIZE, Preset, VISION_MSGS
+from .topics import COMPRESSED, info_topic, transported
 
+CAMERA_NAME = re.compile('[A-Za-z][A-Za-z0-9_]*')
 _MOST_CELLS = 4_000_000  # of the grid: a message of 4 MB
 
 
 @dataclass(frozen=True)
 class CameraSettings:
-    """Where one camera is found, and how large its pictures may be."""
+    """
+    Where one camera is found, and how large its pictures may be.
+
+    :ivar topic: what is subscribed to for its images.
+    :ivar camera_info_topic: likewise for their calibration.
+    """
 
     name: str
-    image_topic: str
+    topic: str
     camera_info_topic: str
     transport: str
     reliable: bool
     max_pixels: int
     ego_mask: EgoMask | None = None
     calibration: CameraCalibration | None = None
-    steadiness: bool = False
-
-    @property
-    def topic(self) -> str:
-        """The topic that is subscribed to."""
-        suffix = '/compressed' if self.transport == 'compressed' else ''
-        return self.image_topic + suffix
 
 
 @dataclass(frozen=True)
@@ -60,14 +66,20 @@ class Settings:
     rectified: bool
     ground: GroundSettings
     taxonomy: str
-    drivable_classes: tuple[str, ...] | None
-    withholding: Policy
-    timing: Timing
+    dynamic_value: int
+    preset: Preset
+
+    def topic(self, output: str, camera: str) -> str:
+        """Return the topic of a camera's output, as the preset has it."""
+        return self.preset.topic(output, camera, [settings.name for settings in self.cameras])
 
     @property
-    def steady(self) -> frozenset[str]:
-        """Names of the cameras whose labels are steadied."""
-        return frozenset(camera.name for camera in self.cameras if camera.steadiness)
+    def grouping(self) -> Grouping | None:
+        """How the preset groups the published classes; None = it does not."""
+        preset = self.preset
+        if not preset.label_map:
+            return None
+        return Grouping(preset.label_map, preset.name, f'{preset.where}: label_map')
 
     @property
     def ego_masks(self) -> dict[str, EgoMask]:
@@ -76,9 +88,9 @@ class Settings:
                 if camera.ego_mask is not None}
 
 
-def read(node: Node) -> Settings:
+def read(node: Node, preset: Preset) -> Settings:
     """
-    Read and check the values, declaring the parameters of the cameras on the way.
+    Read and check the values.
 
     :raises ConfigError: names the parameter, its value, what is allowed and the mend.
     """
@@ -86,32 +98,42 @@ def read(node: Node) -> Settings:
     if not names:
         raise ConfigError('parameter cameras is empty; name at least one, e.g. [front]')
     for name in names:
-        if not re.fullmatch(r'[A-Za-z][A-Za-z0-9_]*', name):
+        if not CAMERA_NAME.fullmatch(name):
             raise ConfigError(f'parameter cameras has {name!r}: names must be made of letters, '
                               'digits and _, beginning with a letter')
-        if problems := declare(node, CAMERA, f'{name}.'):
-            raise ConfigError('; '.join(problems))
     refuse_unknown(node)
     for row in NODE:
         row.check(value_of(node, row.name), row.name)
+    preset.check_cameras(names)
+    _check_needs(preset, _output(node))
     return Settings(
         model=value_of(node, 'model'), wish=_wish(node), max_batch=value_of(node, 'max_batch'),
         cameras=tuple(_camera(node, name) for name in names), output=_output(node),
-        rectified=value_of(node, 'output_grid') == 'rectified', ground=_ground(node),
-        taxonomy=value_of(node, 'taxonomy'),
-        drivable_classes=tuple(names_in(node, 'drivable_classes')) or None,
-        withholding=Policy(*(value_of(node, name) for name in
-                             ('on_blind', 'on_doubtful', 'min_confidence'))),
-        timing=Timing(*(value_of(node, name) for name in
-                        ('alarm_after_s', 'clear_after_s', 'frozen_after_s'))))
+        rectified=value_of(node, 'output_grid') == 'rectified', ground=ground_settings(node),
+        taxonomy=value_of(node, 'taxonomy'), dynamic_value=value_of(node, 'dynamic_value'),
+        preset=preset)
+
+
+def _check_needs(preset: Preset, output: Size | None) -> None:
+    """Refuse what would leave the preset's consumer without what it cannot do without."""
+    if VISION_MSGS in preset.needs and not has_vision_msgs():
+        raise ConfigError(f'preset {preset.name} needs vision_msgs for LabelInfo, which is not '
+                          'installed here: apt install ros-$ROS_DISTRO-vision-msgs, and source '
+                          'the setup file again')
+    if CAMERA_SIZE in preset.needs and output is not None:
+        raise ConfigError(f'preset {preset.name} needs masks of the size of the camera image, '
+                          f'but output_width and output_height are {output.width} and '
+                          f'{output.height}: leave both at 0')
 
 
 def _wish(node: Node) -> devices.Wish:
     backend, providers = value_of(node, 'backend'), tuple(names_in(node, 'providers'))
+    if backend == devices.AUTO and providers != (devices.CPU_PROVIDER,):
+        backend = devices.ONNX_RUNTIME  # whose they are: that leaves no choice
     if backend != devices.ONNX_RUNTIME and providers != (devices.CPU_PROVIDER,):
         raise ConfigError(f'parameter providers is {list(providers)}, but backend is {backend!r}, '
-                          'which does not use it: set backend to onnxruntime, or leave providers '
-                          'out')
+                          'which does not use it: set backend to onnxruntime or auto, or leave '
+                          'providers out')
     return devices.Wish(
         backend=backend, providers=providers, threads=value_of(node, 'threads'),
         gpu=value_of(node, 'gpu_id'), precision=value_of(node, 'precision'),
@@ -123,19 +145,19 @@ def _camera(node: Node, name: str) -> CameraSettings:
     for row in CAMERA:
         row.check(values[row.name], f'{name}.{row.name}')
     for topic in ('image_topic', 'camera_info_topic'):
-        _check_topic(node, values[topic], f'parameter {name}.{topic}')
+        if values[topic]:
+            check_topic(node, values[topic], f'parameter {name}.{topic}')
     image = values['image_topic'] or f'{name}/image_raw'
-    beside = image.rsplit('/', 1)[0] + '/camera_info' if '/' in image else 'camera_info'
-    return CameraSettings(name, image, values['camera_info_topic'] or beside,
+    suffix = COMPRESSED if values['transport'] == 'compressed' else ''
+    return CameraSettings(name, transported(node, image, suffix),
+                          values['camera_info_topic'] or info_topic(node, image),
                           values['transport'], values['reliable'], value_of(node, 'max_pixels'),
                           _ego_mask(values['ego_mask'], values['calibration'], name),
-                          _calibration(values['calibration'], f'parameter {name}.calibration'),
-                          values['steadiness'])
+                          _calibration(values['calibration'], f'parameter {name}.calibration'))
 
 
-def _check_topic(node: Node, value: str, where: str) -> None:
-    if not value:
-        return
+def check_topic(node: Node, value: str, where: str) -> None:
+    """Raise ConfigError where a value is no name of a topic."""
     try:
         validate_topic_name(value)
         validate_full_topic_name(expand_topic_name(value, node.get_name(), node.get_namespace()))
@@ -155,7 +177,8 @@ def _calibration(value: str, where: str) -> CameraCalibration | None:
         raise ConfigError(f'{where} is {value!r}: {error}') from error
 
 
-def _ground(node: Node) -> GroundSettings:
+def ground_settings(node: Node) -> GroundSettings:
+    """Read how free space is told; raises ConfigError."""
     cell = value_of(node, 'grid_cell_m')
     grid = GridSpec(cell, value_of(node, 'grid_ahead_m'), value_of(node, 'grid_aside_m'))
     rows, columns = grid.shape
@@ -196,3 +219,21 @@ def _output(node: Node) -> Size | None:
         raise ConfigError(f'parameters output_width and output_height are {size.width} and '
                           f"{size.height}: set both, or neither (0: the camera's size)")
     return size if size.height else None
+
+
+def tuning(value: Callable[[str], Any], cameras: Sequence[str]) -> Tuning:
+    """
+    Return what may change between two frames.
+
+    :param value: returns the value of a parameter by its name.
+    """
+    def names(name: str) -> tuple[str, ...] | None:
+        return tuple(listed(name, value(name))) or None
+    return Tuning(
+        drivable=names('drivable_classes'), dynamic=names('dynamic_classes'),
+        withholding=Policy(*(value(name) for name in
+                             ('on_blind', 'on_doubtful', 'min_confidence'))),
+        timing=Timing(*(value(name) for name in
+                        ('alarm_after_s', 'clear_after_s', 'frozen_after_s'))),
+        overlay_alpha=value('overlay_alpha'),
+        steady=frozenset(name for name in cameras if value(f'{name}.steadiness')))

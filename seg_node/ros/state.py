@@ -1,5 +1,6 @@
 """A camera's state as a message that comes with each frame."""
 
+from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
 from ..health.report import Level
@@ -7,6 +8,24 @@ from ..image.wire import Header
 from ..trust.verdict import Standing, State
 
 _LEVELS = {State.OK: Level.OK, State.DOUBTFUL: Level.WARN, State.BLIND: Level.ERROR}
+
+
+DISABLED = 'disabled'  # the state of a camera that was told to stop
+
+
+def disabled_message(stamp: Time, name: str) -> DiagnosticArray:
+    """
+    Return the state of a camera that was told to stop.
+
+    :param stamp: the time now: there is no image.
+    :param name: of the status.
+    """
+    message = DiagnosticArray()
+    message.header.stamp = stamp
+    message.status = [DiagnosticStatus(
+        level=bytes([Level.WARN]), name=name, message=DISABLED,
+        values=[KeyValue(key='state', value=DISABLED), KeyValue(key='withheld', value='true')])]
+    return message
 
 
 def values(standing: Standing) -> dict[str, str]:

@@ -83,6 +83,12 @@ class Trust:
             drop_unsure(segmentation, self.policy.min_confidence)
         return standing
 
+    def retune(self, policy: Policy, timing: Timing) -> None:
+        """Go by another policy and timing from the next frame on; no past is forgotten."""
+        self.policy, self.timing = policy, timing
+        for watch in self._watches.values():
+            watch.timing = timing
+
     def restart(self) -> None:
         """Forget the past of all cameras."""
         self._watches.clear()
@@ -90,7 +96,8 @@ class Trust:
 
 def withhold(segmentation: Segmentation) -> None:
     """Make everything unlabelled, not drivable and of confidence 0."""
-    segmentation.labels.fill(UNLABELLED)
+    for mask in (segmentation.labels, *segmentation.heads.values()):
+        mask.fill(UNLABELLED)
     for image in (segmentation.drivable, segmentation.confidence):
         if image is not None:
             image.fill(0)

@@ -26,10 +26,10 @@ class Timing:
 
 
 class CameraWatch:
-    """Follows one camera; used by one thread."""
+    """Follows one camera; used by one thread, on which ``timing`` may be set."""
 
     def __init__(self, timing: Timing) -> None:
-        self._timing = timing
+        self.timing = timing
         self._past: deque[tuple[float, State, str]] = deque()
         self._state, self._reason = State.OK, ''
         self._last: np.ndarray | None = None
@@ -45,7 +45,7 @@ class CameraWatch:
         """
         verdict = self._frozen(verdict, stamp_ns, now_s)
         self._past.append((now_s, verdict.state, verdict.reason))
-        horizon = now_s - max(self._timing.alarm_s, self._timing.clear_s)
+        horizon = now_s - max(self.timing.alarm_s, self.timing.clear_s)
         while len(self._past) > 3 and self._past[0][0] < horizon:
             self._past.popleft()
         self._state, self._reason = self._standing(now_s)
@@ -62,7 +62,7 @@ class CameraWatch:
             self._last, self._changed_s = grey, now_s
             return verdict
         still_s = now_s - self._changed_s
-        if not fresh or verdict.state == State.BLIND or not 0 < self._timing.frozen_s <= still_s:
+        if not fresh or verdict.state == State.BLIND or not 0 < self.timing.frozen_s <= still_s:
             return verdict
         return replace(verdict, state=State.BLIND, reason=(
             f'the picture has not changed for {still_s:.1f} s, but its stamps go on: restart the '
@@ -70,8 +70,8 @@ class CameraWatch:
 
     def _standing(self, now_s: float) -> tuple[State, str]:
         """Return the state over time and its reason."""
-        recent = self._since(now_s - self._timing.alarm_s, 3)
-        calm = self._since(now_s - self._timing.clear_s, 2)
+        recent = self._since(now_s - self.timing.alarm_s, 3)
+        calm = self._since(now_s - self.timing.clear_s, 2)
         for level in (State.BLIND, State.DOUBTFUL):
             bad = [reason for state, reason in recent if state >= level]
             if len(bad) >= 2 and 2 * len(bad) >= len(recent):
