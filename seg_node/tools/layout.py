@@ -101,7 +101,7 @@ def _show(options: argparse.Namespace, ros: list[str]) -> int:
     if not program:
         print('layout: RViz is not installed here (package rviz2): sudo apt install '
               f'ros-{os.environ.get("ROS_DISTRO", "$ROS_DISTRO")}-rviz2. The node runs without '
-              'it; layout --foxglove FILE makes a layout for Foxglove', file=sys.stderr, flush=True)
+              'it; layout --foxglove FILE makes one for Foxglove', file=sys.stderr, flush=True)
         return 0
     handle, config = tempfile.mkstemp('.rviz', 'seg_node_')
     with os.fdopen(handle, 'w', encoding='utf-8') as file:
