@@ -36,7 +36,7 @@ from recordings import (
     write_bag,
     write_video,
 )
-from rosbags.rosbag2 import Reader
+from rosbags.rosbag2 import CompressionMode, Reader, StoragePlugin
 from rosbags.typesys import get_types_from_msg, get_typestore, Stores
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage, Image
@@ -651,13 +651,19 @@ def test_the_source_is_not_recorded_onto(bag, play):
 
 
 def test_a_source_that_breaks_leaves_a_valid_bag(tmp_path, peer, echo, play):
-    path = folder(tmp_path, count=5)
-    (path / 'frame3.png').write_bytes(b'\x89PNG\r\n\x1a\nnothing')
-    with pytest.raises(ConfigError, match='frame3.png cannot be read'):
-        play(path, FrameOptions(fps=5), record=tmp_path / 'out')
+    path = write_bag(tmp_path / 'bag', records(20), storage=StoragePlugin.SQLITE3,
+                     mode=CompressionMode.MESSAGE)
+    data = bytearray((path / 'bag.db3').read_bytes())
+    at = data.index(b'\x28\xb5\x2f\xfd', len(data) // 2)  # a compressed message
+    data[at + 8:at + 40] = bytes(32)
+    (path / 'bag.db3').write_bytes(data)
+    with pytest.raises(ConfigError, match='breaks after'):
+        play(path, rate=4.0, record=tmp_path / 'out')
     recorded = contents(tmp_path / 'out')[0]
-    assert 1 <= len(recorded[MASK]) <= 3
+    assert 1 <= len(recorded[MASK]) < 20
     assert [data for _, data in recorded[MASK]] == echo[:len(recorded[MASK])]
+    result = play(path, rate=4.0, tolerant=True)
+    assert 1 <= result.frames_sent < 20 and 'breaks after' in result.broken
 
 
 def test_a_full_disk_is_an_error_not_a_silence(tmp_path):

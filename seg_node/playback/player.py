@@ -3,7 +3,6 @@
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 import time
 
 import rclpy
@@ -17,7 +16,7 @@ from .played_time import odd_stamps, PlayedTime
 from .qos import recorded_qos, sending_qos
 from .read_ahead import ReadAhead
 from .recorder import Recorder
-from .replay_options import check_options, ReplayOptions, ReplayResult
+from .replay_options import Calls, check_options, ReplayOptions, ReplayResult
 from .schedule import Schedule
 from .sender import Sender
 from .sources import ALL, CAMERA_INFO, Record, Source
@@ -57,7 +56,7 @@ def replay(source: Source, options: ReplayOptions | None = None, *,
     """
     options = options or ReplayOptions()
     check_options(options, source)
-    calls = _Calls(stop, on_frame, on_message, settled, known)
+    calls = Calls(stop, on_frame, on_message, settled, known)
     if context is not None:
         return _Player(source, options, context, calls).play()
     context = Context()
@@ -69,22 +68,11 @@ def replay(source: Source, options: ReplayOptions | None = None, *,
         context.shutdown()
 
 
-@dataclass(frozen=True)
-class _Calls:
-    """What the caller of :func:`replay` wants to be asked and told."""
-
-    stop: Callable[[], bool]
-    on_frame: Callable[[], object]
-    on_message: Callable[[str, bytes], object]
-    settled: Callable[[Mapping[str, int]], bool] | None
-    known: Callable[[Mapping[str, int]], bool] | None
-
-
 class _Player:
     """One playing of a source; see :func:`replay`."""
 
     def __init__(self, source: Source, options: ReplayOptions, context: Context,
-                 calls: '_Calls') -> None:
+                 calls: Calls) -> None:
         self._source, self._options, self._context = source, options, context
         self._calls, self._stop = calls, calls.stop
         self._result = ReplayResult()
@@ -192,7 +180,7 @@ class _Player:
                                            None if loop else epoch_ns)
             with ReadAhead(records) as ready:
                 count = self._send_loop(ready, first_due_ns)
-            if self._result.interrupted:
+            if self._result.interrupted or self._result.broken:
                 return
             if not count:
                 raise ConfigError(f'{self._source.path} has no message in the chosen part; give '
@@ -202,7 +190,7 @@ class _Player:
     def _send_loop(self, records: Iterator[Record], first_due_ns: int) -> int:
         """Send the source once; return how many messages that were."""
         count = 0
-        for record in records:
+        for record in self._readable(records):
             if self._played_ns is None:
                 self._schedule.start(record.time_ns, first_due_ns)
                 self._first_ns = record.time_ns
@@ -215,6 +203,15 @@ class _Player:
                 break
             count += 1
         return count
+
+    def _readable(self, records: Iterator[Record]) -> Iterator[Record]:
+        """Yield the records until the source breaks off, if that is tolerated."""
+        try:
+            yield from records
+        except ConfigError as error:
+            if not self._options.tolerant or not self._result.frames_sent:
+                raise
+            self._result.broken = str(error)
 
     def _period_ns(self) -> int:
         """Return the time between two frames of a camera, on average until now."""

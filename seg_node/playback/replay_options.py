@@ -1,6 +1,6 @@
 """What can be asked of the player, and what it answers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 import math
 from pathlib import Path
@@ -40,6 +40,8 @@ class ReplayOptions:
         several cameras, that of each image topic of the source.
     :ivar lockstep_timeout_s: how long to wait for an answer.
     :ivar linger_s: after the last frame, stop listening when no answer came for so long.
+    :ivar tolerant: a source that breaks off midway ends the playing and is told of in the result;
+        else it is an error.
     :ivar start_stamp_ns: stamp of the first frame of a video or folder; None = the wall clock's
         time at which it is sent.
     """
@@ -64,6 +66,7 @@ class ReplayOptions:
     lockstep: str | Mapping[str, str] | None = None
     lockstep_timeout_s: float = 10.0
     linger_s: float = 1.0
+    tolerant: bool = False
     start_stamp_ns: int | None = None
 
 
@@ -83,6 +86,7 @@ class ReplayResult:
     :ivar recorded: per topic, messages written to the bag.
     :ivar losses: what of the source could not be given, by kind.
     :ivar notices: what the user should know.
+    :ivar broken: why the source broke off midway; '' = it did not.
     :ivar interrupted: whether it was stopped before the end.
     """
 
@@ -99,7 +103,19 @@ class ReplayResult:
     bag: Path | None = None
     losses: dict[str, int] = field(default_factory=dict)
     notices: list[str] = field(default_factory=list)
+    broken: str = ''
     interrupted: bool = False
+
+
+@dataclass(frozen=True)
+class Calls:
+    """What the caller of ``player.replay`` wants to be asked and told."""
+
+    stop: Callable[[], bool]
+    on_frame: Callable[[], object]
+    on_message: Callable[[str, bytes], object]
+    settled: Callable[[Mapping[str, int]], bool] | None
+    known: Callable[[Mapping[str, int]], bool] | None
 
 
 def check_options(options: ReplayOptions, source: Source) -> None:

@@ -76,8 +76,7 @@ class Demo:
         """Play, measure, draw; return the report."""
         result, accounts, death = self._play()
         report = make_report(result, accounts, self._answers, self._measure(result))
-        if death:
-            report['problems'].insert(0, death)
+        report['problems'][:0] = filter(None, (death, result.broken))
         report['files'] = []
         self._write(report)
         for run in self._runs:
@@ -245,6 +244,7 @@ def _replay_options(source: Source, runs: list[CameraRun], options: argparse.Nam
         max_gap_s=options.max_gap, wait_s=_AT_MOST_S, wait_for_all=True,
         lockstep=({run.source_topic: run.output('mask') for run in runs} if options.lockstep
                   else None), lockstep_timeout_s=_ANSWER_S,
+        tolerant=True,
         wait_for=[run.output(name) for run in runs for name in ('mask', 'drivable')],
         record=options.out / RESULT, overwrite=True,
         record_topics=[*[run.output(name) for run in runs for name in outputs], DIAGNOSTICS],
