@@ -28,7 +28,8 @@ WORKDIR /ws
 
 # The lists alone first: the dependencies stay in Docker's cache while the code changes. OpenCV
 # comes from PyPI, where its video codecs are LGPL; Ubuntu's brings x264 and x265, which are GPL.
-# PyAV, which also has them, is not installed: only the tools that read videos could use it.
+# PyAV, which also has them, is not installed: only the tools that read videos could use it. NumPy
+# stays Ubuntu's: its Numba, and ROS's packages, are compiled for that one.
 COPY package.xml src/seg_node/
 COPY requirements src/seg_node/requirements
 # hadolint ignore=DL3008,DL3013
@@ -39,7 +40,9 @@ RUN apt-get update \
         --dependency-types exec \
         --skip-keys "python3-opencv python3-onnxruntime-pip python3-rosbags-pip \
             python3-simplejpeg-pip python3-av" \
-    && python3 -m pip install -r src/seg_node/requirements/container.txt ${OPENVINO} \
+    && python3 -c "import numpy; print('numpy==' + numpy.__version__)" > /ws/numpy.txt \
+    && python3 -m pip install -c numpy.txt -r src/seg_node/requirements/container.txt \
+        ${OPENVINO} \
     && rm -rf /var/lib/apt/lists/*
 
 COPY . src/seg_node
@@ -68,7 +71,7 @@ WORKDIR /ws/src/seg_node
 # hadolint ignore=DL3008,DL3013,DL3042
 RUN apt-get update \
     && apt-get install -y --no-install-recommends g++ python3-dev \
-    && python3 -m pip install ${TOOLKIT:+-r} ${TOOLKIT} ${TENSORRT} onnx \
+    && python3 -m pip install -c /ws/numpy.txt ${TOOLKIT:+-r} ${TOOLKIT} ${TENSORRT} onnx \
     && python3 scripts/install_pycuda.py \
     && rm -rf /var/lib/apt/lists/*
 # Where NVIDIA's container runtime looks which parts of the driver are wanted.

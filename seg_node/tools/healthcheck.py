@@ -7,9 +7,13 @@ camera or its driver does wrong is said, too, but only with --cameras is it the 
 
 import argparse
 from collections.abc import Sequence
+import os
 import sys
 import time
 from typing import Protocol
+
+from ..paths import shared
+from ..ros.transport import PROFILE, profile_in_force, profile_variables, TRANSPORTS
 
 #: Of diagnostic_msgs/DiagnosticStatus.
 _LEVELS = ('OK', 'WARN', 'ERROR', 'STALE')
@@ -46,6 +50,7 @@ def judged(statuses: Sequence[Status], node: str, cameras: bool) -> tuple[bool, 
 
 def listen(node: str, cameras: bool, seconds: float) -> tuple[bool, str]:
     """Wait for what a node says next, at most so many seconds; return it, judged."""
+    _without_shared_memory()
     from diagnostic_msgs.msg import DiagnosticArray
     import rclpy
     from rclpy.executors import SingleThreadedExecutor
@@ -71,6 +76,19 @@ def listen(node: str, cameras: bool, seconds: float) -> tuple[bool, str]:
         rclpy.shutdown(context=context)
     return found if found[1] else (
         False, f'/{node} has said nothing on /diagnostics for {seconds:g} s')
+
+
+def _without_shared_memory() -> None:
+    """
+    Let Fast DDS use UDP alone: shared memory is scarce in a container, and is for the images.
+
+    A profile of the user's own is left in force.
+    """
+    profile = profile_in_force()
+    if profile is None or profile == shared(*PROFILE):
+        for name in profile_variables():
+            os.environ.pop(name, None)
+        os.environ.setdefault(TRANSPORTS, 'UDPv4')
 
 
 def main(args: list[str] | None = None) -> int:
