@@ -1,6 +1,6 @@
 """What travels through the pipeline: the camera's frame, its segmentation, its products."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -68,18 +68,33 @@ class Frame:
 
 
 @dataclass(frozen=True)
+class Glimpse:
+    """
+    Where the confidence is looked at by who does not need all of it.
+
+    :ivar places: by the sizes of camera and mask the rows and the columns of the pixels.
+    :ivar classes: (256,) uint8 by the model's class ids, 0 = not looked at; None = all are.
+    """
+
+    places: Callable[[Size, Size], tuple[np.ndarray, np.ndarray]]
+    classes: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
 class Demand:
     """
     What is asked of a segmenter beside the labels.
 
     :ivar output: size of the masks; None = each camera's own.
     :ivar heads: roles of the model's further outputs that are wanted.
+    :ivar glimpse: where the confidence is looked at although not all of it is wanted.
     """
 
     output: Size | None = None
     confidence: bool = True
     drivable: bool = True
     heads: frozenset[str] = frozenset()
+    glimpse: Glimpse | None = None
 
 
 @dataclass(frozen=True)
@@ -92,6 +107,8 @@ class Segmentation:
     :ivar drivable: (H, W) uint8, 255 = drivable by the policy, 0 = not, or None: not wanted.
     :ivar heads: by its role the mask of each further output that was wanted, (H, W) uint8 class
         ids of its own table; ``DRIVABLE_CLASS`` = those of a drivable head with several classes.
+    :ivar glimpse: (R, K) uint8, the confidence at ``Demand.glimpse`` where not all of it is made,
+        or None.
     """
 
     geometry: Geometry
@@ -99,6 +116,7 @@ class Segmentation:
     confidence: np.ndarray | None = None
     drivable: np.ndarray | None = None
     heads: Mapping[str, np.ndarray] = field(default_factory=dict)
+    glimpse: np.ndarray | None = None
 
     def forget(self, where: np.ndarray) -> None:
         """Make pixels unknown, (H, W) bool: label 255, confidence 0, not drivable."""

@@ -87,8 +87,8 @@ def _filled(scores: np.ndarray, rows: Axis, columns: Axis, probabilities: np.nda
 
 def _in_bands(fill: Callable[[int, int], bool], height: int, values: int) -> bool:
     """Fill the rows of cells, by several threads where that saves more than it costs."""
-    bands = min(cores(), values // _BAND, height)
-    if bands < 2:
+    bands = min(values // _BAND, height)
+    if bands < 2 or (bands := min(bands, cores())) < 2:  # to ask for the cores takes its time
         return fill(0, height)
     ends = [height * n // bands for n in range(bands + 1)]
     return all(list(_POOL.map(fill, ends[:-1], ends[1:])))
@@ -112,14 +112,14 @@ def _fill(scores, probabilities, colder, first, stop, row_starts, row_fraction, 
     scratch, exponent = np.empty((3, width), np.float32), np.empty(width, np.int32)
     cells, line = np.empty(width, np.uint8), np.empty(width + 1)
     candidates, found = np.empty(classes, np.int64), np.zeros((3, classes, 4))
-    check = _survey(scores, probabilities, first, colder, wanted, winners[0], best[0], sure[0],
-                    scratch, exponent)
+    check = survey(scores, probabilities, first, colder, wanted, winners[0], best[0], sure[0],
+                   scratch, exponent)
     for i in range(first, stop):
         # Of the two rows of grid points the upper one was the lower one before.
         up, low = (i - first) & 1, (i - first + 1) & 1
         below = min(i + 1, height - 1)
-        check += _survey(scores, probabilities, below, colder, wanted, winners[low], best[low],
-                         sure[low], scratch, exponent)
+        check += survey(scores, probabilities, below, colder, wanted, winners[low], best[low],
+                        sure[low], scratch, exponent)
         top, bottom = row_starts[i], row_starts[i + 1]
         if top == bottom:
             continue
@@ -166,7 +166,7 @@ def _fill(scores, probabilities, colder, first, stop, row_starts, row_fraction, 
 
 
 @inner()
-def _survey(scores, probabilities, y, colder, wanted, winners, best, sure, scratch, exponent):
+def survey(scores, probabilities, y, colder, wanted, winners, best, sure, scratch, exponent):
     """Write winners, their scores and probabilities; return 0, or NaN where one is not finite."""
     lead, place, mantissa = scratch[0], scratch[1], scratch[2]
     power = exponent.view(np.float32)

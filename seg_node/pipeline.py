@@ -91,14 +91,15 @@ class Pipeline:
         """
         if self._next is not None:
             self._tune()
-        judged, steady = self.trust is not None, any(frame.camera in self._steady
-                                                     for frame in frames)
+        steady = any(frame.camera in self._steady for frame in frames)
         demand = Demand(
             self._output,
-            confidence=judged or steady or any('confidence' in names for names in wanted),
+            confidence=steady or (self.trust is not None and self.trust.needs_confidence)
+            or any('confidence' in names for names in wanted),
             drivable=(self.trust is not None and self.trust.judge.needs_drivable) or steady
             or any({'drivable', DRIVABLE_CLASS} & set(names) for names in wanted),
-            heads=frozenset(self._heads & set().union(*wanted)))
+            heads=frozenset(self._heads & set().union(*wanted)),
+            glimpse=None if self.trust is None else self.trust.judge.glimpse)
         results = self.segmenter.segment(frames, demand, clock)
         return [self._finished(frame, result, names, clock)
                 for frame, result, names in zip(frames, results, wanted, strict=True)]

@@ -43,7 +43,9 @@ class NodeProcess:
     def __init__(self, folder: Path, *arguments: str, **parameters: object) -> None:
         self.log_path = folder / f'seg_node_{time.monotonic_ns()}.log'
         command = [sys.executable, '-m', 'seg_node.ros.main', '--ros-args']
-        for name, value in (STILL | parameters).items():
+        # SEG_NODE_TEST_EXECUTOR=waitset runs all of the tests with the executor of older rclpys.
+        common = STILL | {'executor': os.environ.get('SEG_NODE_TEST_EXECUTOR', 'auto')}
+        for name, value in (common | parameters).items():
             command += ['-p', f'{name.replace("__", ".")}:={value}']
         with self.log_path.open('wb') as log:
             self.process = subprocess.Popen([*command, *arguments], stdout=log,

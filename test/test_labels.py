@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from seg_node import labels, reference
+from seg_node.confidence_at import softmax_at
 from seg_node.errors import FrameError
 from seg_node.geometry import fit, Size
 from seg_node.model.card import InputSpec
@@ -32,6 +33,14 @@ def check(scores, geometry, align_corners=False, temperature=1.0):
     got, sure = labels.upsample_softmax(scores, rows, columns, temperature)
     np.testing.assert_array_equal(got, truth)
     check_confidence(sure, probabilities, truth, rows, columns)
+    for places in (tuple(map(np.arange, truth.shape)),
+                   (np.array([0, truth.shape[0] - 1]), np.array([truth.shape[1] // 2]))):
+        np.testing.assert_array_equal(
+            softmax_at(scores, truth, rows, columns, places, temperature), sure[np.ix_(*places)])
+    first = np.arange(256) == truth[0, 0]
+    np.testing.assert_array_equal(
+        softmax_at(scores, truth, rows, columns, tuple(map(np.arange, truth.shape)), temperature,
+                   first.astype(np.uint8)), np.where(first[truth], sure, 0))
     return got
 
 

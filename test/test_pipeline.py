@@ -18,6 +18,7 @@ from seg_node.model.taxonomy import load_taxonomy, remap_lut
 from seg_node.pipeline import Pipeline
 from seg_node.products import NAMES
 from seg_node.rectification import Rectification
+from seg_node.trust.policy import Trust
 
 MODELS = Path(__file__).parent / 'models'
 CARD = load_card(MODELS / 'palette_cityscapes19')
@@ -81,6 +82,23 @@ def test_the_device_is_asked_for_what_anybody_wants_and_no_more(make, wanted, co
     for products in found:
         assert (products.segmentation.confidence is not None) == confidence
         assert (products.segmentation.drivable is not None) == drivable
+
+
+def test_the_judgement_is_the_same_where_no_one_wants_the_confidence(make):
+    frame = shot('a', 3)[0]
+    rng = np.random.default_rng(0)
+    street = TABLE.palette_bgr()[np.zeros((24, 40), np.uint8)] + rng.integers(-30, 60, (24, 40, 3))
+    frame.message.data = street.clip(0, 255).astype(np.uint8).reshape(-1)
+    seen = {}
+    for names in (('mask',), ('mask', 'confidence')):
+        pipeline = make(trust=Trust(CARD))
+        [products] = pipeline.process([frame], [names], StageClock())
+        [demand] = pipeline.segmenter.demands
+        assert demand.confidence == ('confidence' in names)
+        assert (products.segmentation.confidence is None) != demand.confidence
+        seen[names] = products.standing.verdict.figures
+    alone, both = seen.values()
+    assert alone == both and 0 < alone['drivable_confidence'] < 1
 
 
 def test_a_refused_frame_keeps_its_place(make):

@@ -3,6 +3,7 @@
 import cv2
 import numpy as np
 
+from ..confidence_at import softmax_at
 from ..errors import FrameError
 from ..geometry import Axis, Geometry
 from ..labels import upsample_argmax, upsample_softmax
@@ -72,6 +73,28 @@ def _shares(spec: OutputSpec, scores: np.ndarray) -> np.ndarray:
                          'so in the card')
     total = scores.sum(axis=0)
     return np.divide(scores, total, out=np.zeros_like(scores), where=total > 0)
+
+
+def can_glimpse(spec: OutputSpec) -> bool:
+    """Whether ``read_confidence`` is for this output; of others all of the confidence is made."""
+    return spec.kind == 'logits' and spec.class_lut is None
+
+
+def read_confidence(spec: OutputSpec, values: np.ndarray, geometry: Geometry,
+                    labels: np.ndarray, places: tuple[np.ndarray, np.ndarray],
+                    classes: np.ndarray | None = None) -> np.ndarray:
+    """
+    Return what ``read_head`` has as confidence at some pixels, uint8 (R, K); elsewhere 0.
+
+    :param spec: one that ``can_glimpse``.
+    :param values: what ``read_head`` has made ``labels`` of.
+    :param places: the R rows and the K columns of the pixels.
+    :param classes: (256,) uint8 by class id, 0 = its pixels do not matter; None = all do.
+    """
+    maps = _channels_first(spec, values)
+    return softmax_at(maps, labels, geometry.rows(maps.shape[1], spec.align_corners),
+                      geometry.columns(maps.shape[2], spec.align_corners), places,
+                      spec.temperature, classes)
 
 
 def _pick_nearest(labels: np.ndarray, rows: Axis, columns: Axis) -> np.ndarray:

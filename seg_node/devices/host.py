@@ -13,7 +13,7 @@ from ..model.policy import DrivablePolicy
 from ..preprocess import Preprocessor
 from ..products import look_up
 from .backend import SAMPLE
-from .heads import read_head
+from .heads import can_glimpse, read_confidence, read_head
 from .segmenter import Backend, Result
 
 
@@ -98,7 +98,14 @@ class HostSegmenter:
         main, head = self._card.main_output, self._policy.output
         try:
             with mishaps('labelling'):
-                labels, sure = read_head(main, maps[main], geometry, demand.confidence)
+                look, glimpse = None if demand.confidence else demand.glimpse, None
+                sparse = look is not None and can_glimpse(main)
+                labels, sure = read_head(main, maps[main], geometry, demand.confidence
+                                         or look is not None and not sparse)
+                if look is not None and sparse:
+                    places = look.places(geometry.camera, geometry.output)
+                    glimpse = read_confidence(main, maps[main], geometry, labels, places,
+                                              look.classes)
                 area = None
                 if demand.drivable:
                     ids = (labels if head == main
@@ -111,4 +118,4 @@ class HostSegmenter:
                     heads[DRIVABLE_CLASS] = ids
         except FrameError as error:
             return error.with_traceback(None)
-        return Segmentation(geometry, labels, sure, area, heads)
+        return Segmentation(geometry, labels, sure, area, heads, glimpse)

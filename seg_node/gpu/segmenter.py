@@ -109,7 +109,8 @@ class TensorRTSegmenter:
             except FrameError as error:
                 results[index] = error.with_traceback(None)  # it holds this very list
         if images:
-            for image, result in self._guarded(images, demand.confidence, clock):
+            sure = demand.confidence or demand.glimpse is not None
+            for image, result in self._guarded(images, sure, clock):
                 results[image.index] = result
         return [result for result in results if result is not None]
 

@@ -32,6 +32,7 @@ from ..mishaps import mishaps
 from ..model.taxonomy import ClassTable
 from ..products import OUTPUTS
 from .camera_info import calibration_of, info_of
+from .executors import told_apart
 from .ground import GroundOutputs, GroundSettings, NEEDS
 from .hints import elsewhere, infos, sibling
 from .label_info import label_info
@@ -251,7 +252,7 @@ class Camera:
 
     def _subscribe(self) -> Subscription:
         # Raw: the bytes are parsed in place; a deserialised message would copy every pixel.
-        arguments = self._type, self.settings.topic, self._on_image, self._qos
+        arguments = self._type, self.settings.topic, told_apart(self._on_image), self._qos
         events = SubscriptionEventCallbacks(
             message_lost=lambda event: self.health.on_lost(event.total_count_change))
         try:

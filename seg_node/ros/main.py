@@ -105,10 +105,10 @@ def leave(code: int, reason: str) -> None:
 
 def _run(args: list[str] | None, transport: str, signals: Signals) -> int:
     import rclpy
-    from rclpy.executors import SingleThreadedExecutor
     from rclpy.signals import SignalHandlerOptions
 
     from ..running.watchdog import Patience
+    from .executors import make_executor
     from .node import SegNode
 
     # Own handlers: rclpy's would shut the context down before the node could end in order.
@@ -119,7 +119,7 @@ def _run(args: list[str] | None, transport: str, signals: Signals) -> int:
         check_addressee(sys.argv[1:] if args is None else args, node.get_fully_qualified_name())
     except ConfigError as error:
         node.refuse(str(error))
-    executor = SingleThreadedExecutor()
+    executor = make_executor(node.get_parameter('executor').value)
     executor.add_node(node)
     turn, patience = node.watchdog.watch('the executor'), Patience.of(_TURN_S)
     if node.end is None and node.get_parameter('autostart').value:

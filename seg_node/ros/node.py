@@ -7,7 +7,7 @@ from typing import Any
 
 from lifecycle_msgs.msg import State
 from rclpy.clock import Clock, ClockType
-from rclpy.exceptions import InvalidHandle, InvalidParameterTypeException
+from rclpy.exceptions import InvalidParameterTypeException
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
 from ..devices.presence import gpu_is_there
@@ -83,7 +83,6 @@ class SegNode(LifecycleNode):
         # A steady clock: under use_sim_time a paused bag must not silence the diagnostics.
         self._timer = self.create_timer(LOOK_S, self.report,
                                         clock=Clock(clock_type=ClockType.STEADY_TIME))
-        self._changed = self.create_guard_condition(self._on_change)
         awake = AwakeClock()
         self.watchdog = Watchdog(awake, self._wake, self._on_lost, leave)
         self._device = DeviceThread(self.watchdog.watch('the device'), self._wake, self._on_lost,
@@ -298,10 +297,10 @@ class SegNode(LifecycleNode):
 
     def _wake(self) -> None:
         """Let the executor call ``_on_change``; from any thread."""
-        try:
-            self._changed.trigger()
-        except InvalidHandle:  # the node is being destroyed
-            pass
+        executor = self.executor
+        if executor is not None:  # else it has not begun, or is over
+            # A guard condition would do, but the events executor has none.
+            executor.create_task(self._on_change)
 
     def _on_frame(self, frame: Frame) -> None:
         if self._serving is not None:

@@ -14,10 +14,17 @@ from ..errors import ConfigError
 from ..image.decode import MAX_PIXELS, USUAL_PIXELS
 from ..trust.policy import CHOICES, PUBLISH, WITHHOLD
 
+AUTO, EVENTS, WAITSET = EXECUTORS = ('auto', 'events', 'waitset')
+
 
 @dataclass(frozen=True)
 class Parameter:
-    """One row of the table; ``dynamic`` ones may change while the node is configured."""
+    """
+    One row of the table.
+
+    :ivar dynamic: it may change while the node is configured.
+    :ivar at_start: it is read once, when the process starts.
+    """
 
     name: str
     default: Any
@@ -26,6 +33,12 @@ class Parameter:
     high: float | None = None
     choices: tuple[str, ...] = ()
     dynamic: bool = False
+    at_start: bool = False
+
+    @property
+    def changes(self) -> str:
+        """When it may change, for people."""
+        return 'at start' if self.at_start else 'any time' if self.dynamic else 'before configure'
 
     @property
     def allowed(self) -> str:
@@ -167,6 +180,9 @@ NODE = (
     Parameter('bond_heartbeat_period', 0.1, "Time between two heartbeats of the bond by which "
               "Nav2's lifecycle manager sees that the node lives, seconds, under the name that "
               'Nav2 has for it; 0 = no bond.', 0.0, 1.0),
+    Parameter('executor', AUTO, 'What turns the callbacks. auto: the events executor of rclpy '
+              'where it has one (Kilted and later), which costs less a frame; else the wait set.',
+              choices=EXECUTORS, at_start=True),
     Parameter('diagnostics_period_s', 1.0, 'Time between two messages on /diagnostics.',
               0.1, 60.0),
 )
@@ -197,10 +213,9 @@ def table(rows: Iterable[Parameter], prefix: str = '') -> str:
              '|---|---|---|---|---|---|']
     for row in rows:
         default = str(row.default).replace("['']", '[]').replace("'", '') or '(empty)'
-        changes = 'any time' if row.dynamic else 'before configure'
         allowed = row.allowed.replace('|', 'or')
-        lines.append(f'| `{prefix}{row.name}` | {row.kind} | `{default}` | {allowed} | {changes}'
-                     f' | {row.description} |')
+        lines.append(f'| `{prefix}{row.name}` | {row.kind} | `{default}` | {allowed} | '
+                     f'{row.changes} | {row.description} |')
     return '\n'.join(lines)
 
 

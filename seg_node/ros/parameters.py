@@ -118,7 +118,7 @@ def wrong_type(error: InvalidParameterTypeException) -> str:
 
 
 def _descriptor(row: Parameter) -> ParameterDescriptor:
-    descriptor = ParameterDescriptor(description=row.description)
+    descriptor = ParameterDescriptor(description=row.description, read_only=row.at_start)
     if row.choices:
         descriptor.additional_constraints = 'one of: ' + ', '.join(row.choices)
     if row.low is not None and row.high is not None:

@@ -16,7 +16,7 @@ import numpy as np
 
 import seg_node
 
-from ..devices.heads import read_head
+from ..devices.heads import read_confidence, read_head
 from ..frame import Segmentation
 from ..geometry import fit, Size
 from ..ground.calibration import CameraCalibration, Mount
@@ -29,7 +29,7 @@ from ..model.taxonomy import ClassTable, SegClass
 from ..model.tensors import InputSpec, OutputSpec
 from ..preprocess import Preprocessor
 from ..steadiness import Steadiness
-from ..trust.evidence import certainty_at, measure
+from ..trust.evidence import certainty_at, measure, places
 
 _CAMERA = Size(90, 160)
 _ROOMS = ('image', 'model', 'devices', 'ground', 'trust')
@@ -41,12 +41,13 @@ def exercise() -> None:
                                  SegClass(1, 'other', (2, 2, 2), False, False, False)))
     image = np.zeros((*_CAMERA, 3), np.uint8)
     for dtype in ('float32', 'float16', 'uint8'):
-        spec = InputSpec('image', 'NCHW', 'rgb', dtype, (0, 0, 0), (1, 1, 1), size=(48, 64))
-        geometry = fit(spec, _CAMERA)
-        Preprocessor(spec).tensor([image], [geometry])
+        taken = InputSpec('image', 'NCHW', 'rgb', dtype, (0, 0, 0), (1, 1, 1), size=(48, 64))
+        geometry = fit(taken, _CAMERA)
+        Preprocessor(taken).tensor([image], [geometry])
     logits = np.random.default_rng(0).normal(size=(2, 12, 16)).astype(np.float32)
-    labels, sure = read_head(OutputSpec('out', 'logits', 'NCHW', 'labels', classes), logits,
-                             geometry, True)
+    spec = OutputSpec('out', 'logits', 'NCHW', 'labels', classes)
+    labels, sure = read_head(spec, logits, geometry, True)
+    read_confidence(spec, logits, geometry, labels, places(_CAMERA, _CAMERA))
     measure(image[..., 1], labels, labels, sure, certainty_at(1))
     steady = Steadiness(classes.dynamic_lut())
     for stamp_ns in (1, 2):

@@ -61,6 +61,15 @@ def grid(size: Size) -> tuple[np.ndarray, np.ndarray]:
     return _middles(rows, size.height), _middles(columns, size.width)
 
 
+@lru_cache(maxsize=64)
+def places(camera: Size, mask: Size) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows and the columns of the samples on the mask."""
+    rows, columns = grid(camera)
+    if mask == camera:
+        return rows, columns
+    return _middles(len(rows), mask.height), _middles(len(columns), mask.width)
+
+
 def _middles(count: int, length: int) -> np.ndarray:
     return ((2 * np.arange(count) + 1) * length) // (2 * count)
 
@@ -82,7 +91,8 @@ def certainty_at(temperature: float) -> np.ndarray:
 
 
 def measure(grey: np.ndarray, labels: np.ndarray, drivable: np.ndarray,
-            confidence: np.ndarray | None, certainty: np.ndarray) -> Evidence:
+            confidence: np.ndarray | None, certainty: np.ndarray,
+            glimpse: np.ndarray | None = None) -> Evidence:
     """
     Measure a frame.
 
@@ -91,16 +101,15 @@ def measure(grey: np.ndarray, labels: np.ndarray, drivable: np.ndarray,
     :param drivable: (h, w) uint8, non-zero = drivable; or (256,), the same by class id.
     :param confidence: (h, w) uint8, 255 = certain, or None.
     :param certainty: what each confidence counts as, see ``certainty_at``.
+    :param glimpse: the confidence at ``places`` alone, of what is drivable; or None.
     """
     size = Size(*grey.shape)
     rows, columns = grid(size)
     picture = _pick(grey, rows & ~1, columns & ~1)  # of a mosaic always the same colour
-    if labels.shape != grey.shape:
-        rows = _middles(len(rows), labels.shape[0])
-        columns = _middles(len(columns), labels.shape[1])
+    rows, columns = places(size, Size(*labels.shape))
     ids = _pick(labels, rows, columns)
     area = drivable[ids] if drivable.ndim == 1 else _pick(drivable, rows, columns)
-    sure = None if confidence is None else _pick(confidence, rows, columns)
+    sure = glimpse if confidence is None else _pick(confidence, rows, columns)
     alike, brightness = kernels.rows_alike(picture, _DARK)
     clear, _ = kernels.rows_alike(picture, _NOISE)
     flat, blind = kernels.without_structure(picture, ids)

@@ -6,10 +6,10 @@ makes of pictures it understands (doubtful, if not)? The first needs nothing but
 second needs the card's reference.
 """
 
-from ..frame import Frame, Segmentation
+from ..frame import Frame, Glimpse, Segmentation
 from ..model.card import ModelCard
 from ..model.policy import DrivablePolicy
-from .evidence import certainty_at, Evidence, measure
+from .evidence import certainty_at, Evidence, measure, places
 from .reference import Reference, TERMS
 from .verdict import State, Verdict
 
@@ -34,6 +34,8 @@ class Judge:
         # The reference is about the card's drivable area, whatever the user calls drivable.
         own = DrivablePolicy(card)
         self._lut = own.lut if own.output == card.main_output else None
+        #: Where it looks at the confidence: ``measure`` does inside the drivable area alone.
+        self.glimpse = Glimpse(places, self._lut)
         self._certainty = certainty_at(card.main_output.temperature)
         self.missing = '' if reference else (
             f'{card.name} has no reference in its card: implausible masks are not told. Make one '
@@ -58,7 +60,7 @@ class Judge:
         area = segmentation.drivable if self._lut is None else self._lut
         assert area is not None
         return measure(frame.grey, segmentation.labels, area, segmentation.confidence,
-                       self._certainty)
+                       self._certainty, segmentation.glimpse)
 
 
 def weigh(evidence: Evidence, reference: Reference | None) -> Verdict:

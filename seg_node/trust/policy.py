@@ -65,6 +65,11 @@ class Trust:
         self.judge = Judge(card, load_reference(card))
         self._watches: dict[str, CameraWatch] = {}
 
+    @property
+    def needs_confidence(self) -> bool:
+        """Whether all of the confidence must be there, not only what is judged by."""
+        return self.policy.min_confidence > 0
+
     def examine(self, frame: Frame, segmentation: Segmentation) -> Standing:
         """
         Judge a frame, and take out of its segmentation what is not to be believed.
