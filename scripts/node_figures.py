@@ -1,19 +1,22 @@
 """
 Measure the node over DDS with next to no network: the table of docs/performance.md.
 
-    python scripts/node_figures.py [--cameras 1] [--hz 30] [--seconds 40] [--starts 5]
+    python scripts/node_figures.py [--cameras 1 2 4 8] [--hz 30] [--seconds 40] [--starts 5]
 
 The network is the palette model of the tests, so nearly all that is measured is the node: receive
 1280x720, preprocess, labels, publish the mask. Core time is that of all of the node's threads, a
-second at a time; latency is from sending a frame to receiving its mask. With --starts the start of
-the node with the default model is timed instead: warm, with kernels compiled but networks not yet
-compared, and with empty caches.
+second at a time; latency is from sending a frame to receiving its mask. Beside each it measures
+`bare`: a program of rclpy alone (scripts/bare_node.py) that receives the same frames raw and
+publishes as many bytes for each, which is what rclpy and DDS cost whoever uses them. With --starts
+the start of the node with the default model is timed instead: warm, with kernels compiled but
+networks not yet compared, and with empty caches.
 """
 
 import argparse
 from contextlib import contextmanager
 import os
 from pathlib import Path
+import subprocess
 import sys
 import tempfile
 import time
@@ -21,16 +24,20 @@ import time
 import cv2
 import numpy as np
 
-from seg_node.geometry import Size
+from seg_node.devices import backend as backends
+from seg_node.geometry import fit, Size
+from seg_node.model.card import load_card
 from seg_node.model.taxonomy import load_taxonomy
 from seg_node.playback.domain import reserve_domain
 from seg_node.playback.messages import with_stamp
 from seg_node.playback.node_process import NodeProcess
 from seg_node.ros.transport import apply_transport_environment
 from seg_node.scoring.drive import Drive
+from seg_node.tools.machine import keep_figures
 
 MODEL = Path(__file__).parents[1] / 'test' / 'models' / 'palette_cityscapes19'
 SIZE = Size(720, 1280)
+SUBJECTS = ('node', 'bare')
 START_S = 120.0
 SETTLE_S = 3.0
 
@@ -45,6 +52,19 @@ def core_ns(pid):
     """Return the core time of a process' threads so far."""
     return sum(int(path.read_text().split()[0])
                for path in Path(f'/proc/{pid}/task').glob('*/schedstat'))
+
+
+@contextmanager
+def running_bare(cameras, executor):
+    """Start the program of rclpy alone; return it once it has subscribed."""
+    command = [sys.executable, str(Path(__file__).with_name('bare_node.py')), executor, *cameras]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            if not process.stdout.readline():
+                sys.exit('the bare program did not start')
+            yield process
+        finally:
+            process.kill()
 
 
 @contextmanager
@@ -128,13 +148,36 @@ class Cameras:
                 if (number, stamp) in self.sent]
 
 
-def measure(options):
-    """Play into the node; print what a frame costs and how late its mask is."""
+def network_core_ms(threads):
+    """Return what the network itself takes of a frame, median of 100 in this process."""
+    card = load_card(MODEL)
+    backend = backends.load(backends.OPENVINO, card, threads=threads)
+    size = fit(card.input, SIZE).network
+    tensor = np.random.default_rng(0).normal(size=(1, 3, *size)).astype(np.float32)
+    times = []
+    for _ in range(100):
+        start = time.process_time_ns()
+        backend.run(tensor)
+        times.append((time.process_time_ns() - start) / 1e6)
+    backend.close()
+    return round(float(np.median(times)), 2)
+
+
+@contextmanager
+def subject(name, cameras, options):
+    """Start what is measured, by its name in ``SUBJECTS``; return it."""
+    parameters = {f'{camera}.image_topic': f'/{camera}/image' for camera in cameras}
+    with tempfile.TemporaryDirectory() as folder:
+        with (running_bare(cameras, options.executor) if name == 'bare' else
+              running_node(folder, model=str(MODEL), cameras=cameras, threads=options.threads,
+                           executor=options.executor, **parameters)) as started:
+            yield started if name == 'bare' else started[0]
+
+
+def measure(name, count, options):
+    """Play into it; print and return what a frame costs and how late its mask is."""
     cores = []
-    parameters = {f'camera{n}.image_topic': f'/camera{n}/image' for n in range(options.cameras)}
-    with (Cameras(options.cameras) as cameras, tempfile.TemporaryDirectory() as folder,
-          running_node(folder, model=str(MODEL), cameras=cameras.names, threads=options.threads,
-                       **parameters) as (node, _)):
+    with Cameras(count) as cameras, subject(name, cameras.names, options) as process:
         while not cameras.connected():
             time.sleep(0.05)
         start = due = time.monotonic()
@@ -142,9 +185,9 @@ def measure(options):
         while (now := time.monotonic()) < start + SETTLE_S + options.seconds:
             settled = now > start + SETTLE_S
             if settled and (second is None or now > second[0] + 1):
-                used = core_ns(node.pid)
+                used = core_ns(process.pid)
                 if second is not None:
-                    cores.append((used - second[1]) / 1e6 / (second[2] * options.cameras))
+                    cores.append((used - second[1]) / 1e6 / (second[2] * count))
                 second = [now, used, 0]
             cameras.send(settled)
             if second is not None:
@@ -155,10 +198,25 @@ def measure(options):
         times = cameras.latencies_ms()
     if not times:
         sys.exit('no mask came back')
-    p50, p99, p999 = np.percentile(times, (50, 99, 99.9))
-    print(f'{options.cameras} cameras at {options.hz:g} Hz: {spread(cores, "core ms a frame")}; '
-          f'masks of {len(times)} of {len(cameras.sent)} frames; latency ms p50 {p50:.2f}, '
-          f'p99 {p99:.2f}, p99.9 {p999:.2f} ({p999 / p50:.1f} x p50), most {max(times):.2f}')
+    low, middle, high = np.percentile(cores, (10, 50, 90)).round(2)
+    p50, p99, p999 = np.percentile(times, (50, 99, 99.9)).round(2)
+    print(f'{name}, {count} cameras at {options.hz:g} Hz: {middle} core ms a frame ({low} to '
+          f'{high}, n {len(cores)}); masks of {len(times)} of {len(cameras.sent)} frames; latency '
+          f'ms p50 {p50}, p99 {p99}, p99.9 {p999} ({p999 / p50:.1f} x p50), most '
+          f'{max(times):.2f}', flush=True)
+    return {'subject': name, 'cameras': count, 'hz': options.hz, 'seconds': len(cores),
+            'core_ms': middle, 'core_ms_spread': [low, high], 'sent': len(cameras.sent),
+            'masks': len(times), 'latency_ms': {'p50': p50, 'p99': p99, 'p99.9': p999}}
+
+
+def measure_all(options):
+    """Measure node and control in turn, for each number of cameras; keep it if so wished."""
+    rows = [measure(name, count, options) for count in options.cameras
+            for _ in range(options.pairs) for name in SUBJECTS]
+    if options.json:
+        keep_figures(options.json, over_dds={
+            'executor': options.executor, 'threads': options.threads, 'image': str(SIZE),
+            'network_core_ms': network_core_ms(options.threads), 'rows': rows})
 
 
 def measure_starts(count):
@@ -183,7 +241,11 @@ def main():
     """Measure from the command line."""
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--cameras', type=int, default=1)
+    parser.add_argument('--cameras', type=int, nargs='+', default=[1])
+    parser.add_argument('--pairs', type=int, default=1, help='measure each so many times')
+    parser.add_argument('--executor', default='auto', help='see docs/parameters.md')
+    parser.add_argument('--json', type=Path, help='put the figures into this file of a machine, '
+                        'beside those of the benchmark')
     parser.add_argument('--hz', type=float, default=30.0)
     parser.add_argument('--seconds', type=float, default=40.0)
     parser.add_argument('--threads', type=int, default=1, help='of the network (default: 1)')
@@ -196,7 +258,7 @@ def main():
         if options.starts:
             measure_starts(options.starts)
         else:
-            measure(options)
+            measure_all(options)
 
 
 if __name__ == '__main__':

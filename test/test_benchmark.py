@@ -7,8 +7,10 @@ import cv2
 import numpy as np
 import pytest
 
+from seg_node.errors import SegNodeError
 from seg_node.model.taxonomy import load_taxonomy
 from seg_node.tools import benchmark
+from seg_node.tools.machine import keep_figures
 
 PALETTE = Path(__file__).parent / 'models' / 'palette_cityscapes19'
 
@@ -26,7 +28,9 @@ def test_report(tmp_path, picture, capsys):
     code = benchmark.main(['--model', str(PALETTE), '--image', str(picture), '--width', '160',
                            '--height', '120', '-n', '5', '--json', str(tmp_path / 'r.json')])
     assert code == 0
-    report = json.loads((tmp_path / 'r.json').read_text())
+    kept = json.loads((tmp_path / 'r.json').read_text())
+    assert {'cpu', 'cores', 'gpu', 'power', 'load', 'versions'} <= set(kept['machine'])
+    [report] = kept['in_process']
     for key in ('network_core_ms', 'frame_core_ms', 'glue_core_ms', 'usual_core_ms',
                 'tutorial_core_ms', 'careful_glue_core_ms',
                 'network_wall_ms', 'frame_wall_ms'):
@@ -43,3 +47,19 @@ def test_report(tmp_path, picture, capsys):
 def test_unreadable_picture(tmp_path, capsys):
     assert benchmark.main(['--image', str(tmp_path / 'none.png')]) == 2
     assert 'none.png' in capsys.readouterr().err
+
+
+def test_figures_of_two_programs_share_a_file_and_those_of_two_machines_do_not(tmp_path):
+    path = tmp_path / 'machine.json'
+    keep_figures(path, in_process=[1])
+    keep_figures(path, over_dds={'rows': []})
+    keep_figures(path, in_process=[2])
+    kept = json.loads(path.read_text())
+    assert kept['in_process'] == [2] and kept['over_dds'] == {'rows': []}
+    path.write_text(json.dumps({**kept, 'machine': {'cpu': 'another'}}))
+    with pytest.raises(SegNodeError, match='another'):
+        keep_figures(path, in_process=[3])
+    path.write_text('[]')
+    with pytest.raises(SegNodeError, match='does not hold'):
+        keep_figures(path, in_process=[3])
+    assert path.read_text() == '[]'

@@ -50,6 +50,17 @@ def test_parameter_tables_are_the_code_s():
         table(NODE), table(CAMERA, '<camera>.')]
 
 
+def test_the_figures_shown_are_those_that_were_measured():
+    sys.path.insert(0, str(ROOT / 'scripts'))
+    try:
+        import benchmark_tables
+    finally:
+        sys.path.pop(0)
+    for path, text in benchmark_tables.files().items():
+        assert read(path) == text, f'{name_of(path)}: run python scripts/benchmark_tables.py'
+    assert benchmark_tables.BEGIN in read(benchmark_tables.PAGE)
+
+
 def test_the_tables_of_the_diagnostics_are_the_code_s():
     text = read(ROOT / 'docs' / 'diagnostics.md')
     shown = re.search(r'<!-- rules -->\n(.*?)<!-- end', text, re.S).group(1)

@@ -7,8 +7,7 @@ beside wall time: on a shared machine only the former and ratios of pairs mean s
 """
 
 import argparse
-from collections.abc import Callable
-import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
 import sys
 import time
@@ -17,7 +16,7 @@ import cv2
 import numpy as np
 
 from .. import reference
-from ..devices import backend as backends, cpu, openvino
+from ..devices import backend as backends, openvino
 from ..devices.host import HostSegmenter
 from ..errors import SegNodeError
 from ..frame import Frame, Products, StageClock
@@ -31,6 +30,7 @@ from ..scoring.drive import Drive, resized
 from ..scoring.picture_file import read_picture
 from .baselines import Baseline, BASELINES
 from .console import progress
+from .machine import keep_figures
 
 WANTED = ('mask', 'confidence', 'drivable')
 
@@ -107,7 +107,7 @@ def measure(card: ModelCard, image: np.ndarray, *, n: int, threads: int,
     report['labels_equal'] = {name: round(float((mask == _mask(pipeline, cdr)).mean()), 5)
                               for name, mask in others.items()}
     report.update(n=n, model=card.name, backend=backend.description, image=str(size),
-                  network_input=str(geometry.network), cores=_cores(), python=sys.version[:6],
+                  network_input=str(geometry.network),
                   labels_equal_reference=_agreement(card, backend, pipeline, cdr, tensor))
     return report
 
@@ -194,10 +194,6 @@ def _agreement(card: ModelCard, backend: backends.Backend, pipeline: Pipeline, c
     return float((products.images['mask'] == reference.labels(scores, rows, columns)).mean())
 
 
-def _cores() -> str:
-    return f'{cpu.cores()} x {cpu.identity()}'
-
-
 def main(args: list[str] | None = None) -> int:
     """Run the benchmark from the command line."""
     parser = argparse.ArgumentParser(prog='benchmark', description=__doc__)
@@ -209,31 +205,39 @@ def main(args: list[str] | None = None) -> int:
     parser.add_argument('--height', type=int, default=720, help='camera height, pixels')
     parser.add_argument('-n', type=int, default=30, help='runs of each (default: %(default)s)')
     parser.add_argument('--threads', type=int, default=0, help='of the network; 0 = all cores')
-    parser.add_argument('--backend', choices=backends.NAMES, default=backends.ONNX_RUNTIME,
-                        help='what runs the network (default: %(default)s)')
-    parser.add_argument('--precision', default='auto', help='of OpenVINO: auto, '
-                        f'{", ".join(openvino.PRECISIONS)} (default: %(default)s)')
-    parser.add_argument('--json', type=Path, help='write the report here')
+    parser.add_argument('--backend', choices=backends.NAMES, nargs='+',
+                        default=[backends.ONNX_RUNTIME],
+                        help='what runs the network, one after the other (default: onnxruntime)')
+    parser.add_argument('--precision', nargs='+', default=['auto'], help='of OpenVINO: auto, '
+                        f'{", ".join(openvino.PRECISIONS)} (default: auto)')
+    parser.add_argument('--json', type=Path, help='put the figures into this file of a machine, '
+                        'beside those of the node over DDS (scripts/node_figures.py)')
     options = parser.parse_args(args)
     cv2.setNumThreads(1)
     keep_buffers()
+    reports = []
     try:
-        report = measure(load_card(options.model), _image(options), n=options.n,
-                         threads=options.threads, backend_name=options.backend,
-                         precision=_precision(options))
-    except SegNodeError as error:
+        for backend, precision in _ways(options):
+            report = measure(load_card(options.model), _image(options), n=options.n,
+                             threads=options.threads, backend_name=backend, precision=precision)
+            _print(report)
+            reports.append(report)
+        if options.json:
+            keep_figures(options.json, in_process=reports)
+    except (SegNodeError, OSError) as error:
         print(f'benchmark: {error}', file=sys.stderr)
         return 2
-    if options.json:
-        options.json.write_text(json.dumps(report, indent=1) + '\n')
-    _print(report)
     return 0
 
 
-def _precision(options: argparse.Namespace) -> str:
-    if options.backend == backends.OPENVINO:
-        return openvino.best_precisions(options.precision)[0]
-    return 'fp32'
+def _ways(options: argparse.Namespace) -> Iterator[tuple[str, str]]:
+    """Yield each backend with each of the precisions it is to compute in."""
+    for backend in options.backend:
+        if backend != backends.OPENVINO:
+            yield backend, 'fp32'
+            continue
+        for precision in options.precision:
+            yield backend, openvino.best_precisions(precision)[0]
 
 
 def _image(options: argparse.Namespace) -> np.ndarray:
