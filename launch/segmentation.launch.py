@@ -69,4 +69,6 @@ def _nodes(context):
         nodes.append(Node(executable='layout', arguments=views, ros_arguments=[
             '-r', f'__node:={start.name}', '-r', f'__ns:=/{start.namespace.strip("/")}'],
             **common))
+    if value['view'] == 'true':
+        nodes.append(Node(package='seg_node', executable='view', output='screen'))
     return nodes

@@ -24,6 +24,7 @@ from std_msgs.msg import String
 
 from seg_node.image.wire import build_image, Header
 from seg_node.tools.view import main
+from seg_node.viewing.listener import outputs_of
 from seg_node.viewing.viewer import program, without_analytics
 
 ROAD, CAR = (255, 0, 255), (0, 255, 255)  # RGB, of no theme of the viewer
@@ -41,7 +42,7 @@ class Camera(Thread):
                          for name in ('mask', 'drivable', 'confidence')}
         self._diagnostics = peer.speak(DiagnosticArray, '/diagnostics')
         self._state = peer.speak(DiagnosticArray, '/seg_node/front/state')
-        self._labels = peer.speak(String, '/seg_node/front/label_info_json', LATCHED)
+        self._labels = peer.speak(String, '/seg_node/front/label_info', LATCHED)
         self._labels.publish(String(data=json.dumps({'class_map': [
             {'class_id': 0, 'class_name': 'Road', 'colour_rgb': ROAD},
             {'class_id': 1, 'class_name': 'Car', 'colour_rgb': CAR}]})))
@@ -201,6 +202,25 @@ def test_a_recording_holds_all_of_it(camera, tmp_path):
                    '/diagnostics/said'):
         assert entity in listed, entity
     assert main(['--save', str(path)]) == 1
+
+
+def test_outputs_are_found_where_presets_put_them():
+    own = ('drivable', 'state')
+    moved = ('mask', 'confidence', 'label_info')
+    plain = {f'/seg_node/front/{name}' for name in (*own, *moved)}
+    assert set(outputs_of('/seg_node/front', plain).values()) == plain
+    without = {topic.replace('info', 'info_json') for topic in plain}
+    found = outputs_of('/seg_node/front', without)
+    assert found['label_info'] == '/seg_node/front/label_info_json'
+    one = {*(f'/seg_node/camera/{name}' for name in own),
+           *(f'/segmentation/{name}' for name in moved)}
+    assert outputs_of('/seg_node/camera', one)['mask'] == '/segmentation/mask'
+    two = {f'/seg_node/{camera}/{name}' for name in own for camera in ('left', 'right')}
+    assert outputs_of('/seg_node/right', two) == {}, 'not yet there'
+    two |= {f'/segmentation/{camera}/{name}' for name in moved for camera in ('left', 'right')}
+    found = outputs_of('/seg_node/right', two)
+    assert found['label_info'] == '/segmentation/right/label_info'
+    assert found['drivable'] == '/seg_node/right/drivable'
 
 
 @pytest.mark.parametrize('arguments, said', [

@@ -3,6 +3,7 @@
 from ..products import OUTPUTS
 from .sources import CAMERA_INFO, Source, Topic
 
+_STATE = 'diagnostic_msgs/msg/DiagnosticArray'
 COMPRESSED = '/compressed'
 _IMAGES = frozenset(output.name for output in OUTPUTS)
 _BESIDE = frozenset({'label_info', 'label_info_json', 'state', 'drivable_grid', 'scan',
@@ -10,9 +11,10 @@ _BESIDE = frozenset({'label_info', 'label_info_json', 'state', 'drivable_grid', 
 
 
 def results_of(source: Source) -> set[str]:
-    """Return the names of what seg_node published: the topics beside its class names."""
+    """Return what seg_node published, by name: the topics beside class names and states."""
     prefixes = {topic.name.rpartition('/')[0] for topic in source.topics
-                if topic.name.rpartition('/')[2] in ('label_info', 'label_info_json')}
+                if topic.name.rpartition('/')[2] in ('label_info', 'label_info_json')
+                or topic.name.endswith('/state') and topic.type == _STATE}
     return {topic.name for topic in source.topics if _belongs(topic, prefixes)}
 
 

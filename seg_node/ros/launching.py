@@ -55,6 +55,8 @@ def arguments() -> list[Argument]:
         Argument('rviz', 'Show images, outputs and free space in RViz (package rviz2), under the '
                  'names that are in use.', 'false', SWITCH[1:]),
         Argument('foxglove', 'Write a layout for Foxglove to this file, under the same names.'),
+        Argument('view', 'Show what the node sees in Rerun (ros2 run seg_node view): a window, '
+                 'or a page for browsers where there is no screen.', 'false', SWITCH[1:]),
         Argument('use_sim_time', 'Take the time from /clock (simulators, bags).', '', SWITCH),
         *(_argument(row) for row in NODE),
         *(_argument(row, ' For cameras of params_file, say it there.' if row.name in _SHARED else

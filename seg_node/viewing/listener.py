@@ -1,7 +1,7 @@
 """Listens to a node as anybody may, and hands on what is to be shown, at a limited rate."""
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 import json
 import re
 import time
@@ -27,7 +27,8 @@ _LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE,
                       durability=DurabilityPolicy.TRANSIENT_LOCAL)
 _KEPT = 6  # images that wait for their mask
 _ALONE_S = 1.0  # without masks for so long, images are shown alone
-_LABELS = ('label_info', 'label_info_json')
+_STATE = 'diagnostic_msgs/msg/DiagnosticArray'
+_SHOWN = ('mask', 'drivable', 'confidence', 'label_info')
 
 
 class Listener:
@@ -54,23 +55,25 @@ class Listener:
         return sum(camera.shown for camera in self._cameras.values())
 
     def look(self) -> None:
-        """Look for cameras that are new, by the topics of their class names."""
-        for topic, types in self._node.get_topic_names_and_types():
+        """Look for cameras that are new, by their states: presets leave that topic alone."""
+        topics = dict(self._node.get_topic_names_and_types())
+        for topic, types in topics.items():
             prefix, _, name = topic.rpartition('/')
-            if name not in _LABELS or prefix in self._cameras:
+            if name != 'state' or _STATE not in types or prefix in self._cameras:
                 continue
-            if not self._node.get_publishers_info_by_topic(topic):
-                continue
-            camera = prefix.rpartition('/')[2] or 'camera'
-            if camera in (known.name for known in self._cameras.values()):
-                camera = prefix.strip('/').replace('/', '_')
-            self._cameras[prefix] = _Camera(self._node, self._stream, prefix, camera,
-                                            self._rate_hz)
-            self._follow_classes(topic, types[0], camera)
-            if self._ground:
-                GroundListener(self._node, self._stream, prefix, camera, self._rate_hz)
-            self._stream.layout(layout([one.name for one in self._cameras.values()],
-                                       self._ground))
+            found = outputs_of(prefix, topics)
+            if found and self._node.get_publishers_info_by_topic(found['label_info']):
+                self._follow(prefix, found, topics[found['label_info']][0])
+
+    def _follow(self, prefix: str, topics: dict[str, str], type_of_classes: str) -> None:
+        name = prefix.rpartition('/')[2]
+        if name in (known.name for known in self._cameras.values()):  # another node's
+            name = prefix.strip('/').replace('/', '_')
+        self._cameras[prefix] = _Camera(self._node, self._stream, topics, name, self._rate_hz)
+        self._follow_classes(topics['label_info'], type_of_classes, name)
+        if self._ground:
+            GroundListener(self._node, self._stream, prefix, name, self._rate_hz)
+        self._stream.layout(layout([one.name for one in self._cameras.values()], self._ground))
 
     def _follow_classes(self, topic: str, type_name: str, camera: str) -> None:
         if type_name == 'std_msgs/msg/String':
@@ -89,10 +92,11 @@ class Listener:
         stamp_ns = _nanoseconds(message.header.stamp)
         rows = []
         for status in message.status:
-            part = status.name.rpartition(': ')[2]
+            owner, _, part = status.name.rpartition(': ')
             values = {pair.key: pair.value for pair in status.values}
-            camera = next((one for one in self._cameras.values() if one.name == part), None)
+            camera = self._cameras.get(f'/{owner}/{part}')
             if camera is not None:
+                part = camera.name
                 self._stream.figures(part, stamp_ns, _figures(values))
                 camera.follow_images(values.get('topic', ''))
             elif not {'transport', 'topic'} & set(values):
@@ -110,10 +114,35 @@ class Listener:
                 ['| | level | message |', '|---|---|---|', *rows]))
 
 
+def outputs_of(prefix: str, topics: Collection[str]) -> dict[str, str]:
+    """
+    Return where a camera's outputs are, by name; none where one of them is missing.
+
+    :param prefix: ``/<node>/<camera>``; a preset may have moved some outputs elsewhere, there
+        below the camera's name, or without it where it is the only one.
+    :param topics: all that there are.
+    """
+    camera = prefix.rpartition('/')[2]
+    found = {'state': f'{prefix}/state'}
+    for shown in _SHOWN:
+        name = shown  # without vision_msgs it is label_info_json
+        if shown == 'label_info' and not any(topic.endswith('/label_info') for topic in topics):
+            name = 'label_info_json'
+        elsewhere = sorted(topic for topic in topics if topic.endswith(f'/{name}'))
+        fitting = [topic for topic in (f'{prefix}/{name}', *elsewhere)
+                   if topic in topics and topic.endswith(f'/{camera}/{name}')]
+        if not fitting and len(elsewhere) == 1:
+            fitting = elsewhere
+        if not fitting:
+            return {}
+        found[shown] = fitting[0]
+    return found
+
+
 class _Camera:
     """One camera: its image, what the node made of it, its state."""
 
-    def __init__(self, node: Node, stream: RerunStream, prefix: str, name: str,
+    def __init__(self, node: Node, stream: RerunStream, topics: dict[str, str], name: str,
                  rate_hz: float) -> None:
         self.name, self.shown = name, 0
         self._node, self._stream = node, stream
@@ -125,8 +154,8 @@ class _Camera:
         self._state = ''
         for output, react in (('mask', self._on_mask), ('drivable', self._on_drivable),
                               ('confidence', self._on_confidence)):
-            node.create_subscription(Image, f'{prefix}/{output}', react, _NEWEST, raw=True)
-        node.create_subscription(DiagnosticArray, f'{prefix}/state', self._on_state,
+            node.create_subscription(Image, topics[output], react, _NEWEST, raw=True)
+        node.create_subscription(DiagnosticArray, topics['state'], self._on_state,
                                  QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT))
 
     def follow_images(self, topic: str) -> None:
