@@ -85,11 +85,10 @@ class EgoMask:
         """
         geometry = segmentation.geometry
         rows, vehicle, rest = self._fitted(geometry)
-        labels = segmentation.labels[rows]
-        np.bitwise_or(labels, vehicle, out=labels)
-        for image in (segmentation.confidence, segmentation.drivable):
-            if image is not None:
-                np.bitwise_and(image[rows], rest, out=image[rows])
+        for image in segmentation.unknown_255:
+            np.bitwise_or(image[rows], vehicle, out=image[rows])
+        for image in segmentation.unknown_0:
+            np.bitwise_and(image[rows], rest, out=image[rows])
 
     def share(self, camera: Size) -> float:
         """Return the share of the image that it covers; errors as ``pixels``."""

@@ -88,6 +88,7 @@ class Demand:
     :ivar output: size of the masks; None = each camera's own.
     :ivar heads: roles of the model's further outputs that are wanted.
     :ivar glimpse: where the confidence is looked at although not all of it is wanted.
+    :ivar entropy: needs the confidence.
     """
 
     output: Size | None = None
@@ -95,6 +96,7 @@ class Demand:
     drivable: bool = True
     heads: frozenset[str] = frozenset()
     glimpse: Glimpse | None = None
+    entropy: bool = False
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,7 @@ class Segmentation:
         ids of its own table; ``DRIVABLE_CLASS`` = those of a drivable head with several classes.
     :ivar glimpse: (R, K) uint8, the confidence at ``Demand.glimpse`` where not all of it is made,
         or None.
+    :ivar entropy: (H, W) uint8, 255 = all classes are alike, 0 = certain, or None as confidence.
     """
 
     geometry: Geometry
@@ -117,14 +120,25 @@ class Segmentation:
     drivable: np.ndarray | None = None
     heads: Mapping[str, np.ndarray] = field(default_factory=dict)
     glimpse: np.ndarray | None = None
+    entropy: np.ndarray | None = None
+
+    @property
+    def unknown_255(self) -> tuple[np.ndarray, ...]:
+        """The images that say of a pixel that nothing is known of it by 255."""
+        torn = () if self.entropy is None else (self.entropy,)
+        return (self.labels, *self.heads.values(), *torn)
+
+    @property
+    def unknown_0(self) -> tuple[np.ndarray, ...]:
+        """Those that say so by 0."""
+        return tuple(image for image in (self.confidence, self.drivable) if image is not None)
 
     def forget(self, where: np.ndarray) -> None:
         """Make pixels unknown, (H, W) bool: label 255, confidence 0, not drivable."""
-        for mask in (self.labels, *self.heads.values()):
-            mask[where] = UNLABELLED
-        for image in (self.confidence, self.drivable):
-            if image is not None:
-                image[where] = 0
+        for image in self.unknown_255:
+            image[where] = UNLABELLED
+        for image in self.unknown_0:
+            image[where] = 0
 
 
 @dataclass(frozen=True)

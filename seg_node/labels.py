@@ -175,7 +175,7 @@ def survey(scores, probabilities, y, colder, wanted, winners, best, sure, scratc
     for k in range(1, scores.shape[0]):
         check += _challenge(scores[k, y], np.float32(k), best, place, lead)
         if softmax:
-            _exponential(lead, colder, mantissa, exponent)
+            exponential(lead, colder, mantissa, exponent)
             _add(lead, mantissa, power, sure)
     for x in range(len(winners)):
         winners[x] = np.uint8(place[x])
@@ -215,7 +215,7 @@ def _challenge(row, k, top, won, lead):
 
 
 @inner(fastmath={'contract'})
-def _exponential(lead, colder, mantissa, exponent):
+def exponential(lead, colder, mantissa, exponent):
     """
     Write exp(-|lead| * colder) as mantissa * 2^n, n as the bits of that float32.
 

@@ -92,9 +92,11 @@ class Pipeline:
         if self._next is not None:
             self._tune()
         steady = any(frame.camera in self._steady for frame in frames)
+        entropy = any('entropy' in names for names in wanted)
         demand = Demand(
-            self._output,
-            confidence=steady or (self.trust is not None and self.trust.needs_confidence)
+            self._output, entropy=entropy,
+            confidence=steady or entropy
+            or (self.trust is not None and self.trust.needs_confidence)
             or any('confidence' in names for names in wanted),
             drivable=(self.trust is not None and self.trust.judge.needs_drivable) or steady
             or any({'drivable', DRIVABLE_CLASS} & set(names) for names in wanted),

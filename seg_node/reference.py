@@ -47,3 +47,15 @@ def confidence(probabilities: np.ndarray, winners: np.ndarray, rows: Axis,
     fine = upsample(probabilities, rows, columns)
     won = np.take_along_axis(fine, winners[None].astype(np.intp), axis=0)[0]
     return np.floor(won * 255 + 0.5).astype(np.uint8)
+
+
+def entropy(probabilities: np.ndarray, rows: Axis, columns: Axis) -> np.ndarray:
+    """
+    Return how torn the network is, uint8 (H, W): 0 = certain, 255 = all classes alike.
+
+    The entropy of the probabilities on the network's grid, as a share of the greatest there can
+    be, upsampled bilinearly; ``floor(share * 255 + 0.5)``.
+    """
+    logs = np.log(np.where(probabilities > 0, probabilities, 1))
+    share = -(probabilities * logs).sum(axis=0) / np.log(max(2, len(probabilities)))
+    return np.floor(upsample(share[None], rows, columns)[0] * 255 + 0.5).astype(np.uint8)

@@ -16,7 +16,7 @@ from seg_node.model.card import InputSpec, load_card
 from seg_node.model.taxonomy import load_taxonomy
 from seg_node.scoring.metrics import ExpectedCalibrationError
 from seg_node.scoring.reliability import reliability_diagram
-from seg_node.scoring.temperature import CLEAN, CLEAN_LIMIT, TemperatureFit, TEMPERATURES
+from seg_node.scoring.temperature import LIMIT, TemperatureFit, TEMPERATURES
 from seg_node.tools import evaluate
 from seg_node.tools.fit_temperature import with_temperature
 
@@ -41,24 +41,23 @@ def honest(rng, temperature):
     return logits * np.float32(temperature), truth
 
 
-def counted(kinds, frames=24, seed=0):
-    """Return a fit fed with honest frames sharpened by each kind's temperature."""
+def counted(temperature, frames=24, seed=0):
+    """Return a fit fed with honest frames that were sharpened."""
     rng, counts = np.random.default_rng(seed), TemperatureFit()
     for _ in range(frames):
-        for kind, temperature in kinds.items():
-            logits, truth = honest(rng, temperature)
-            labels, _ = upsample_argmax(logits, ROWS, COLUMNS)
-            counts.add(kind, logits, ROWS, COLUMNS, labels, labels == truth, truth < 255)
+        logits, truth = honest(rng, temperature)
+        labels, _ = upsample_argmax(logits, ROWS, COLUMNS)
+        counts.add(logits, ROWS, COLUMNS, labels, labels == truth, truth < 255)
     return counts
 
 
 @pytest.mark.parametrize('temperature', [0.6, 1.0, 1.5, 2.5])
 def test_it_undoes_what_sharpened_the_logits(temperature):
-    fitted = counted({CLEAN: temperature}).result()
-    assert fitted.temperature == pytest.approx(temperature, rel=0.08)
-    assert fitted.after[CLEAN] < 0.01
+    fitted = counted(temperature).result(limit=0)
+    assert fitted.temperature == fitted.best == pytest.approx(temperature, rel=0.08)
+    assert fitted.after == fitted.least < 0.01
     if temperature != 1:
-        assert fitted.before[CLEAN] > 3 * fitted.after[CLEAN]
+        assert fitted.before > 3 * fitted.after
 
 
 def test_its_error_is_that_of_the_published_confidence():
@@ -66,28 +65,27 @@ def test_its_error_is_that_of_the_published_confidence():
     logits, truth = honest(np.random.default_rng(5), 1.5)
     labels, _ = upsample_argmax(logits, ROWS, COLUMNS)
     counts = TemperatureFit()
-    counts.add('x', logits, ROWS, COLUMNS, labels, labels == truth, truth < 1)
-    index = 30
+    counts.add(logits, ROWS, COLUMNS, labels, labels == truth, truth < 1)
+    index = 140
     chances = reference.softmax(logits, float(TEMPERATURES[index]))
     _, sure = upsample_argmax(logits, ROWS, COLUMNS, chances)
     whole = ExpectedCalibrationError()
     whole.add(sure, labels == truth, truth < 1)
-    found = counts._counts['x'][index]
+    found = counts._counts[index]
     # Fewer pixels are known than samples are taken, so all are counted; rounding may differ.
     assert found.pixels.sum() == whole.pixels.sum() == (truth < 1).sum()
     assert np.abs(np.cumsum(found.pixels) - np.cumsum(whole.pixels)).max() <= 3
     assert found.value() == pytest.approx(whole.value(), abs=1e-3)
 
 
-def test_spoilt_pictures_pull_as_far_as_the_clean_ones_allow():
-    counts = counted({CLEAN: 1.0, 'dark': 1.3, 'noise': 1.5})
-    free, held = counts.result(limit=0.2), counts.result(limit=0.04)
-    assert free.temperature == pytest.approx(1.4, rel=0.05)
-    assert 1.02 < held.temperature < 1.3 and held.after[CLEAN] <= 0.04
-    assert held.after['dark'] < held.before['dark']
-    # Where no temperature is good enough, the pictures as they are decide.
-    assert counts.result(limit=0).temperature == pytest.approx(1, rel=0.05)
-    assert CLEAN_LIMIT == 0.01  # as the docs say
+def test_it_is_as_little_sure_as_the_limit_allows():
+    counts = counted(1.0)
+    found = [counts.result(limit=limit) for limit in (0, 0.02, 0.04)]
+    assert 1 == pytest.approx(found[0].temperature, rel=0.05)
+    assert found[0].temperature < found[1].temperature < found[2].temperature < 1.5
+    for fitted, limit in zip(found[1:], (0.02, 0.04), strict=True):
+        assert 0.9 * limit < fitted.after <= limit and fitted.best == found[0].temperature
+    assert LIMIT == 0.011  # as the docs say
 
 
 @pytest.mark.parametrize('frames, known', [(19, 255), (24, 1), (1, 255)])
@@ -95,7 +93,7 @@ def test_too_few_pixels_are_refused(frames, known):
     rng, counts = np.random.default_rng(0), TemperatureFit()
     for _ in range(frames):
         logits, truth = honest(rng, 1)
-        counts.add(CLEAN, logits, ROWS, COLUMNS, truth, truth == truth,
+        counts.add(logits, ROWS, COLUMNS, truth, truth == truth,
                    (truth < known) & (np.arange(120) < known))
     with pytest.raises(ConfigError, match=f'of {frames} pictures are too few .*40000.* 20'):
         counts.result()
@@ -195,7 +193,7 @@ def test_calibrate_writes_the_card_and_tells_before_and_after(tmp_path, model, c
     temperature = load_card(model).main_output.temperature
     assert temperature == report['temperature'] == report['fitted']['temperature'] != 1
     assert report['ece'] < report['ece_before'] and report['fitted']['frames'] == 24
-    assert {'as they are', 'noise_15', 'half the resolution'} <= set(report['fitted']['after'])
+    assert report['fitted']['least'] <= report['fitted']['after']
     told = capsys.readouterr().out
     assert f'before {report["ece_before"]:.4f}, after {report["ece"]:.4f}' in told
     assert cv2.imread(str(picture)) is not None
@@ -218,6 +216,13 @@ def test_what_calibrate_refuses(tmp_path, model, capsys):
         assert run(tmp_path, folder, fit_on, scored) == 2
         assert message in capsys.readouterr().err, message
     assert (model / 'card.yaml').read_text() == card and not (tmp_path / 'report.json').exists()
+
+
+def test_a_limit_that_is_no_share_is_refused(tmp_path, model, capsys):
+    fit_on, scored = street(tmp_path / 'a', 1, 1), street(tmp_path / 'b', 1, 2)
+    for limit in ('-0.1', '0.6', 'nan'):
+        assert run(tmp_path, model, fit_on, scored, f'--calibration-limit={limit}') == 2
+        assert 'allowed are 0 to 0.5' in capsys.readouterr().err
 
 
 def test_pictures_are_the_same_whatever_they_are_called(tmp_path, model, capsys):

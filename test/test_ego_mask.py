@@ -45,9 +45,9 @@ def bonnet(size=CAMERA):
 
 def segmentation(output=None, seed=0):
     geometry = fit(SPEC, CAMERA, output)
-    planes = np.random.default_rng(seed).integers(0, 19, (3, *geometry.output), np.uint8)
+    planes = np.random.default_rng(seed).integers(0, 19, (4, *geometry.output), np.uint8)
     planes[2] = np.where(planes[2] < 10, 255, 0)
-    return Segmentation(geometry, *planes)
+    return Segmentation(geometry, *planes[:3], entropy=planes[3])
 
 
 @pytest.mark.parametrize('output', [None, Size(13, 21), Size(95, 131), Size(40, 30)])
@@ -57,7 +57,7 @@ def test_masked_pixels_are_unknown_and_all_others_untouched(tmp_path, output):
     rows, columns = result.geometry.output_pixels()
     vehicle = bonnet()[rows][:, columns] > 0
     assert 0.05 < vehicle.mean() < 0.5
-    for name, inside in (('labels', 255), ('confidence', 0), ('drivable', 0)):
+    for name, inside in (('labels', 255), ('confidence', 0), ('drivable', 0), ('entropy', 255)):
         got, was = getattr(result, name), getattr(before, name)
         np.testing.assert_array_equal(got, np.where(vehicle, inside, was), name)
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from seg_node import labels, reference
+from seg_node.entropy import upsample_entropy
 from seg_node.geometry import fit, Size
 from seg_node.gpu import launch
 from seg_node.gpu.launch import ResultBlock, UploadImage
@@ -188,7 +189,7 @@ def check_labels(kernels, values, geometry, layout='NCHW', corners=False, softma
                  temperature=1.0):
     """Compare one frame with the CPU's path; return the share of confidences that differ."""
     post = Post(kernels, values[None], [geometry], layout, softmax, corners,
-                temperature=temperature)
+                temperature=temperature, entropy=True)
     scores = values.astype(np.float32)
     rows = geometry.rows(scores.shape[1], corners)
     columns = geometry.columns(scores.shape[2], corners)
@@ -200,6 +201,8 @@ def check_labels(kernels, values, geometry, layout='NCHW', corners=False, softma
     np.testing.assert_array_equal(parts.histogram, np.bincount(truth.reshape(-1), minlength=256))
     assert parts.range.finite
     assert parts.range.low == min(scores.min(), 0) and parts.range.high == max(scores.max(), 0)
+    torn = upsample_entropy(scores, rows, columns, temperature if softmax else None)
+    assert np.abs(parts.entropy.astype(int) - torn).max() <= 1
     difference = np.abs(parts.confidence.astype(int) - sure)
     assert difference.max() <= 1
     return np.count_nonzero(difference) / difference.size
@@ -353,7 +356,8 @@ def test_labels_alone(kernels):
     parts = post.parts(0)
     truth, _ = labels.upsample_argmax(values, geometry.rows(8), geometry.columns(12))
     np.testing.assert_array_equal(parts.labels, truth)
-    assert (parts.confidence, parts.products, parts.histogram) == (None, (), None)
+    assert (parts.confidence, parts.products, parts.histogram, parts.entropy) == (
+        None, (), None, None)
     assert post.layout.size_bytes == launch.aligned(64 * 96) + post.layout.zero_bytes
 
 
@@ -365,12 +369,14 @@ def test_a_score_that_is_not_finite_spoils_its_frame_alone(kernels, bad, dtype, 
     geometry = fit(spec((64, 96)), Size(64, 96))
     values = np.stack([smooth(rng, 5, 8, 12)] * 3).astype(dtype)
     values[1][where] = bad
-    post = Post(kernels, values, [geometry] * 3, luts=[np.arange(256, dtype=np.uint8) // 2])
+    post = Post(kernels, values, [geometry] * 3, luts=[np.arange(256, dtype=np.uint8) // 2],
+                entropy=True)
     assert [post.parts(n).range.finite for n in range(3)] == [True, False, True]
     spoilt = post.parts(1)
     assert (spoilt.labels == 255).all() and (spoilt.products[0] == 127).all()
-    assert (spoilt.confidence == 0).all()
-    np.testing.assert_array_equal(post.parts(0).labels, post.parts(2).labels)
+    assert (spoilt.confidence == 0).all() and (spoilt.entropy == 255).all()
+    for name in ('labels', 'entropy'):
+        np.testing.assert_array_equal(getattr(post.parts(0), name), getattr(post.parts(2), name))
 
 
 @pytest.mark.parametrize('pixels', [(1, 1), (3, 5), (16, 16), (61, 67), (700, 1001)])

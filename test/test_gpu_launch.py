@@ -45,11 +45,12 @@ def test_every_kernel_is_listed():
 # --- layout ---
 
 def test_parts_of_a_result_neither_overlap_nor_leave_the_block():
-    layout = ResultBlock((Size(5, 7), Size(300, 401), Size(1, 1)), True, 2, True)
+    layout = ResultBlock((Size(5, 7), Size(300, 401), Size(1, 1)), True, 2, True, True)
     owner = np.zeros(layout.size_bytes, np.uint8)
     for n in range(3):
         parts = layout.parts(owner, n)
-        for view in (parts.labels, parts.confidence, *parts.products, parts.histogram):
+        for view in (parts.labels, parts.confidence, *parts.products, parts.histogram,
+                     parts.entropy):
             assert (view == 0).all()
             view[...] = 1
             assert (view.ctypes.data - owner.ctypes.data) % ALIGNMENT == 0
@@ -91,6 +92,7 @@ def test_source_bytes_are_what_decode_wants():
     (lambda: Scores('float16', 'NCHW', 0, Size(4, 4)), '0 classes'),
     (lambda: Scores('float16', 'NCHW', 128, Size(4096, 4096)), 'score grid has 2147483648'),
     (lambda: ResultBlock(()), '0 masks'),
+    (lambda: ResultBlock((Size(4, 4),), entropy=True), 'without the confidence: ask for both'),
     (lambda: ResultBlock((Size(4, 4),), products=3), '3 look-ups.*0 to 2'),
     (lambda: ResultBlock((Size(65536, 32768),)), 'mask has 2147483648'),
 ])
@@ -116,6 +118,9 @@ def test_launches_that_contradict_themselves_are_refused():
         launch.labels_launch(scores, layout, 0, table, **common)
     with pytest.raises(ConfigError, match='1 look-up tables for 0 products'):
         launch.labels_launch(scores, layout, 0, table, luts=[1], **common)
+    torn = ResultBlock((Size(40, 60),), True, entropy=True)
+    with pytest.raises(ConfigError, match='needs the entropies buffer'):
+        launch.labels_launch(scores, torn, 0, table, **common | {'sums': 1})
     many = ResultBlock((Size(4, 4),) * 65536)
     with pytest.raises(ConfigError, match='batch of 65536'):
         launch.winners_launch(scores, many, values=0, winners=0, sums=0, result=0)
@@ -170,9 +175,11 @@ def written(kernels, values, geometries, **options):
     return runs[0], counts
 
 
-@pytest.mark.parametrize('confidence, luts, histogram', [(False, 0, False), (True, 1, True)])
+@pytest.mark.parametrize('confidence, luts, histogram, entropy', [
+    (False, 0, False, False), (True, 1, True, False), (True, 1, True, True)])
 @pytest.mark.parametrize('dtype', ['f2', 'f4'])
-def test_costs_are_what_a_run_reads_and_writes(kernels, confidence, luts, histogram, dtype):
+def test_costs_are_what_a_run_reads_and_writes(kernels, confidence, luts, histogram, entropy,
+                                              dtype):
     """On scores that make every cell a contest, with ties, so that nothing is skipped."""
     rng = np.random.default_rng(0)
     values = rng.integers(-2, 3, (2, 19, 16, 24)).astype(dtype)
@@ -182,7 +189,7 @@ def test_costs_are_what_a_run_reads_and_writes(kernels, confidence, luts, histog
     geometries = [geometry for geometry, _ in cameras]
     post, counts = written(kernels, values, geometries, confidence=confidence,
                            luts=[np.arange(256, dtype=np.uint8)[::-1]] * luts,
-                           histogram=histogram)
+                           histogram=histogram, entropy=entropy)
     costs = launch.costs(card, cameras, post.scores, post.layout)[2:]
     assert [cost.kernel for cost in costs] == [item.kernel for item in post.launches]
 

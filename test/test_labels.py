@@ -7,6 +7,7 @@ import pytest
 
 from seg_node import labels, reference
 from seg_node.confidence_at import softmax_at
+from seg_node.entropy import upsample_entropy
 from seg_node.errors import FrameError
 from seg_node.geometry import fit, Size
 from seg_node.model.card import InputSpec
@@ -177,7 +178,7 @@ def test_the_exponential_of_the_sums():
     """Against float64, over all that it is ever asked for."""
     @njit
     def call(lead, colder, mantissa, exponent):
-        labels._exponential(lead, colder, mantissa, exponent)
+        labels.exponential(lead, colder, mantissa, exponent)
 
     lead = np.concatenate([np.linspace(0, 80, 100001), 2.0 ** np.arange(-30, 6)]).astype('f4')
     mantissa, exponent = np.empty_like(lead), np.empty(lead.shape, np.int32)
@@ -185,3 +186,24 @@ def test_the_exponential_of_the_sums():
         call(sign * lead, np.float32(1), mantissa, exponent)
         found = mantissa.astype(np.float64) * exponent.view(np.float32)
         np.testing.assert_allclose(found, np.exp(-lead.astype(np.float64)), rtol=2e-7)
+
+
+@pytest.mark.parametrize('temperature', [0.05, 1.0, 3.0])
+@pytest.mark.parametrize('classes', [2, 11])
+@pytest.mark.parametrize('align_corners', [False, True])
+def test_the_entropy_is_the_references(temperature, classes, align_corners):
+    rng = np.random.default_rng(7)
+    scores = smooth(rng, classes, 24, 31)
+    scores[:, 0, 0] = 5  # all alike
+    scores[0, 0, 1] = 200  # certain
+    for camera, output in (((47, 61), None), ((120, 160), (33, 40)), ((24, 31), None)):
+        geometry = fit(spec((24, 31)), Size(*camera), Size(*output) if output else None)
+        rows, columns = geometry.rows(24, align_corners), geometry.columns(31, align_corners)
+        given = reference.softmax(scores, temperature)
+        wanted = reference.entropy(given, rows, columns)
+        for got in (upsample_entropy(scores, rows, columns, temperature),
+                    upsample_entropy(given, rows, columns, None)):
+            assert got.dtype == np.uint8 and got.shape == geometry.output
+            difference = np.abs(got.astype(int) - wanted)
+            assert difference.max() <= 1 and (difference > 0).mean() < 2e-3
+    assert got[0, 0] == 255 and got[0, 1] == 0 and 0 < got.mean() < 255

@@ -55,7 +55,7 @@ def test_two_classes_any_distance_apart(apart):
 @njit
 def exponential(lead, colder, mantissa, exponent):
     """Call it compiled: it has no way in for plain Python."""
-    labels._exponential(lead, colder, mantissa, exponent)
+    labels.exponential(lead, colder, mantissa, exponent)
 
 
 def test_the_exponential_of_every_lead():

@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[1]
 TABLE = load_taxonomy('cityscapes19')
 PALETTE = TABLE.palette_bgr()
 STAMP_NS = 1_700_000_000_123_456_789
-OUTPUTS = ('mask', 'confidence', 'drivable', 'dynamic_mask', 'overlay', 'color_mask')
+OUTPUTS = ('mask', 'confidence', 'entropy', 'drivable', 'dynamic_mask', 'overlay', 'color_mask')
 
 
 def painted(height, width, seed=0, block=8):
@@ -90,11 +90,11 @@ def pixels(message, channels=1):
     return message.data.reshape(shape[:2] if channels == 1 else shape)
 
 
-def certainty():
-    """Return the softmax (0..255) that the palette model has for each class's own colour."""
+def chances():
+    """Return the softmax that the palette model has for each class's own colour, (C, C)."""
     colours = PALETTE[:len(TABLE), ::-1] / np.array([58.395, 57.12, 57.375])
-    distances = ((colours[:, None] - colours) ** 2).sum(axis=2)
-    return 255 / np.exp(-distances).sum(axis=1)
+    exponentials = np.exp(-((colours[:, None] - colours) ** 2).sum(axis=2))
+    return exponentials / exponentials.sum(axis=1, keepdims=True)
 
 
 def answers(client, camera, stamp_ns):
@@ -123,7 +123,9 @@ def test_every_output_is_exact(client, node):
     np.testing.assert_array_equal(pixels(got['color_mask'], 3), image)
     np.testing.assert_array_equal(pixels(got['overlay'], 3), image)  # half image, half colours
     sure = pixels(got['confidence']).astype(int)
-    assert np.abs(sure - certainty()[labels]).max() <= 1
+    assert np.abs(sure - 255 * chances().diagonal()[labels]).max() <= 1
+    torn = -255 * (chances() * np.log(chances())).sum(axis=1) / np.log(len(TABLE))
+    assert np.abs(pixels(got['entropy']).astype(int) - torn[labels]).max() <= 1
 
 
 def test_the_vehicle_itself_is_in_no_output(client, node):

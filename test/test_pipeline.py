@@ -70,18 +70,22 @@ def test_each_frame_gets_what_is_wanted_of_it_in_order(make):
     np.testing.assert_array_equal(found[1].images['drivable'], TABLE.drivable_lut()[TRUTHS[1]])
 
 
-@pytest.mark.parametrize(('wanted', 'confidence', 'drivable'), [
-    ([('mask',), (), ('overlay', 'color_mask', 'dynamic_mask')], False, False),
-    ([('mask',), ('confidence',), ('mask',)], True, False),
-    ([('drivable',), (), ()], False, True), ([(), (), ('confidence', 'drivable')], True, True)])
+@pytest.mark.parametrize(('wanted', 'confidence', 'drivable', 'entropy'), [
+    ([('mask',), (), ('overlay', 'color_mask', 'dynamic_mask')], False, False, False),
+    ([('mask',), ('confidence',), ('mask',)], True, False, False),
+    ([('drivable',), (), ()], False, True, False),
+    ([(), (), ('confidence', 'drivable')], True, True, False),
+    ([(), ('entropy',), ()], True, False, True)])
 def test_the_device_is_asked_for_what_anybody_wants_and_no_more(make, wanted, confidence,
-                                                                drivable):
+                                                                drivable, entropy):
     pipeline = make()
     found = pipeline.process(FRAMES, wanted, StageClock())
-    assert pipeline.segmenter.demands == [Demand(None, confidence, drivable)]
+    assert pipeline.segmenter.demands == [Demand(None, confidence, drivable,
+                                                 entropy=entropy)]
     for products in found:
         assert (products.segmentation.confidence is not None) == confidence
         assert (products.segmentation.drivable is not None) == drivable
+        assert (products.segmentation.entropy is not None) == entropy
 
 
 def test_the_judgement_is_the_same_where_no_one_wants_the_confidence(make):
@@ -119,7 +123,7 @@ def test_every_output_has_the_size_asked_for(make):
     pipeline = make(output=Size(9, 11))
     [products] = pipeline.process(FRAMES[:1], [NAMES], StageClock())
     assert pipeline.segmenter.demands == [
-        Demand(Size(9, 11), heads=frozenset({DRIVABLE_CLASS}))]
+        Demand(Size(9, 11), heads=frozenset({DRIVABLE_CLASS}), entropy=True)]
     assert products.geometry.output == (9, 11)
     assert {image.shape[:2] for image in products.images.values()} == {(9, 11)}
     rows, columns = products.geometry.output_pixels()

@@ -34,14 +34,15 @@ def test_overlay_on_the_output_grid():
 
 IMAGE = RNG.integers(0, 256, (40, 60, 3), np.uint8)
 FRAME = Frame('', ImageMessage(Header(0, 0, ''), 40, 60, 'bgr8', False, 180, IMAGE.reshape(-1)))
-LABELS, SURE = RNG.integers(0, 20, (2, 40, 60), np.uint8)
+LABELS, SURE, TORN = RNG.integers(0, 20, (3, 40, 60), np.uint8)
 DRIVABLE = products.look_up(LABELS, np.where(np.arange(256) < 5, 255, 0).astype(np.uint8))
 REMAP, DYNAMIC, AUTOWARE = RNG.integers(0, 256, (3, 256), np.uint8)
 
 
 def made(wanted, segmentation=None, **tables):
     result = segmentation or Segmentation(fit(SPEC, Size(40, 60)), LABELS, SURE, DRIVABLE,
-                                          {DRIVABLE_CLASS: LABELS})
+    result = segmentation or Segmentation(fit(SPEC, Size(40, 60)), LABELS, SURE, DRIVABLE,
+                                          {DRIVABLE_CLASS: LABELS}, TORN)
     given = products.Tables(**{'remap': REMAP, 'dynamic': DYNAMIC, 'palette_bgr': PALETTE,
                                'autoware': AUTOWARE}
                             | tables)
@@ -55,7 +56,7 @@ def test_every_output_is_made_by_its_table():
     assert list(images) == [output.name for output in products.OUTPUTS]
     mask = REMAP[LABELS]
     for name, expected in (('mask', mask), ('confidence', SURE), ('drivable', DRIVABLE),
-                           (DRIVABLE_CLASS, LABELS),
+                           ('entropy', TORN), (DRIVABLE_CLASS, LABELS),
                            ('dynamic_mask', DYNAMIC[LABELS]), ('color_mask', PALETTE[mask]),
                            ('autoware_mask', AUTOWARE[LABELS])):
         np.testing.assert_array_equal(images[name], expected, name)

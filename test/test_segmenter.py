@@ -8,7 +8,8 @@ import pytest
 
 from seg_node import reference
 from seg_node.devices import backend as backends, host
-from seg_node.devices.host import HostSegmenter, read_head
+from seg_node.devices.heads import read_entropy, read_head
+from seg_node.devices.host import HostSegmenter
 from seg_node.errors import ConfigError, FrameError
 from seg_node.frame import Demand, Frame, StageClock
 from seg_node.geometry import fit, Size
@@ -30,6 +31,9 @@ def output(kind, layout='NCHW', classes=TABLE, **given):
 
 def scores(classes=11, seed=0):
     return np.random.default_rng(seed).normal(size=(classes, 8, 12)).astype(np.float32)
+
+
+SHARE = np.random.default_rng(1).random((1, 8, 12)).astype(np.float32)
 
 
 def truth(maps):
@@ -92,6 +96,25 @@ def test_sigmoid(threshold, activation):
     np.testing.assert_array_equal(labels[clear], (fine > threshold)[clear])
     expected = np.where(labels == 1, fine, 1 - fine) * 255
     assert np.abs(sure - expected).max() <= 1
+
+
+@pytest.mark.parametrize(('spec', 'values', 'chances'), [
+    (output('logits', 'NHWC', temperature=1.7), scores().transpose(1, 2, 0),
+     reference.softmax(scores(), 1.7)),
+    (output('probabilities'), reference.softmax(scores()), reference.softmax(scores())),
+    *((output('sigmoid', classes=TWO, activation=activation), values,
+       np.concatenate([1 - SHARE, SHARE]))
+      for activation, values in (('raw', np.log(SHARE / (1 - SHARE))), ('applied', SHARE)))])
+def test_the_entropy_of_every_kind_of_output(spec, values, chances):
+    labels, _ = read_head(spec, values, GEOMETRY, False)
+    torn = read_entropy(spec, values, GEOMETRY, labels)
+    wanted = reference.entropy(chances, GEOMETRY.rows(8), GEOMETRY.columns(12))
+    assert np.abs(torn.astype(int) - wanted).max() <= 1 and torn.std() > 1
+
+
+def test_class_ids_have_no_entropy():
+    assert read_entropy(output('labels', 'NHW'), np.zeros((8, 12), np.uint8), GEOMETRY,
+                        np.zeros((77, 130), np.uint8)) is None
 
 
 def test_large_raw_scores_do_not_overflow():

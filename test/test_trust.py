@@ -272,9 +272,11 @@ def test_the_policy_follows_the_state_and_a_blind_frame_at_once(policy, state, a
 def test_withheld_is_unknown_and_never_drivable():
     result = segmentation(mask(), np.full((HEIGHT, WIDTH), 200, np.uint8),
                           np.full((HEIGHT, WIDTH), 255, np.uint8))
+    result = replace(result, entropy=np.zeros((HEIGHT, WIDTH), np.uint8))
     withhold(result)
     assert set(np.unique(result.labels)) == {255}
     assert not result.drivable.any() and not result.confidence.any()
+    assert set(np.unique(result.entropy)) == {255}
 
 
 def test_unsure_pixels_are_unknown_and_not_drivable():

@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 
 from ..confidence_at import softmax_at
+from ..entropy import upsample_entropy
 from ..errors import FrameError
 from ..geometry import Axis, Geometry
 from ..labels import upsample_argmax, upsample_softmax
@@ -95,6 +96,36 @@ def read_confidence(spec: OutputSpec, values: np.ndarray, geometry: Geometry,
     return softmax_at(maps, labels, geometry.rows(maps.shape[1], spec.align_corners),
                       geometry.columns(maps.shape[2], spec.align_corners), places,
                       spec.temperature, classes)
+
+
+def read_entropy(spec: OutputSpec, values: np.ndarray, geometry: Geometry,
+                 labels: np.ndarray) -> np.ndarray | None:
+    """
+    Return the entropy on the output grid, uint8 (H, W); None: class ids have none.
+
+    :param values: what ``read_head`` has accepted.
+    :param labels: what it made of it, (H, W) uint8; without a class there is no certainty.
+    """
+    torn = _entropy(spec, values, geometry)
+    if torn is not None and spec.class_lut is not None:
+        torn[labels == UNLABELLED] = 255
+    return torn
+
+
+def _entropy(spec: OutputSpec, values: np.ndarray, geometry: Geometry) -> np.ndarray | None:
+    if spec.kind == 'labels':
+        return None
+    maps = np.asarray(_channels_first(spec, values), np.float32)
+    rows = geometry.rows(maps.shape[1], spec.align_corners)
+    columns = geometry.columns(maps.shape[2], spec.align_corners)
+    if spec.kind == 'logits':
+        return upsample_entropy(maps, rows, columns, spec.temperature)
+    if spec.kind == 'sigmoid':
+        chance = _sigmoid(maps) if spec.activation == 'raw' else maps
+        maps = np.concatenate([1 - chance, chance])
+    elif spec.kind == 'scores':
+        maps = _shares(spec, maps)
+    return upsample_entropy(maps, rows, columns, None)
 
 
 def _pick_nearest(labels: np.ndarray, rows: Axis, columns: Axis) -> np.ndarray:

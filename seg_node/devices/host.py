@@ -13,7 +13,7 @@ from ..model.policy import DrivablePolicy
 from ..preprocess import Preprocessor
 from ..products import look_up
 from .backend import SAMPLE
-from .heads import can_glimpse, read_confidence, read_head
+from .heads import can_glimpse, read_confidence, read_entropy, read_head
 from .segmenter import Backend, Result
 
 
@@ -106,6 +106,8 @@ class HostSegmenter:
                     places = look.places(geometry.camera, geometry.output)
                     glimpse = read_confidence(main, maps[main], geometry, labels, places,
                                               look.classes)
+                torn = (read_entropy(main, maps[main], geometry, labels)
+                        if demand.entropy else None)
                 area = None
                 if demand.drivable:
                     ids = (labels if head == main
@@ -118,4 +120,4 @@ class HostSegmenter:
                     heads[DRIVABLE_CLASS] = ids
         except FrameError as error:
             return error.with_traceback(None)
-        return Segmentation(geometry, labels, sure, area, heads, glimpse)
+        return Segmentation(geometry, labels, sure, area, heads, glimpse, torn)

@@ -7,7 +7,7 @@ made anew.
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from math import prod
 
@@ -182,6 +182,8 @@ class Batches:
                                               // images)
         if job.layout.confidence and scores.softmax:
             sizes['sums'] = most * scores.sum_bytes
+        if job.layout.entropy:
+            sizes['entropies'] = most * scores.entropy_bytes
         if not job.upload:
             sizes['upload'] = self.reserve([launch.aligned(s.size_bytes) for s in job.sources])
         if not job.result:
@@ -207,9 +209,10 @@ class Batches:
         winners = buffers['winners'].address
         wanted = job.layout.confidence and scores.softmax
         sums = buffers['sums'].address if wanted else 0
+        entropies = buffers['entropies'].address if job.layout.entropy else 0
         network = buffers[f'tensor {spec.name}'].address
         plan.after.append(launch.winners_launch(scores, job.layout, values=values, winners=winners,
-                                         sums=sums, result=plan.result))
+                                         sums=sums, result=plan.result, entropies=entropies))
         for index, (source, geometry) in enumerate(zip(job.sources, job.geometries, strict=True)):
             table = launch.tables_for(geometry, scores.size, self._output.align_corners)
             memory = self._keep(plan, table.data, 'coordinate tables')
@@ -223,7 +226,7 @@ class Batches:
                 remap=remap))
             plan.after.append(launch.labels_launch(
                 scores, job.layout, index, table, values=values, winners=winners, sums=sums,
-                tables=memory.address, result=plan.result, luts=self._luts))
+                tables=memory.address, result=plan.result, luts=self._luts, entropies=entropies))
 
 
     def _constant(self, data: np.ndarray, what: str) -> int:
@@ -242,4 +245,4 @@ class Batches:
 
 def alone(layout: ResultBlock, output: Size) -> ResultBlock:
     """Return the layout of a result of one image only."""
-    return ResultBlock((output,), layout.confidence, layout.products, layout.histogram)
+    return replace(layout, outputs=(output,))

@@ -146,6 +146,11 @@ class Scores:
         return 8 * self.points
 
     @property
+    def entropy_bytes(self) -> int:
+        """Bytes of one image in the ``entropies`` buffer."""
+        return 4 * self.points
+
+    @property
     def strides(self) -> tuple[int, int, int]:
         """Elements from class to class, row to row, point to point."""
         height, width = self.size
@@ -202,6 +207,7 @@ class Parts:
 
     :ivar labels: (H, W) uint8.
     :ivar confidence: (H, W) uint8 or None.
+    :ivar entropy: (H, W) uint8 or None.
     :ivar products: (H, W) uint8 for each look-up.
     :ivar histogram: (256,) uint32, pixels of each class, or None.
     """
@@ -211,6 +217,7 @@ class Parts:
     products: tuple[np.ndarray, ...]
     histogram: np.ndarray | None
     range: ScoreRange
+    entropy: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -220,9 +227,10 @@ class ResultBlock:
 
     First ``COUNTERS`` bytes for each camera (histogram, range of the scores), which must be 0
     before the kernels run: ``memset(result, 0, layout.zero_bytes)``. Then each camera's labels,
-    confidence and products.
+    confidence, products and entropy.
 
     :ivar outputs: size of each camera's mask.
+    :ivar entropy: needs the confidence.
     :ivar products: how many look-ups each has.
     """
 
@@ -230,8 +238,12 @@ class ResultBlock:
     confidence: bool = False
     products: int = 0
     histogram: bool = False
+    entropy: bool = False
 
     def __post_init__(self) -> None:
+        if self.entropy and not self.confidence:
+            raise ConfigError('a result with the entropy, but without the confidence: ask for '
+                              'both')
         if not self.outputs or not 0 <= self.products <= MAX_PRODUCTS:
             raise ConfigError(f'a result of {len(self.outputs)} masks with {self.products} '
                               f'look-ups; allowed are 1 or more with 0 to {MAX_PRODUCTS}')
@@ -268,6 +280,10 @@ class ResultBlock:
         """Return the offset of a camera's look-up."""
         return self._start(index) + (1 + self.confidence + product) * self._plane(index)
 
+    def entropy_at(self, index: int) -> int:
+        """Return the offset of a camera's entropy."""
+        return self.product_at(index, self.products)
+
     def parts(self, block: np.ndarray, index: int) -> Parts:
         """Return a camera's part of a downloaded block, (size_bytes,) uint8."""
         shape = self.outputs[index]
@@ -280,13 +296,14 @@ class ResultBlock:
         return Parts(plane(self.labels_at(index)),
                      plane(self.confidence_at(index)) if self.confidence else None,
                      tuple(plane(self.product_at(index, n)) for n in range(self.products)),
-                     words[:256] if self.histogram else None, _score_range(words[256:258]))
+                     words[:256] if self.histogram else None, _score_range(words[256:258]),
+                     plane(self.entropy_at(index)) if self.entropy else None)
 
     def _plane(self, index: int) -> int:
         return aligned(self.outputs[index].height * self.outputs[index].width)
 
     def _start(self, index: int) -> int:
-        planes = 1 + self.confidence + self.products
+        planes = 1 + self.confidence + self.products + self.entropy
         return self.zero_bytes + planes * sum(self._plane(n) for n in range(index))
 
 

@@ -175,14 +175,16 @@ struct WinnersParameters {
   uint8_t* winners;
   float2* sums;           // greatest score and 1 / sum of exp((score - greatest) / temperature);
                           // may be null
+  float* entropies;       // of the probabilities, as a share of the greatest; may be null
   unsigned* range;        // of each image: greatest magnitude above 0, below 0, as float bits
   uint64_t image_stride;  // elements from image to image
   int range_stride;       // words from image to image
   int class_stride, row_stride, point_stride;
   int classes, grid_width, points;
   float colder;  // 1 / temperature
+  float share;   // 1 / the greatest entropy
 };
-static_assert(sizeof(WinnersParameters) == 72, "as launch.py packs it");
+static_assert(sizeof(WinnersParameters) == 88, "as launch.py packs it");
 
 namespace {
 
@@ -211,6 +213,26 @@ __device__ __forceinline__ void collect_range(unsigned* range, int high, int low
     atomicMax(range, static_cast<unsigned>(block_high));
     atomicMax(range + 1, static_cast<unsigned>(block_low));
   }
+}
+
+// How torn the network is at a grid point: ln(sum) + sum(e * d) / sum of logits, with d the way
+// below the greatest and e = exp(-d); -sum(p * ln(p)) of probabilities.
+template <class T>
+__device__ __forceinline__ float entropy(const WinnersParameters& p, const T* scores, float best) {
+  float total = 0.f, torn = 0.f;
+#pragma unroll 4
+  for (int k = 0; k < p.classes; ++k) {
+    const float score = load(scores + k * p.class_stride);
+    if (p.sums != nullptr) {
+      // What lies so far behind counts for nothing; at infinity it would be no number.
+      const float behind = fminf((best - score) * p.colder, 87.f), term = __expf(-behind);
+      total += term;
+      torn += term * behind;
+    } else if (score > 0.f) {
+      torn -= score * __logf(score);
+    }
+  }
+  return p.sums != nullptr ? __logf(total) + torn / total : torn;
 }
 
 template <class T>
@@ -242,6 +264,7 @@ __device__ __forceinline__ void corner_winners(const WinnersParameters& p) {
       }
       p.sums[at] = make_float2(best, 1.f / sum);
     }
+    if (p.entropies != nullptr) p.entropies[at] = entropy(p, scores, best) * p.share;
   }
   collect_range(p.range + static_cast<size_t>(blockIdx.y) * p.range_stride, high, low);
 }
@@ -266,6 +289,7 @@ struct LabelsParameters {
   const void* scores;
   const uint8_t* winners;
   const float2* sums;  // null: the confidence is the score itself
+  const float* entropies;
   const unsigned* range;
   const int2* columns;  // for each column of the output: low, bits of the float32 fraction
   const int2* rows;
@@ -273,13 +297,14 @@ struct LabelsParameters {
   const double* exact_rows;
   uint8_t* labels;
   uint8_t* confidence;  // may be null
+  uint8_t* entropy;     // may be null
   uint8_t* product[2];  // product[n][pixel] = lut[n][label]; may be null
   const uint8_t* lut[2];
   int class_stride, row_stride, point_stride;
   int classes, grid_height, grid_width, height, width;
   float colder;  // 1 / temperature
 };
-static_assert(sizeof(LabelsParameters) == 152, "as launch.py packs it");
+static_assert(sizeof(LabelsParameters) == 168, "as launch.py packs it");
 
 namespace {
 
@@ -356,6 +381,10 @@ __device__ __forceinline__ float4 softmax(float4 v, const float2* sums, int4 poi
                      __expf((v.z - c.x) * colder) * c.y, __expf((v.w - d.x) * colder) * d.y);
 }
 
+__device__ __forceinline__ uint8_t in_255ths(float share) {
+  return static_cast<uint8_t>(min(max(static_cast<int>(fmaf(share, 255.f, 0.5f)), 0), 255));
+}
+
 __device__ __forceinline__ void write(const LabelsParameters& p, int at, int label) {
   p.labels[at] = static_cast<uint8_t>(label);
 #pragma unroll
@@ -375,6 +404,7 @@ __device__ __forceinline__ void labels(const LabelsParameters& p) {
   if (peak >= kInfinityBits) {  // the whole frame is refused: leave nothing that looks like labels
     write(p, at, kUnlabelled);
     if (p.confidence != nullptr) p.confidence[at] = 0;
+    if (p.entropy != nullptr) p.entropy[at] = 255;
     return;
   }
   const int2 column = __ldg(p.columns + x), row = __ldg(p.rows + y);
@@ -396,8 +426,13 @@ __device__ __forceinline__ void labels(const LabelsParameters& p) {
   if (p.confidence != nullptr) {
     float4 v = corners.of(label * p.class_stride);
     if (p.sums != nullptr) v = softmax(v, p.sums, point, p.colder);
-    const int sure = static_cast<int>(fmaf(bilinear(v, fx, fy), 255.f, 0.5f));
-    p.confidence[at] = static_cast<uint8_t>(min(max(sure, 0), 255));
+    p.confidence[at] = in_255ths(bilinear(v, fx, fy));
+  }
+  if (p.entropy != nullptr) {
+    const float* torn = p.entropies;
+    p.entropy[at] = in_255ths(bilinear(make_float4(__ldg(torn + point.x), __ldg(torn + point.y),
+                                                   __ldg(torn + point.z), __ldg(torn + point.w)),
+                                       fx, fy));
   }
 }
 

@@ -8,6 +8,7 @@ value; ``Launch.parameters`` are its bytes. Addresses are plain integers and nam
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+import math
 import struct
 
 import numpy as np
@@ -51,8 +52,8 @@ _HISTOGRAM_PIXELS = 16  # of one load
 
 # The structures of kernels.cu, in its order; 0Q ends them on a multiple of 8 bytes, as C does.
 _PREPROCESS = struct.Struct('7Q I 19i 0Q')
-_WINNERS = struct.Struct('5Q 7i f 0Q')
-_LABELS = struct.Struct('14Q 8i f 0Q')
+_WINNERS = struct.Struct('6Q 7i 2f 0Q')
+_LABELS = struct.Struct('16Q 8i f 0Q')
 _HISTOGRAM = struct.Struct('2Q I 0Q')
 
 
@@ -125,7 +126,7 @@ def preprocess_launch(spec: InputSpec, geometry: Geometry, source: UploadImage, 
 
 
 def winners_launch(scores: Scores, layout: ResultBlock, *, values: int, winners: int,
-                   sums: int, result: int) -> Launch:
+                   sums: int, result: int, entropies: int = 0) -> Launch:
     """
     Return the launch that finds the winner at each grid point of the whole batch.
 
@@ -133,11 +134,13 @@ def winners_launch(scores: Scores, layout: ResultBlock, *, values: int, winners:
     :param winners: address of N x ``scores.winner_bytes``.
     :param sums: address of N x ``scores.sum_bytes``; 0 unless the confidence of logits is wanted.
     :param result: address of the result block, its first ``layout.zero_bytes`` cleared.
+    :param entropies: address of N x ``scores.entropy_bytes``; 0 unless ``layout.entropy``.
     """
     parameters = _WINNERS.pack(
-        values, winners, sums, result + layout.range_at(0), scores.classes * scores.points,
+        values, winners, sums, entropies if layout.entropy else 0,
+        result + layout.range_at(0), scores.classes * scores.points,
         COUNTERS // 4, *scores.strides, scores.classes, scores.size.width, scores.points,
-        1 / scores.temperature)
+        1 / scores.temperature, 1 / math.log(max(2, scores.classes)))
     images = len(layout.outputs)
     if images > 65535:
         raise ConfigError(f'a batch of {images} images; allowed are 65535')
@@ -147,7 +150,7 @@ def winners_launch(scores: Scores, layout: ResultBlock, *, values: int, winners:
 
 def labels_launch(scores: Scores, layout: ResultBlock, index: int, table: Tables, *, values: int,
                   winners: int, sums: int, tables: int, result: int,
-                  luts: Sequence[int] = ()) -> Launch:
+                  luts: Sequence[int] = (), entropies: int = 0) -> Launch:
     """
     Return the launch that makes one camera's labels, and its confidence and look-ups.
 
@@ -156,6 +159,7 @@ def labels_launch(scores: Scores, layout: ResultBlock, index: int, table: Tables
     :param tables: address of the uploaded ``table.data``.
     :param sums: as ``winners_launch`` got it.
     :param luts: address of 256 bytes for each of ``layout.products``.
+    :param entropies: as ``winners_launch`` got it.
     """
     if len(luts) != layout.products:
         raise ConfigError(f'{len(luts)} look-up tables for {layout.products} products')
@@ -163,15 +167,20 @@ def labels_launch(scores: Scores, layout: ResultBlock, index: int, table: Tables
     if wanted and scores.softmax and not sums:
         raise ConfigError('the confidence of logits needs the sums buffer: give its address to '
                           'winners_launch and to labels_launch')
+    if layout.entropy and not entropies:
+        raise ConfigError('the entropy needs the entropies buffer: give its address to '
+                          'winners_launch and to labels_launch')
     output = layout.outputs[index]
     products = [result + layout.product_at(index, n) for n in range(layout.products)]
     spare = [0] * (MAX_PRODUCTS - layout.products)
     parameters = _LABELS.pack(
         values + index * scores.image_bytes, winners + index * scores.winner_bytes,
         sums + index * scores.sum_bytes if wanted and scores.softmax else 0,
+        entropies + index * scores.entropy_bytes if layout.entropy else 0,
         result + layout.range_at(index), tables + table.label_columns, tables + table.label_rows,
         tables + table.exact_columns, tables + table.exact_rows, result + layout.labels_at(index),
         result + layout.confidence_at(index) if wanted else 0,
+        result + layout.entropy_at(index) if layout.entropy else 0,
         *products, *spare, *luts, *spare, *scores.strides, scores.classes,
         *scores.size, *output, 1 / scores.temperature)
     return Launch(f'labels_{scores.suffix}', _tiles(output), (THREADS, 1, 1), parameters)
@@ -207,6 +216,7 @@ def costs(spec: InputSpec, cameras: Sequence[tuple[Geometry, UploadImage]], scor
     result = [_preprocess_cost(spec, *camera) for camera in cameras]
     images = len(cameras)
     sums = scores.sum_bytes if layout.confidence and scores.softmax else 0
+    sums += scores.entropy_bytes if layout.entropy else 0
     result.append(Cost(f'corner_winners_{scores.suffix}', images * scores.image_bytes,
                        images * (scores.winner_bytes + sums + 8)))
     grid = scores.image_bytes + scores.winner_bytes + sums
@@ -215,7 +225,7 @@ def costs(spec: InputSpec, cameras: Sequence[tuple[Geometry, UploadImage]], scor
         pixels = output.height * output.width
         tables = 16 * (output.height + output.width) + 8 + 256 * layout.products
         result.append(Cost(f'labels_{scores.suffix}', tables + (0 if grid_fits else grid),
-                           pixels * (1 + layout.confidence + layout.products),
+                           pixels * (1 + layout.confidence + layout.products + layout.entropy),
                            grid if grid_fits else 0))
     if layout.histogram:
         for output in layout.outputs:

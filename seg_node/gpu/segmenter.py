@@ -2,7 +2,7 @@
 
 import atexit
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from weakref import WeakSet
 
 import numpy as np
@@ -110,7 +110,7 @@ class TensorRTSegmenter:
                 results[index] = error.with_traceback(None)  # it holds this very list
         if images:
             sure = demand.confidence or demand.glimpse is not None
-            for image, result in self._guarded(images, sure, clock):
+            for image, result in self._guarded(images, replace(demand, confidence=sure), clock):
                 results[image.index] = result
         return [result for result in results if result is not None]
 
@@ -194,12 +194,12 @@ class TensorRTSegmenter:
         return (low.height <= network.height <= high.height
                 and low.width <= network.width <= high.width)
 
-    def _guarded(self, images: list[_Image], confidence: bool,
+    def _guarded(self, images: list[_Image], demand: Demand,
                  clock: StageClock) -> list[tuple[_Image, Result]]:
         """Run all batches; remember what went wrong."""
         try:
             with self._gpu.active():
-                return self._run_all(images, confidence, clock)
+                return self._run_all(images, demand, clock)
         except BackendError as error:
             self._broken = str(error)
         except BaseException as error:
@@ -208,11 +208,12 @@ class TensorRTSegmenter:
         # Not the error itself: its traceback would hold GPU memory beyond ``close``.
         raise DeviceLostError(self._broken)
 
-    def _run_all(self, images: list[_Image], confidence: bool,
+    def _run_all(self, images: list[_Image], demand: Demand,
                  clock: StageClock) -> list[tuple[_Image, Result]]:
         """Run all batches of one call; the next slot holds their results."""
         batches = [(batch, ResultBlock(tuple(image.geometry.output for image in batch),
-                                        confidence, products=1))
+                                        demand.confidence, products=1,
+                                        entropy=demand.entropy))
                    for batch in self._batches(images)]
         self._make_room(batches)
         self._slot ^= 1
@@ -345,7 +346,8 @@ class TensorRTSegmenter:
         except FrameError as error:
             return error
         return Segmentation(geometry, parts.labels, parts.confidence,
-                            parts.products[0] if parts.products else None)
+                            parts.products[0] if parts.products else None,
+                            entropy=parts.entropy)
 
 
 @atexit.register

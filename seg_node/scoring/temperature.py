@@ -1,12 +1,11 @@
 """
 The temperature of a model's logits that makes its confidence tell the share of right pixels.
 
-A temperature fitted on pictures like those of the training makes the model as sure as it may be
-there, and far too sure on any other camera. So it is fitted on spoilt copies of the pictures, too,
-and is the best for those that still keeps the error on the pictures as they are small.
+The temperature that is best on pictures like those of the training makes the model as sure as it
+may be there, and too sure on any other camera: that it has learnt these streets cannot be seen on
+them, not even on spoilt copies. So it is the highest one that keeps the error on them small.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,11 +14,9 @@ from ..errors import ConfigError
 from ..geometry import Axis
 from .metrics import ExpectedCalibrationError
 
-#: What is tried: from sharper to flatter in steps of 4 %.
-TEMPERATURES = np.exp(np.arange(-25, 36) * 0.04)
-#: Name of the pictures as they are among the kinds.
-CLEAN = 'as they are'
-CLEAN_LIMIT = 0.01
+#: What is tried: from sharper to flatter in steps of 1 %.
+TEMPERATURES = np.exp(np.arange(-100, 141) * 0.01)
+LIMIT = 0.011
 MIN_FRAMES, MIN_PIXELS = 20, 40_000
 _SAMPLES = 2000  # pixels of a frame: more of one frame tell hardly more
 _VALUES = 40_000  # of logits at the pixels' corners: many classes, fewer pixels
@@ -31,13 +28,16 @@ class Fitted:
     The result of a fit.
 
     :ivar temperature: rounded to 3 digits.
-    :ivar before: expected calibration error by kind at temperature 1.
+    :ivar before: expected calibration error at temperature 1.
     :ivar after: the same at ``temperature``.
+    :ivar least: the smallest there is at any temperature, and ``best``: at which.
     """
 
     temperature: float
-    before: Mapping[str, float]
-    after: Mapping[str, float]
+    before: float
+    after: float
+    least: float
+    best: float
     frames: int
     pixels: int
 
@@ -54,15 +54,14 @@ class TemperatureFit:
 
     def __init__(self, seed: int = 0) -> None:
         self._rng = np.random.default_rng(seed)
-        self._counts: dict[str, list[ExpectedCalibrationError]] = {}
-        self._frames: dict[str, int] = {}
+        self._counts = [ExpectedCalibrationError() for _ in TEMPERATURES]
+        self._frames = 0
 
-    def add(self, kind: str, logits: np.ndarray, rows: Axis, columns: Axis, labels: np.ndarray,
+    def add(self, logits: np.ndarray, rows: Axis, columns: Axis, labels: np.ndarray,
             right: np.ndarray, known: np.ndarray) -> None:
         """
         Count one frame.
 
-        :param kind: which pictures it belongs to; ``CLEAN`` for those as they are.
         :param logits: float32 (C, h, w).
         :param rows: where the rows of the mask sample them (``Geometry.rows``).
         :param columns: the same for the columns.
@@ -70,8 +69,7 @@ class TemperatureFit:
         :param right: (H, W) bool, where the mask is right.
         :param known: (H, W) bool, where the truth is known.
         """
-        counts = self._counts.setdefault(kind, [ExpectedCalibrationError() for _ in TEMPERATURES])
-        self._frames[kind] = self._frames.get(kind, 0) + 1
+        self._frames += 1
         places = np.flatnonzero(known)
         most = max(1, min(_SAMPLES, _VALUES // len(logits)))
         if len(places) > most:
@@ -79,35 +77,32 @@ class TemperatureFit:
         y, x = np.unravel_index(places, known.shape)
         confidences = _confidences(logits, rows, columns, labels[y, x], y, x)
         everywhere = np.ones(len(places), bool)
-        for count, confidence in zip(counts, confidences, strict=True):
+        for count, confidence in zip(self._counts, confidences, strict=True):
             count.add(confidence, right[y, x], everywhere)
 
-    def result(self, limit: float = CLEAN_LIMIT) -> Fitted:
+    def result(self, limit: float = LIMIT) -> Fitted:
         """
-        Return the best temperature.
+        Return the highest temperature whose error is within a limit, or the best one.
 
-        :param limit: how large the error may become on the pictures as they are, unless none is
-            smaller.
+        :param limit: how large the error may become, unless no temperature keeps it.
         :raises ConfigError: too few frames or pixels were counted.
         """
-        clean = self._counts.get(CLEAN)
-        pixels = int(clean[0].pixels.sum()) if clean else 0
-        frames = self._frames.get(CLEAN, 0)
-        if frames < MIN_FRAMES or pixels < MIN_PIXELS:
+        pixels = int(self._counts[0].pixels.sum())
+        if self._frames < MIN_FRAMES or pixels < MIN_PIXELS:
             raise ConfigError(
-                f'{pixels} labelled pixels of {frames} pictures are too few for a temperature; at '
-                f'least {MIN_PIXELS} (of up to {_SAMPLES} taken from each) of {MIN_FRAMES} '
-                'pictures are needed. Give more labelled pictures of different places.')
-        errors = {kind: np.array([count.value() for count in counts])
-                  for kind, counts in self._counts.items()}
-        allowed = errors[CLEAN] <= max(limit, errors[CLEAN].min())
-        spoilt = [error for kind, error in errors.items() if kind != CLEAN] or [errors[CLEAN]]
-        best = int(np.where(allowed, np.mean(spoilt, axis=0), np.inf).argmin())
+                f'{pixels} labelled pixels of {self._frames} pictures are too few for a '
+                f'temperature; at least {MIN_PIXELS} (of up to {_SAMPLES} taken from each) of '
+                f'{MIN_FRAMES} pictures are needed. Give more labelled pictures of different '
+                'places.')
+        errors = np.array([count.value() for count in self._counts])
+        best = int(errors.argmin())
+        chosen = best
+        while chosen + 1 < len(errors) and errors[chosen + 1] <= limit:
+            chosen += 1
         one = int(np.abs(TEMPERATURES - 1).argmin())
-        return Fitted(round(float(TEMPERATURES[best]), 3),
-                      {kind: float(error[one]) for kind, error in errors.items()},
-                      {kind: float(error[best]) for kind, error in errors.items()},
-                      frames, pixels)
+        return Fitted(round(float(TEMPERATURES[chosen]), 3), float(errors[one]),
+                      float(errors[chosen]), float(errors[best]),
+                      round(float(TEMPERATURES[best]), 3), self._frames, pixels)
 
 
 def _confidences(logits: np.ndarray, rows: Axis, columns: Axis, winners: np.ndarray,

@@ -39,6 +39,7 @@ from ..scoring.flicker import Flicker
 from ..scoring.metrics import BinaryIoU, ConfusionMatrix, ExpectedCalibrationError
 from ..scoring.reliability import reliability_diagram
 from ..scoring.tables import as_table
+from ..scoring.temperature import LIMIT
 from ..scoring.worst_frames import draw_sheet, ScoredFrame, WorstFrames
 from . import fit_temperature
 from .console import progress
@@ -207,7 +208,8 @@ def _evaluate(options: argparse.Namespace) -> tuple[dict[str, Any], dict[Path, n
     if options.calibrate:
         other = _dataset(options, own, *options.calibrate)
         fit_temperature.check(card, other, dataset)
-        fitted = fit_temperature.fit(card, other, scoring, options.threads)
+        fitted = fit_temperature.fit(card, other, scoring, options.threads,
+                                     options.calibration_limit)
         before = _run(card, wish, dataset, scoring)[0].calibration
         fit_temperature.write_temperature(card, fitted.temperature)
         card = load_card(card.path)
@@ -272,6 +274,9 @@ def _check_outputs(options: argparse.Namespace) -> None:
     if options.sequence is not None and not 0.1 <= options.sequence <= 1000:
         raise ConfigError(f'--sequence {options.sequence}: allowed are 0.1 to 1000 frames a '
                           'second.')
+    if not 0 <= options.calibration_limit <= 0.5:
+        raise ConfigError(f'--calibration-limit {options.calibration_limit}: allowed are 0 to '
+                          '0.5.')
     if options.steadiness and not (options.drive or options.sequence):
         raise ConfigError('--steadiness needs frames in their order: give --sequence HZ, or '
                           '--drive.')
@@ -331,6 +336,9 @@ def _parser() -> argparse.ArgumentParser:
     add('--worst', type=int, default=6, help='how many frames it shows (default: %(default)s)')
     add('--calibrate', type=Path, nargs=2, metavar=('IMAGES', 'LABELS'), help='fit the '
         'temperature on these pictures, in the same layout, and write it into the card')
+    add('--calibration-limit', type=float, default=LIMIT, metavar='ERROR', help='the calibration '
+        'error that may remain on them, so that the model is less sure elsewhere; 0 = the '
+        'smallest there is (default: %(default)s)')
     add('--reliability', type=Path, help='write the reliability diagram here (.png, .jpg)')
     add('--json', type=Path, help='write the report here')
     return parser

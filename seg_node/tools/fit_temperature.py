@@ -1,36 +1,29 @@
 """What ``evaluate --calibrate`` does: fits a model's temperature and writes it into its card."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import partial
 import hashlib
 import os
 import re
 
-import cv2
 import numpy as np
 
 from ..devices import backend as backends
 from ..devices.host import HostSegmenter
 from ..devices.segmenter import Backend
 from ..errors import ConfigError, FrameError
-from ..frame import Demand, Frame, StageClock
-from ..image.wire import Header, ImageMessage
+from ..frame import Demand, StageClock
 from ..model.card import load_card, ModelCard
 from ..model.schema import parse_yaml
 from ..model.taxonomy import UNLABELLED
 from ..scoring.class_match import ClassMatch
-from ..scoring.corruptions import CORRUPTIONS
 from ..scoring.datasets import Dataset, Pair
-from ..scoring.temperature import CLEAN, Fitted, TemperatureFit
+from ..scoring.temperature import Fitted, LIMIT, TemperatureFit
 from .console import progress
 
 SEED = 0
 #: Pictures that are looked at, spread over the data set: more tell hardly more.
 PICTURES = 100
-#: The mildest of what happens to every camera; the truth stays as it is.
-SPOILT = ('dark_0.4', 'overexposed_1.8', 'noise_15', 'jpeg_15', 'fog_0.1')
-HALF = 'half the resolution'
 
 
 @dataclass
@@ -79,9 +72,10 @@ def check(card: ModelCard, fitted_on: Dataset, scored: Dataset) -> None:
                               'other pictures.')
 
 
-def fit(card: ModelCard, dataset: Dataset, scoring: ClassMatch, threads: int = 0) -> Fitted:
+def fit(card: ModelCard, dataset: Dataset, scoring: ClassMatch, threads: int = 0,
+        limit: float = LIMIT) -> Fitted:
     """
-    Return the best temperature for a model on a labelled data set and spoilt copies of it.
+    Return the temperature for a model on a labelled data set; see ``TemperatureFit.result``.
 
     :raises ConfigError: when an image or label cannot be used, or there are too few.
     :raises BackendError: when the network cannot run.
@@ -93,48 +87,22 @@ def fit(card: ModelCard, dataset: Dataset, scoring: ClassMatch, threads: int = 0
     try:
         for pair in progress(dataset.pairs[::-(-len(dataset.pairs) // PICTURES)], 'calibrate'):
             truth = scoring.of_labels[dataset.truth(pair)]
-            for kind, frame in _kinds(pair, dataset.frame(pair)):
-                result = segmenter.segment([frame], Demand(None, False, False), StageClock())[0]
-                if isinstance(result, FrameError):
-                    raise ConfigError(f'{pair.image} is refused: {result}. Mend it, or take the '
-                                      'pair out.')
-                if result.labels.shape != truth.shape:
-                    raise ConfigError(f'{pair.image} and its label {pair.label} differ in size.')
-                maps = tap.last[index][0]
-                maps = maps if spec.layout == 'NCHW' else maps.transpose(2, 0, 1)
-                rows = result.geometry.rows(maps.shape[1], spec.align_corners)
-                columns = result.geometry.columns(maps.shape[2], spec.align_corners)
-                counts.add(kind, maps, rows, columns, result.labels,
-                           scoring.of_model[result.labels] == truth, truth != UNLABELLED)
+            result = segmenter.segment([dataset.frame(pair)], Demand(None, False, False),
+                                       StageClock())[0]
+            if isinstance(result, FrameError):
+                raise ConfigError(f'{pair.image} is refused: {result}. Mend it, or take the '
+                                  'pair out.')
+            if result.labels.shape != truth.shape:
+                raise ConfigError(f'{pair.image} and its label {pair.label} differ in size.')
+            maps = tap.last[index][0]
+            maps = maps if spec.layout == 'NCHW' else maps.transpose(2, 0, 1)
+            rows = result.geometry.rows(maps.shape[1], spec.align_corners)
+            columns = result.geometry.columns(maps.shape[2], spec.align_corners)
+            counts.add(maps, rows, columns, result.labels,
+                       scoring.of_model[result.labels] == truth, truth != UNLABELLED)
     finally:
         segmenter.close()
-    return counts.result()
-
-
-def _kinds(pair: Pair, frame: Frame) -> Iterator[tuple[str, Frame]]:
-    """Yield the picture as it is and, one for each kind, spoilt."""
-    try:
-        image = frame.bgr
-    except FrameError as error:
-        raise ConfigError(f'{pair.image} is refused: {error}. Mend it, or take the pair '
-                          'out.') from error
-    yield CLEAN, frame
-    kinds: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-        name: partial(CORRUPTIONS[name].apply, key=pair.name, seed=SEED) for name in SPOILT}
-    for kind, spoil in (kinds | {HALF: _halved}).items():
-        spoilt = spoil(image)
-        height, width = spoilt.shape[:2]
-        message = ImageMessage(Header(0, 0, pair.name), height, width, 'bgr8', False, 3 * width,
-                               spoilt.reshape(-1))
-        yield kind, Frame(pair.name, message)
-
-
-def _halved(image: np.ndarray) -> np.ndarray:
-    """Return the picture as a camera of half the resolution would see it."""
-    height, width = image.shape[:2]
-    small = cv2.resize(image, (max(1, width // 2), max(1, height // 2)),
-                       interpolation=cv2.INTER_AREA)
-    return cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
+    return counts.result(limit)
 
 
 def tempered(card: ModelCard, temperature: float) -> ModelCard:

@@ -101,11 +101,10 @@ class Trust:
 
 def withhold(segmentation: Segmentation) -> None:
     """Make everything unlabelled, not drivable and of confidence 0."""
-    for mask in (segmentation.labels, *segmentation.heads.values()):
-        mask.fill(UNLABELLED)
-    for image in (segmentation.drivable, segmentation.confidence):
-        if image is not None:
-            image.fill(0)
+    for image in segmentation.unknown_255:
+        image.fill(UNLABELLED)
+    for image in segmentation.unknown_0:
+        image.fill(0)
 
 
 def drop_unsure(segmentation: Segmentation, least: float) -> None:

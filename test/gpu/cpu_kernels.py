@@ -159,16 +159,18 @@ class Post:
     """
 
     def __init__(self, kernels, values, geometries, layout='NCHW', softmax=True, corners=False,
-                 luts=(), confidence=True, histogram=True, fill=FILL, temperature=1.0):
+                 luts=(), confidence=True, histogram=True, fill=FILL, temperature=1.0,
+                 entropy=False):
         images, classes, height, width = values.shape
         self.scores = Scores(values.dtype.name, layout, classes, Size(height, width), softmax,
                              temperature)
         self.layout = ResultBlock(tuple(g.output for g in geometries), confidence, len(luts),
-                                   histogram)
+                                   histogram, entropy)
         self.tables = [launch.tables_for(geometry, self.scores.size, corners)
                        for geometry in geometries]
         sizes = {'winners': images * self.scores.winner_bytes,
                  'sums': images * self.scores.sum_bytes if softmax and confidence else 0,
+                 'entropies': images * self.scores.entropy_bytes if entropy else 0,
                  'result': self.layout.size_bytes}
         self.buffers = {name: buffer(size + GUARD, fill) for name, size in sizes.items() if size}
         self.buffers['result'][:self.layout.zero_bytes] = 0
@@ -195,7 +197,7 @@ class Post:
     def _launches(self, products):
         everything = self.inputs | self.buffers
         common = {name: at(everything.get(name))
-                  for name in ('values', 'winners', 'sums', 'result')}
+                  for name in ('values', 'winners', 'sums', 'entropies', 'result')}
         yield launch.winners_launch(self.scores, self.layout, **common)
         for n, table in enumerate(self.tables):
             yield launch.labels_launch(

@@ -50,6 +50,7 @@ inline int __float_as_int(float v) { return bit_copy<int>(v); }
 inline int __float2int_rn(float v) { return static_cast<int>(std::lrintf(v)); }
 // As the GPU has it: its error is that of the product, which grows with the argument.
 inline float __expf(float v) { return std::exp2(v * 1.44269504f); }
+inline float __logf(float v) { return std::log2(v) * 0.69314718f; }
 inline double __dadd_rn(double a, double b) { return a + b; }  // built with -ffp-contract=off
 inline double __dmul_rn(double a, double b) { return a * b; }
 

@@ -224,7 +224,7 @@ def encode_yuv(image, encoding):
 
 
 def check(found, wanted):
-    """Compare the results of both paths: labels and drivable exactly, confidence to 1 of 255."""
+    """Compare both paths: labels and drivable exactly, confidence and entropy to 1."""
     assert len(found) == len(wanted)
     lut = CLASSES.drivable_lut()
     for one, truth in zip(found, wanted, strict=True):
@@ -240,6 +240,9 @@ def check(found, wanted):
         if truth.confidence is not None:
             difference = one.confidence.astype(int) - truth.confidence
             assert np.abs(difference).max() <= 1
+        assert (one.entropy is None) == (truth.entropy is None)
+        if truth.entropy is not None:
+            assert np.abs(one.entropy.astype(int) - truth.entropy).max() <= 1
 
 
 SIZES = (Size(60, 80), Size(48, 74))

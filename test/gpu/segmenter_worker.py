@@ -81,7 +81,7 @@ def many():
 
 
 def encodings():
-    """Every encoding and size, alone and in batches, with and without the confidence."""
+    """Every encoding and size, alone and in batches; without confidence, or with the entropy."""
     notes = {}
     for kind, given in (('logits', {}), ('logits', {'dtype': 'float16'}), ('probabilities', {}),
                         ('logits', {'resize': 'letterbox', 'pad_value': 128})):
@@ -89,11 +89,11 @@ def encodings():
         segmenter, truth = gpu_segmenter(model), cpu_segmenter(model)
         shots = [frame(rng, model.input, size, encoding) for encoding in rig.ENCODINGS
                  for size in SIZES]
-        for output, confidence in ((None, True), (Size(20, 31), False)):
+        for demand in (Demand(entropy=True), Demand(Size(20, 31), confidence=False)):
             for start in range(0, len(shots), 7):
                 part = shots[start:start + 7]
-                check(segmenter.segment(part, Demand(output, confidence), StageClock()),
-                      truth.segment(part, Demand(output, confidence), StageClock()))
+                check(segmenter.segment(part, demand, StageClock()),
+                      truth.segment(part, demand, StageClock()))
         notes[f'{kind} {given}'] = segmenter.description
         segmenter.close()
     return notes
