@@ -84,6 +84,13 @@ def test_no_video_codec_under_the_gpl_is_installed():
     assert not re.search(r'pip install[^&]*\bav\b', ' '.join(LINES))
 
 
+def test_no_instruction_is_one_that_the_node_refuses():
+    """As providers with a backend other than onnxruntime is."""
+    texts = [DOCKERFILE, *(path.read_text() for path in ROOT.glob('compose*.yaml'))]
+    assert not [text for text in texts if 'providers' in text.lower()]
+    assert 'onnxruntime-gpu' not in DOCKERFILE  # which has no wheel for arm64
+
+
 def test_the_targets_and_who_they_run_as():
     assert {'cpu', 'gpu', 'jetson'} <= set(STAGES)
     assert STAGES['gpu'] == STAGES['jetson'] == 'with-cuda' and STAGES['with-cuda'] == 'cpu'

@@ -67,6 +67,13 @@ def test_the_report_says_of_what_it_speaks(proved):
     assert set(report['clocks']) == {'before', 'after the stand-in'}
 
 
+def test_a_gpu_that_is_not_there(tmp_path):
+    done, report = proof(tmp_path, '--without-network', '--gpu', '3')
+    assert (done.returncode, report) == (2, None)
+    assert done.stderr == ('gpu_check: there is no NVIDIA GPU number 3 here: nvidia-smi -L lists '
+                           '1, counted from 0. Give a smaller number.\n')
+
+
 # Each fault is put in, looked at by the check of one precision, and taken out again.
 FAULTS = """
 import json
