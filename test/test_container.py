@@ -84,11 +84,11 @@ def test_no_video_codec_under_the_gpl_is_installed():
     assert not re.search(r'pip install[^&]*\bav\b', ' '.join(LINES))
 
 
-def test_no_instruction_is_one_that_the_node_refuses():
-    """As providers with a backend other than onnxruntime is."""
+def test_no_instruction_leads_past_tensorrt():
+    """As providers do, which mean ONNX Runtime, whose GPU wheel there is for x86_64 alone."""
     texts = [DOCKERFILE, *(path.read_text() for path in ROOT.glob('compose*.yaml'))]
     assert not [text for text in texts if 'providers' in text.lower()]
-    assert 'onnxruntime-gpu' not in DOCKERFILE  # which has no wheel for arm64
+    assert 'onnxruntime-gpu' not in DOCKERFILE
 
 
 def test_the_targets_and_who_they_run_as():
