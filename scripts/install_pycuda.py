@@ -192,8 +192,13 @@ def offline(sources):
 
 
 def problem():
-    """Return why PyCUDA cannot be used here, not installed or not loadable; '' = it can."""
-    code = 'import importlib.metadata as m; m.version("pycuda"); import pycuda.driver'
+    """
+    Return why PyCUDA cannot be used here, not installed or not loadable; '' = it can.
+
+    Without a driver, as where an image is built, nothing could load it: then it need be there only.
+    """
+    code = 'import importlib.metadata as m; m.version("pycuda")' + (
+        '; import pycuda.driver' if driver_version() else '')
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
     return '' if done.returncode == 0 else done.stderr.strip().splitlines()[-1]
 
@@ -212,8 +217,9 @@ def run(options, for_pip):
 
     :raises Missing: something is not here, or PyCUDA does not load.
     """
-    if not options.wheel and not options.force and driver_version() and not problem():
-        return 'PyCUDA is installed and loads.'
+    if not options.wheel and not options.force and not problem():
+        return 'PyCUDA is installed' + (' and loads.' if driver_version() else
+                                        '; there is no driver to load it with.')
     check_compiler()
     cuda, version = find_toolkit(options.cuda)
     check_driver(cuda, version)
@@ -223,8 +229,7 @@ def run(options, for_pip):
         return str(build(cuda, options.wheel, options.sources))
     with tempfile.TemporaryDirectory(prefix='pycuda_') as scratch:
         install(build(cuda, Path(scratch), options.sources), options.sources, for_pip)
-    left = problem() if driver_version() else ''
-    if left:
+    if left := problem():
         raise Missing(f'PyCUDA was installed but does not load: {left}')
     return 'PyCUDA is installed.' if driver_version() else (
         'PyCUDA is installed; without a driver here it could not be loaded.')
