@@ -195,7 +195,7 @@ def problem():
     """
     Return why PyCUDA cannot be used here, not installed or not loadable; '' = it can.
 
-    Without a driver, as where an image is built, nothing could load it: then it need be there only.
+    Without a driver, as where an image is built, nothing can load it: it need only be there.
     """
     code = 'import importlib.metadata as m; m.version("pycuda")' + (
         '; import pycuda.driver' if driver_version() else '')
