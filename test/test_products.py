@@ -41,7 +41,7 @@ REMAP, DYNAMIC, AUTOWARE = RNG.integers(0, 256, (3, 256), np.uint8)
 
 def made(wanted, segmentation=None, **tables):
     result = segmentation or Segmentation(fit(SPEC, Size(40, 60)), LABELS, SURE, DRIVABLE,
-                                          {DRIVABLE_CLASS: LABELS}, TORN)
+                                          {DRIVABLE_CLASS: LABELS}, entropy=TORN)
     given = products.Tables(**{'remap': REMAP, 'dynamic': DYNAMIC, 'palette_bgr': PALETTE,
                                'autoware': AUTOWARE}
                             | tables)
