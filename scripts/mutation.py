@@ -61,7 +61,7 @@ TARGETS = {
     'labels': Target('seg_node/labels.py', ('test_labels_small.py',), jit=False),
     'products': Target('seg_node/products.py', ('test_products.py',)),
     'mailbox': Target('seg_node/running/mailbox.py', ('test_mailbox.py',)),
-    'health': Target('seg_node/health', ('test_health.py',)),
+    'health': Target('seg_node/health', ('test_health_small.py', 'test_health.py')),
     'worker': Target('seg_node/running/worker.py', ('test_worker.py',)),
     'pipeline': Target('seg_node/pipeline.py', ('test_pipeline.py',)),
     'policy': Target('seg_node/model/policy.py', ('test_policy.py',)),
@@ -195,9 +195,9 @@ def in_child(target: Target) -> None:
     code = 97
     try:
         import pytest
-        first, *rest = target.tests
-        code = int(pytest.main([str(TREE / 'test' / first), *rest, '-x', '-q', '-p',
-                                'no:cacheprovider', '--hypothesis-seed=0']))
+        tests = [str(TREE / 'test' / test) for test in target.tests]
+        code = int(pytest.main([*tests, '-x', '-q', '-p', 'no:cacheprovider',
+                                '--hypothesis-seed=0']))
     finally:
         os._exit(code)
 
