@@ -19,12 +19,12 @@ from seg_node.frame import Demand, Frame, StageClock
 from seg_node.geometry import Size
 from seg_node.ground.calibration import CameraCalibration, Mount, rotation_from_rpy
 from seg_node.ground.free_space import FREE, FreeSpace, GridSpec
-from seg_node.ground.live_pitch import LivePitch, MOST_DEVIATION, USUAL_SIGMA
+from seg_node.ground.live_pitch import LivePitch, MOST_DEVIATION, Pitch, USUAL_SIGMA
 from seg_node.ground.rays import make_rays
 from seg_node.image.wire import Header, ImageMessage
 from seg_node.model.card import load_card
 from seg_node.model.taxonomy import load_taxonomy
-from seg_node.scoring.drive import Body, Drive
+from seg_node.scoring.drive import Body, Drive, DriveFrame
 from street import SyntheticDrive
 
 SEED, SCALE, POINTS = 2, 4, 5
@@ -119,6 +119,72 @@ class Tally:
                 f'free {self.found / self.open:.1%}; right {self.right / self.cells:.2%}')
 
 
+class Figures:
+    """
+    Counts frames of the shipped drive.
+
+    :param segmenter: whose labels count; None = the true ones.
+    """
+
+    def __init__(self, drive: Drive, segmenter: HostSegmenter | None) -> None:
+        assert drive.calibration.mount is not None
+        self.camera, self.mount = drive.calibration, drive.calibration.mount
+        self.segmenter = segmenter
+        self.classes = load_taxonomy('camvid11')
+        self.size = Size(self.camera.height, self.camera.width)
+        self.large = SyntheticDrive(self.camera.width * SCALE, self.camera.height * SCALE,
+                                    drive.rate_hz, 15.0, SEED, sensor_noise=False)
+        self.cases: dict[str, Tally] = {}
+        self.errors: list[np.ndarray] = []
+
+    def labels(self, frame: DriveFrame) -> np.ndarray:
+        """Return the labels that count, (H, W) uint8."""
+        if self.segmenter is None:
+            return frame.labels
+        message = ImageMessage(Header(0, 0, ''), *self.size, 'bgr8', False, 3 * self.size.width,
+                               frame.image.reshape(-1))
+        return self.segmenter.segment([Frame('', message)], Demand(), StageClock())[0].labels
+
+    def add(self, frame: DriveFrame, pitch: Pitch) -> None:
+        """Count one frame with each mount that is compared."""
+        mask = self.labels(frame)
+        area = self.classes.drivable_lut()[mask]
+        mount = true_mount(self.mount, frame.body)
+        labels, number = self.large.frame(frame.index).labels, self.classes.names.index('Road')
+        road, seen = truth(labels, number, self.large.calibration, mount)
+        space = self._space(mount, 0.0, mark_boundary=True)
+        self.errors.append(boundary_errors(space, space.see(mask, area).boundary_m, labels, number,
+                                           self.large.calibration, mount))
+
+        def count(name: str, mount: Mount, sigma_deg: float, *measured: float) -> None:
+            space = self._space(mount, sigma_deg)
+            grid = space.occupancy(space.see(mask, area, *measured))
+            self.cases.setdefault(name, Tally()).add(grid, road, seen, mount.translation)
+
+        for sigma in (0.0, 0.5, 1.0):
+            count(f'true pose, sigma {sigma:g}', mount, sigma)
+        for sigma, error in ((0.5, 0.5), (0.5, -0.5), (1.0, 1.0), (1.0, -1.0)):
+            count(f'pitch {error:+g} off, sigma {sigma:g}', pitched(mount, error), sigma)
+        for sigma in (0.5, 1.0):
+            count(f"the mount's pitch, sigma {sigma:g}", self.mount, sigma)
+        count('live pitch', self.mount, float(np.degrees(USUAL_SIGMA)), pitch.deviation,
+              pitch.sigma)
+
+    def _space(self, mount: Mount, sigma_deg: float, mark_boundary: bool = False) -> FreeSpace:
+        rays = make_rays(self.camera, mount, self.size, rectified=False,
+                         margin_rad=0.0 if mark_boundary else MOST_DEVIATION,
+                         pitch_sigma_rad=np.radians(sigma_deg), max_range_m=RANGE_M)
+        return FreeSpace(rays, GRID, self.classes.ground_lut(), mark_boundary=mark_boundary)
+
+    def tell(self) -> None:
+        """Print the figures."""
+        off = np.concatenate(self.errors)
+        print(f'boundary at 8 to 12 m: {len(off)} rays, median {np.median(off):.3f} m, 95 % '
+              f'{np.percentile(off, 95):.3f} m')
+        for name, tally in self.cases.items():
+            print(f'{name}: {tally.line()}')
+
+
 def main() -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__,
@@ -126,61 +192,19 @@ def main() -> int:
     parser.add_argument('--every', type=int, default=12, help='of the 150 frames')
     parser.add_argument('--network', action='store_true', help='labels of the default model')
     options = parser.parse_args()
-    drive, classes = Drive(), load_taxonomy('camvid11')
-    camera = drive.calibration
-    assert camera.mount is not None
-    large = SyntheticDrive(camera.width * SCALE, camera.height * SCALE, drive.rate_hz, 15.0, SEED,
-                           sensor_noise=False)
-    size = Size(camera.height, camera.width)
-    live, segmenter = LivePitch(camera, camera.mount), None
+    drive, segmenter = Drive(), None
     if options.network:
         card = load_card('deeplabv3plus_lite0_camvid')
         segmenter = HostSegmenter(card, backend.load('onnxruntime', card, threads=0,
                                                      providers=['CPUExecutionProvider']))
-    cases: dict[str, Tally] = {}
-    errors: list[np.ndarray] = []
-
-    def count(name: str, mount: Mount, sigma_deg: float, deviation: float = 0.0,
-              sigma: float | None = None) -> None:
-        rays = make_rays(camera, mount, size, rectified=False, margin_rad=MOST_DEVIATION,
-                         pitch_sigma_rad=np.radians(sigma_deg), max_range_m=RANGE_M)
-        space = FreeSpace(rays, GRID, classes.ground_lut(), mark_boundary=False)
-        grid = space.occupancy(space.see(mask, area, deviation, sigma))
-        cases.setdefault(name, Tally()).add(grid, road, seen, mount.translation)
-
+    figures = Figures(drive, segmenter)
+    live = LivePitch(figures.camera, figures.mount)
     for frame in drive.frames(range(len(drive))):
         pitch = live.update(frame.image, round(frame.body.time_s * 1e9) + 1)
-        if frame.index % options.every:
-            continue
-        mask = frame.labels
-        if segmenter is not None:
-            message = ImageMessage(Header(0, 0, ''), *size, 'bgr8', False, 3 * size.width,
-                                   frame.image.reshape(-1))
-            result = segmenter.segment([Frame('', message)], Demand(), StageClock())[0]
-            mask = result.labels
-        area = classes.drivable_lut()[mask]
-        mount = true_mount(camera.mount, frame.body)
-        true_labels, number = large.frame(frame.index).labels, classes.names.index('Road')
-        road, seen = truth(true_labels, number, large.calibration, mount)
-        rays = make_rays(camera, mount, size, rectified=False, pitch_sigma_rad=0.0,
-                         max_range_m=RANGE_M)
-        space = FreeSpace(rays, GRID, classes.ground_lut())
-        errors.append(boundary_errors(space, space.see(mask, area).boundary_m, true_labels, number,
-                                      large.calibration, mount))
-        for sigma in (0.0, 0.5, 1.0):
-            count(f'true pose, sigma {sigma:g}', mount, sigma)
-        for sigma, error in ((0.5, 0.5), (0.5, -0.5), (1.0, 1.0), (1.0, -1.0)):
-            count(f'pitch {error:+g} off, sigma {sigma:g}', pitched(mount, error), sigma)
-        flat = replace(camera.mount, translation=camera.mount.translation)
-        for sigma in (0.5, 1.0):
-            count(f"the mount's pitch, sigma {sigma:g}", flat, sigma)
-        count('live pitch', flat, float(np.degrees(USUAL_SIGMA)), pitch.deviation, pitch.sigma)
+        if frame.index % options.every == 0:
+            figures.add(frame, pitch)
     print('labels: ' + ('the default model' if options.network else 'true'))
-    off = np.concatenate(errors)
-    print(f'boundary at 8 to 12 m: {len(off)} rays, median {np.median(off):.3f} m, 95 % '
-          f'{np.percentile(off, 95):.3f} m')
-    for name, tally in cases.items():
-        print(f'{name}: {tally.line()}')
+    figures.tell()
     return 0
 
 

@@ -137,17 +137,8 @@ def _fill(scores, probabilities, colder, first, stop, row_starts, row_fraction, 
                 continue
             if kind == _MIXED and (bottom - top > 1 or end - left > 1 or row_fraction[top] > 0
                                    or column_fraction[left] > 0):  # else it is the corner itself
-                right = min(j, width - 1)
-                count = _find_candidates(
-                    scores, i, below, start, right,
-                    (winners[up, start], winners[up, right],
-                     winners[low, start], winners[low, right]), candidates, found[0])
-                if wanted:
-                    _find_chances(
-                        probabilities, i, below, start, right,
-                        (best[up, start], best[up, right], best[low, start], best[low, right]),
-                        (sure[up, start], sure[up, right], sure[low, start], sure[low, right]),
-                        colder, candidates, count, found[1])
+                count = _look_up(scores, probabilities, colder, wanted, i, below, start, winners,
+                                 best, sure, up, low, candidates, found)
                 _fill_mixed(candidates, count, found, top, bottom, left, end, row_fraction,
                             column_fraction, labels, confidence)
                 continue
@@ -279,6 +270,24 @@ def _between_points(above, below, start, stop, fy, low, fx, line, row):
     for x in range(len(row)):
         a, b = line[low[x]], line[low[x] + 1]
         row[x] = np.uint8(np.int32((a * (1 - fx[x]) + b * fx[x]) * 255 + 0.5))
+
+
+@inner()
+def _look_up(scores, probabilities, colder, wanted, i, below, j, winners, best, sure, up, low,
+             candidates, found):
+    """Write what may win in a mixed cell, with scores and, if wanted, probabilities."""
+    right = min(j + 1, winners.shape[1] - 1)
+    count = _find_candidates(
+        scores, i, below, j, right,
+        (winners[up, j], winners[up, right], winners[low, j], winners[low, right]), candidates,
+        found[0])
+    if wanted:
+        _find_chances(
+            probabilities, i, below, j, right,
+            (best[up, j], best[up, right], best[low, j], best[low, right]),
+            (sure[up, j], sure[up, right], sure[low, j], sure[low, right]),
+            colder, candidates, count, found[1])
+    return count
 
 
 @inner()

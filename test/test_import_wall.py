@@ -1,6 +1,7 @@
 """The wall between the core and ROS: imports point one way, and a laptop without ROS suffices."""
 
 import ast
+from functools import cache
 from pathlib import Path
 import re
 import subprocess
@@ -55,14 +56,20 @@ def absolute(node, path):
     return [base, *(f'{base}.{alias.name}' for alias in node.names)]
 
 
+@cache
+def imports(path, source=None):
+    """Return the import statements of a file, at any depth of its code."""
+    tree = ast.parse(source or path.read_text(encoding='utf-8'))
+    return [node for node in ast.walk(tree) if isinstance(node, (ast.Import, ast.ImportFrom))]
+
+
 def violations(path, forbidden, source=None):
     """Return where a file imports, at any depth, a name that the pattern matches."""
     found = []
-    for node in ast.walk(ast.parse(source or path.read_text(encoding='utf-8'))):
-        if isinstance(node, (ast.Import, ast.ImportFrom)):
-            names = [name for name in absolute(node, path) if forbidden.match(name)]
-            if names:
-                found.append(f'{path.relative_to(ROOT)}:{node.lineno} imports {names[0]}')
+    for node in imports(path, source):
+        names = [name for name in absolute(node, path) if forbidden.match(name)]
+        if names:
+            found.append(f'{path.relative_to(ROOT)}:{node.lineno} imports {names[0]}')
     return found
 
 
@@ -156,14 +163,13 @@ ROOMS = {
 NOT_ON_THE_ROAD = ('engines', 'proving', 'scoring', 'playback', 'viewing', 'tools', 'street')
 
 
+NAMED = {module_name(module): module for module in [*MODULES, *STREET]}
+
+
 def imported_by(path):
     """Return the modules of this repository that a file imports, at any depth of its code."""
-    names = {module_name(module): module for module in [*MODULES, *STREET]}
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
-        if isinstance(node, (ast.Import, ast.ImportFrom)):
-            found |= {names[name] for name in absolute(node, path) if name in names}
-    return found
+    return {NAMED[name] for node in imports(path) for name in absolute(node, path)
+            if name in NAMED}
 
 
 def room(path):

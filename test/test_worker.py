@@ -40,6 +40,8 @@ class Script:
             line = line(clock)
         if isinstance(line, FrameError):
             return [line] * len(frames)
+        if isinstance(line, list):
+            return line
         if isinstance(line, Exception):
             raise line
         geometry = Geometry(SIZE, SIZE, SIZE, 0, 0, SIZE)
@@ -143,6 +145,19 @@ def test_five_failing_runs_in_a_row_lose_the_device():
         setup.thread.join(5.0)
         assert len(setup.refused) == 2 * TRIES - 1 and len(setup.delivered) == 1
         assert str(setup.error) == 'the network failed 5 times in a row: the run failed'
+
+
+def test_the_last_failure_of_the_last_batch_is_the_one_told():
+    setup = Setup(*[[FrameError(BACKEND, f'run {n}, image {m}') for m in range(2)]
+                    for n in range(TRIES)])
+    with setup:
+        for _ in range(TRIES):
+            before = len(setup.refused)
+            with setup.mailbox._changed:  # both are there when it looks
+                setup.mailbox.put('a', frame('a')), setup.mailbox.put('b', frame('b'))
+            until(lambda before=before: len(setup.refused) == before + 2)
+        setup.thread.join(5.0)
+        assert str(setup.error).endswith('in a row: run 4, image 1')
 
 
 def test_what_never_reached_the_network_says_nothing_about_it():

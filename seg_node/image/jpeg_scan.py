@@ -108,7 +108,7 @@ def _look_ups(counts: bytes, values: bytes) -> NDArray[np.uint16]:
 
 @njit()
 def _walk(data, start, end, dc, ac, blocks, steps, mcus, restart):
-    one = np.uint64(1)
+    """Walk over the codes of a scan; return ``WHOLE`` or what is wrong."""
     place, held, bits = np.int64(start), np.uint64(0), np.int64(0)
     added = np.int64(0)  # bits beyond the end of a segment, zeros as decoders add them
     before = np.zeros(steps.size, np.int64)
@@ -117,24 +117,13 @@ def _walk(data, start, end, dc, ac, blocks, steps, mcus, restart):
             verdict = _padding(held, bits, added)
             if verdict:
                 return verdict
-            while place + 1 < end and not (data[place] == 0xFF and 0xD0 <= data[place + 1] < 0xD8):
-                place += 1
-            place += 2
+            place = _behind_restart(data, place, end)
             held, bits, added = np.uint64(0), np.int64(0), np.int64(0)
             before[:] = 0
         for component in blocks:
             k = 0
             while k < 64:
-                while bits <= 48:
-                    byte = np.uint64(0)
-                    if place < end and (data[place] != 0xFF
-                                        or (place + 1 < end and data[place + 1] == 0)):
-                        byte = np.uint64(data[place])
-                        place += 2 if byte == 0xFF else 1
-                    else:
-                        added += 8
-                    held = (held << np.uint64(8)) | byte
-                    bits += 8
+                place, held, bits, added = _refill(data, place, end, held, bits, added)
                 code = np.int64((held >> np.uint64(bits - 16)) & np.uint64(0xFFFF))
                 entry = np.int64(ac[component, code] if k else dc[component, code])
                 length, value = entry >> 8, entry & 255
@@ -156,10 +145,7 @@ def _walk(data, start, end, dc, ac, blocks, steps, mcus, restart):
                     return ENDS_EARLY
                 if k == 0:
                     if size:
-                        number = np.int64((held >> np.uint64(bits))
-                                          & ((one << np.uint64(size)) - one))
-                        negative = number < 1 << (size - 1)
-                        before[component] += number - ((1 << size) - 1 if negative else 0)
+                        before[component] += _number(held, bits, size)
                         step = steps[component]
                         if abs(before[component]) * step > _DC_LIMIT + _DC_SLACK + 2 * step:
                             return BEYOND_WHITE
@@ -171,6 +157,37 @@ def _walk(data, start, end, dc, ac, blocks, steps, mcus, restart):
             if bits < added:
                 return ENDS_EARLY
     return _padding(held, bits, added)
+
+
+@inner()
+def _behind_restart(data, place, end):
+    """Return where the codes go on behind the next restart marker."""
+    while place + 1 < end and not (data[place] == 0xFF and 0xD0 <= data[place + 1] < 0xD8):
+        place += 1
+    return place + 2
+
+
+@inner()
+def _refill(data, place, end, held, bits, added):
+    """Take bytes up to the next marker, then zeros, until more than 48 bits are at hand."""
+    while bits <= 48:
+        byte = np.uint64(0)
+        if place < end and (data[place] != 0xFF or (place + 1 < end and data[place + 1] == 0)):
+            byte = np.uint64(data[place])
+            place += 2 if byte == 0xFF else 1
+        else:
+            added += 8
+        held = (held << np.uint64(8)) | byte
+        bits += 8
+    return place, held, bits, added
+
+
+@inner()
+def _number(held, bits, size):
+    """Return the signed number of so many bits that ends above the lowest ``bits``."""
+    one = np.uint64(1)
+    number = np.int64((held >> np.uint64(bits)) & ((one << np.uint64(size)) - one))
+    return number - ((1 << size) - 1 if number < 1 << (size - 1) else 0)
 
 
 @inner()

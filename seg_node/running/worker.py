@@ -49,11 +49,11 @@ class Worker:
         self._idle = Event()
         self._idle.set()
 
-    def run(self, pipeline: Pipeline, watched: Watched, usual_s: float = 0.0) -> None:
+    def run(self, pipeline: Pipeline, watched: Watched, usual_s: float) -> None:
         """
         Segment until the mailbox is closed.
 
-        :param usual_s: what a batch takes, as far as that is known before the first.
+        :param usual_s: what a batch takes, as far as that is known before the first; else 0.
         :raises DeviceLostError: the device has failed for good, or ``TRIES`` times in a row.
         """
         limit = self._max_batch or pipeline.segmenter.preferred_batch
