@@ -37,7 +37,8 @@ MEANT = re.compile(
     r'GtE_Gt|GtE_Lt|Is_IsNot|IsNot_Is)|'
     r'(?!ReplaceBinary|ReplaceComparison|RemoveDecorator|VariableReplacer|VariableInserter).*)$')
 #: What every run of the tests imports; loaded once, before a mutant's tests are forked off.
-PRELOADED = ('cv2', 'hypothesis', 'jsonschema', 'numba', 'numpy', 'onnxruntime', 'pytest', 'yaml')
+PRELOADED = ('_hypothesis_pytestplugin', 'cv2', 'hypothesis', 'jsonschema', 'numba', 'numpy',
+             'onnxruntime', 'pytest', 'pytest_timeout', 'xdist.plugin', 'yaml')
 # Asks the process that holds all this to run the tests; its answer is the exit code.
 CLIENT = ('import socket, sys; s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]);'
           ' sys.exit(int(s.recv(9) or 99))')
@@ -49,11 +50,13 @@ class Target:
     A module, or a folder of them, and what must notice its mutants.
 
     :ivar jit: False: run compiled functions as plain Python, which needs no compiler a mutant.
+    :ivar options: further ones of pytest.
     """
 
     module: str
     tests: tuple[str, ...]
     jit: bool = True
+    options: tuple[str, ...] = ()
 
 
 TARGETS = {
@@ -61,7 +64,8 @@ TARGETS = {
     'labels': Target('seg_node/labels.py', ('test_labels_small.py',), jit=False),
     'products': Target('seg_node/products.py', ('test_products.py',)),
     'mailbox': Target('seg_node/running/mailbox.py', ('test_mailbox.py',)),
-    'health': Target('seg_node/health', ('test_health_small.py', 'test_health.py')),
+    'health': Target('seg_node/health', ('test_health_small.py', 'test_health.py'),
+                     options=('-k', 'not flicker')),  # two minutes of looks each
     'worker': Target('seg_node/running/worker.py', ('test_worker.py',)),
     'pipeline': Target('seg_node/pipeline.py', ('test_pipeline.py',)),
     'policy': Target('seg_node/model/policy.py', ('test_policy.py',)),
@@ -196,7 +200,7 @@ def in_child(target: Target) -> None:
     try:
         import pytest
         tests = [str(TREE / 'test' / test) for test in target.tests]
-        code = int(pytest.main([*tests, '-x', '-q', '-p', 'no:cacheprovider',
+        code = int(pytest.main([*tests, *target.options, '-x', '-q', '-p', 'no:cacheprovider',
                                 '--hypothesis-seed=0']))
     finally:
         os._exit(code)

@@ -12,7 +12,7 @@ exit codes: 0 the figures add up; 1 they do not, or no mask came back, or nothin
 
 import argparse
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from itertools import islice
 import json
 import math
@@ -23,7 +23,7 @@ import subprocess
 import sys
 from threading import Event
 import time
-from typing import NoReturn
+from types import FrameType
 
 from ..errors import ConfigError, SegNodeError
 from ..model.card import load_card
@@ -53,10 +53,47 @@ REPORT, LOG, RESULT = 'report.json', 'node.log', 'result'
 _PICTURES = ('overlay*.mp4', 'contact_sheet*.png')
 
 
+class Signals:
+    """
+    What SIGINT, SIGTERM and SIGHUP do: unwind, so that the node is ended, too.
+
+    Not while the drive plays: what a handler raises inside a callback may be swallowed there.
+    The playing asks for it instead, unless a second signal shows that it does not.
+
+    :ivar number: of the signal that came, 0 = none.
+    """
+
+    def __init__(self) -> None:
+        self.number = 0
+        self._waits = False
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, self._on_signal)
+
+    @contextmanager
+    def asked_for(self) -> Iterator[None]:
+        """Let the block ask for ``number``; unwind at its end."""
+        self._waits = True
+        try:
+            yield
+        finally:
+            self._waits = False
+        self._unwind()
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        again, self.number = bool(self.number), number
+        if again or not self._waits:
+            self._unwind()
+
+    def _unwind(self) -> None:
+        if self.number:
+            sys.exit(128 + self.number)
+
+
 class Demo:
     """One run over a source; see :func:`run_demo`."""
 
-    def __init__(self, source: Source, options: argparse.Namespace) -> None:
+    def __init__(self, source: Source, options: argparse.Namespace, signals: Signals) -> None:
+        self._signals = signals
         self._source, self._out = source, options.out
         self._card = load_card(options.model)
         self._classes = self._card.main_output.classes
@@ -108,11 +145,13 @@ class Demo:
                     started.set()
                     bar.update()
                 try:
-                    result = replay(
-                        self._source, self._replay, on_frame=on_frame, settled=accounts.settled,
-                        on_message=accounts.on_message, known=accounts.known,
-                        stop=lambda: node.ended() or (not started.is_set()
-                                                      and node.clock() > START_S))
+                    with self._signals.asked_for():
+                        result = replay(
+                            self._source, self._replay, on_frame=on_frame,
+                            settled=accounts.settled, on_message=accounts.on_message,
+                            known=accounts.known,
+                            stop=lambda: bool(self._signals.number) or node.ended() or (
+                                not started.is_set() and node.clock() > START_S))
                 except ConfigError:
                     node.check()  # why nobody listens
                     raise
@@ -164,7 +203,7 @@ class Demo:
         (self._out / REPORT).write_text(json.dumps(report, indent=1) + '\n', encoding='utf-8')
 
 
-def run_demo(options: argparse.Namespace) -> dict:
+def run_demo(options: argparse.Namespace, signals: Signals) -> dict:
     """
     Do all of it; return the report.
 
@@ -173,7 +212,7 @@ def run_demo(options: argparse.Namespace) -> dict:
     frames = None if options.transport is None else FrameOptions(transport=options.transport)
     with open_source(options.input or shared('drive'), frames,
                      dict(options.as_encoding)) as source:
-        demo = Demo(source, options)
+        demo = Demo(source, options, signals)
         _clear(options.out, source.path)
         with _own_domain(), _watching(options.view):
             report = demo.run()
@@ -209,8 +248,11 @@ def _watching(wanted: bool) -> Iterator[None]:
         yield
         if sys.stdin.isatty() and view.poll() is None:
             print('The viewer stays open; Ctrl-C ends it.', flush=True)
-            with suppress(KeyboardInterrupt):
+            try:
                 view.wait()
+            except SystemExit as end:
+                if end.code != 128 + signal.SIGINT:
+                    raise
     finally:
         view.send_signal(signal.SIGINT)
         try:
@@ -282,23 +324,15 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _end(number: int, _: object) -> NoReturn:
-    """Unwind, so that the node is ended, too."""
-    sys.exit(128 + number)
-
-
 def main(args: list[str] | None = None) -> int:
     """Run the demo from the command line."""
     options = _parser().parse_args(args)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _end)
+    signals = Signals()
     try:
-        report = run_demo(options)
+        report = run_demo(options, signals)
     except SegNodeError as error:
         print(f'demo: {error}', file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        return 130
     for problem in report['problems']:
         print(f'demo: {problem}', file=sys.stderr)
     return 1 if report['problems'] else 0
