@@ -11,6 +11,12 @@ import pytest
 
 from seg_node.playback.domain import reserve_domain
 
+#: The files that take longest, so that no worker begins one of them when all others are done.
+LONG = ('test_faults.py', 'test_node_life.py', 'test_package.py', 'test_node_health.py',
+        'test_gpu_segmenter.py', 'test_street.py', 'test_demo.py', 'test_node_outputs.py',
+        'test_recorded_cases.py', 'test_drive.py', 'test_stress.py', 'test_replay.py',
+        'test_engine_build.py', 'test_evaluate.py', 'test_openvino.py', 'test_device_thread.py',
+        'test_docs.py', 'test_jpeg.py', 'test_gpu_kernels.py', 'test_node_ground.py')
 _RUN = pytest.StashKey[tuple[socket.socket, tempfile.TemporaryDirectory]]()
 _STDERR = pytest.StashKey[int]()
 #: When a test is so deep in C code that pytest-timeout's signal is not heard, all ends.
@@ -25,6 +31,12 @@ def pytest_configure(config):
     config.stash[_STDERR] = os.dup(2)  # pytest redirects 2 while a test runs
     os.environ.update(ROS_DOMAIN_ID=str(domain), ROS_AUTOMATIC_DISCOVERY_RANGE='LOCALHOST',
                       ROS_LOG_DIR=logs.name, SEG_NODE_CACHE=f'{logs.name}/cache')
+
+
+def pytest_collection_modifyitems(items):
+    """Put the files that take longest first."""
+    rank = {name: index for index, name in enumerate(LONG)}
+    items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
 
 
 def pytest_unconfigure(config):
