@@ -5,6 +5,7 @@ import random
 import re
 
 import pytest
+from test_health_small import stream
 
 from seg_node.errors import FrameError
 from seg_node.geometry import Size
@@ -13,7 +14,6 @@ from seg_node.health.facts import (
     InfoFacts,
     Publishers,
     SharedMemory,
-    StreamFacts,
     SurroundingFacts,
 )
 from seg_node.health.judge import Judge
@@ -613,17 +613,17 @@ def test_the_node_and_what_is_around_it(facts, names):
 
 def test_every_rule_can_be_said():
     """Each text is a format of what it is given; nothing is left in braces."""
-    stream = StreamFacts('/t', 'cam', LIMITS, output_rate_hz=1.0, input_rate_hz=2.0,
-                         mask_age_s=3.0, stamps=dict.fromkeys(('zero', 'repeated'), 1))
+    facts = stream(output_rate_hz=1.0, input_rate_hz=2.0, mask_age_s=3.0,
+                   stamps=dict.fromkeys(('zero', 'repeated'), 1))
     node = SurroundingFacts(memory=SharedMemory(1, 1, 1))
-    given = [(rule, stream) for rule in rules.CAMERA] + [
+    given = [(rule, facts) for rule in rules.CAMERA] + [
         (rule, node) for rule in rules.SURROUNDINGS] + [
-        (rule, (stream, Publishers(1, ('a',), 'b', True))) for rule in rules.CAUSES]
-    for rule, facts in given:
-        assert not re.search('[{}]', rule.text(facts)), rule.name
+        (rule, (facts, Publishers(1, ('a',), 'b', True))) for rule in rules.CAUSES]
+    for rule, asked in given:
+        assert not re.search('[{}]', rule.text(asked)), rule.name
         assert rule.level == Level.OK or rule.condition, rule.name
     names = [rule.name for rule, _ in given]
     assert len(set(names)) == len(names)
     assert {rule.name for rule in rules.CAMERA if not rule.mend} == {
         *rules.SILENT, 'ground_problem', 'lacking', 'blind', 'doubtful'}
-    assert rules.CAUSES[-1].when((stream, NOBODY)), 'there is always a cause'
+    assert rules.CAUSES[-1].when((facts, NOBODY)), 'there is always a cause'

@@ -23,11 +23,20 @@ LIMITS = Limits(image_timeout_s=3.0, max_age_s=1.0, min_rate_hz=2.0)
 SIZE, OTHER = Size(120, 160), Size(240, 320)
 GOOD = {'arrived': True, 'interval_s': 0.1, 'silent_s': 0.05}  # images come
 LATE = {**GOOD, 'silent_s': 0.75}
-BAD = FrameError('encoding', 'x is unknown')
+BAD, NO_INFO = FrameError('encoding', 'x is unknown'), InfoFacts()
 
 
-def stream(**known):
-    return StreamFacts('/t', 'cam', known.pop('limits', LIMITS), **known)
+#: Before anything has come.
+NOTHING = {
+    'arrived': False, 'silent_s': 0.0, 'interval_s': 0.0, 'images': 0, 'age_s': 0.0, 'stamps': {},
+    'jump_s': 0.0, 'lost': 0, 'lost_share': 0.0, 'reported_lost': 0, 'decided': 0, 'refused': 0,
+    'reason': '', 'refusal': '', 'dropped_share': 0.0, 'mask_age_s': None, 'mask_due_s': 3.0,
+    'input_rate_hz': None, 'output_rate_hz': None, 'image_size': None, 'active_s': 0.0,
+    'state': '', 'state_reason': ''}
+
+
+def stream(limits=LIMITS, info=NO_INFO, **known):
+    return StreamFacts('/t', 'cam', limits, info=info, **{**NOTHING, **known})
 
 
 def info(**known):
@@ -167,8 +176,8 @@ def test_what_comes_again_is_held_for_longer_each_time():
         held.append(seconds)
     assert held == [0.25, 0.25, 1.0, 2.0, 4.0, 8.0, 8.0, 8.0]
     assert held_s(judge, now + 19.75)[0] == 8.0, 'it is remembered for 20 s'
-    judge(True, now + 100), judge(False, now + 108)
-    assert held_s(judge, now + 128)[0] == 0.25, 'and no longer'
+    _, ended = held_s(judge, now + 100)
+    assert held_s(judge, ended + 20.0)[0] == 0.25, 'and no longer'
 
 
 def test_one_that_is_held_says_so_once():
@@ -201,15 +210,6 @@ class Camera:
         return {name: value for name, value in
                 vars(self.health._facts(self.limits, InfoFacts())).items()
                 if name not in ('topic', 'name', 'limits', 'info')}
-
-
-#: Before anything has come.
-NOTHING = {
-    'arrived': False, 'silent_s': 0.0, 'interval_s': 0.0, 'images': 0, 'age_s': 0.0, 'stamps': {},
-    'jump_s': 0.0, 'lost': 0, 'lost_share': 0.0, 'reported_lost': 0, 'decided': 0, 'refused': 0,
-    'reason': '', 'refusal': '', 'dropped_share': 0.0, 'mask_age_s': None, 'mask_due_s': 3.0,
-    'input_rate_hz': None, 'output_rate_hz': None, 'image_size': None, 'active_s': 0.0,
-    'state': '', 'state_reason': ''}
 
 
 def same(found, **known):

@@ -1,7 +1,7 @@
 """What the rules are asked about: one camera's stream, or the node and its surroundings."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from ..geometry import Size
 from .report import Limits
@@ -32,8 +32,6 @@ class InfoFacts:
     problem: str = ''
     ground_problem: str = ''
 
-
-_NO_INFO = InfoFacts()
 
 
 @dataclass(frozen=True)
@@ -72,30 +70,30 @@ class StreamFacts:
     topic: str
     name: str
     limits: Limits
-    arrived: bool = False
-    silent_s: float = 0.0
-    interval_s: float = 0.0
-    images: int = 0
-    age_s: float = 0.0
-    stamps: Mapping[str, int] = field(default_factory=dict)
-    jump_s: float = 0.0
-    lost: int = 0
-    lost_share: float = 0.0
-    reported_lost: int = 0
-    decided: int = 0
-    refused: int = 0
-    reason: str = ''
-    refusal: str = ''
-    dropped_share: float = 0.0
-    mask_age_s: float | None = None
-    mask_due_s: float = 0.0
-    input_rate_hz: float | None = None
-    output_rate_hz: float | None = None
-    image_size: Size | None = None
-    info: InfoFacts = _NO_INFO
-    active_s: float = 0.0
-    state: str = ''
-    state_reason: str = ''
+    arrived: bool
+    silent_s: float
+    interval_s: float
+    images: int
+    age_s: float
+    stamps: Mapping[str, int]
+    jump_s: float
+    lost: int
+    lost_share: float
+    reported_lost: int
+    decided: int
+    refused: int
+    reason: str
+    refusal: str
+    dropped_share: float
+    mask_age_s: float | None
+    mask_due_s: float
+    input_rate_hz: float | None
+    output_rate_hz: float | None
+    image_size: Size | None
+    info: InfoFacts
+    active_s: float
+    state: str
+    state_reason: str
 
     @property
     def info_mend(self) -> str:
