@@ -10,6 +10,7 @@ import time
 
 import cv2
 import numpy as np
+from patience import patience
 import pytest
 
 from seg_node.image.wire import build_image, Header, parse_image
@@ -169,7 +170,7 @@ def playing(tmp_path):
         stderr=subprocess.STDOUT)
     children = Path(f'/proc/{process.pid}/task/{process.pid}/children')
     bag = tmp_path / 'out' / 'result'
-    end = time.monotonic() + 90
+    end = time.monotonic() + patience(90)
     while not (children.read_text().split() and bag.exists() and sum(
             path.stat().st_size for path in bag.iterdir()) > 100_000):
         assert process.poll() is None and time.monotonic() < end, process.stdout.read()
@@ -195,7 +196,7 @@ def gone(pid):
 def test_no_node_stays_behind(playing, number):
     process, node = playing
     process.send_signal(number)
-    code = process.wait(60)
+    code = process.wait(patience(60))
     assert code == (-number if number == signal.SIGKILL else 128 + number)
     assert gone(node) and 'Traceback' not in process.stdout.read()
 
@@ -203,7 +204,7 @@ def test_no_node_stays_behind(playing, number):
 def test_a_node_that_dies_still_leaves_a_report_and_pictures(playing, tmp_path):
     process, node = playing
     os.kill(node, signal.SIGKILL)
-    printed, _ = process.communicate(timeout=60)
+    printed, _ = process.communicate(timeout=patience(60))
     assert process.returncode == 1 and 'the node ended with code -9' in printed, printed
     report = json.loads((tmp_path / 'out' / 'report.json').read_text())
     assert report['frames_segmented'] > 0

@@ -56,7 +56,7 @@ from seg_node.tools.replay import main, split_ros_args
 MASK = '/seg_node/camera/mask'
 PLAYED_IMAGE = '/camera/image_raw'
 # An exact figure would fail on a busy machine; a wrong schedule is off by far more.
-ON_TIME_MS = 30.0
+ON_TIME_MS = 30.0  # where nothing else runs
 
 
 @pytest.fixture(scope='module')
@@ -138,8 +138,8 @@ def test_a_bag_arrives_byte_for_byte_in_recorded_time(bag, peer, qos, play):
         START_NS + i * PERIOD_NS for i in range(5)]
     took_ms = [(sent - result.sent[IMAGE][0][1]) / 1e6 for _, sent in result.sent[IMAGE]]
     for index, sent_ms in enumerate(took_ms):
-        assert abs(sent_ms - index * 50) < ON_TIME_MS, 'twice as fast as recorded'
-    assert np.median(result.late_ms) < ON_TIME_MS
+        assert abs(sent_ms - index * 50) < patience(ON_TIME_MS), 'twice as fast as recorded'
+    assert np.median(result.late_ms) < patience(ON_TIME_MS)
     assert not result.notices and not result.interrupted
 
 
@@ -164,6 +164,14 @@ def test_recorded_time_never_runs_back_or_past_what_is_to_be_sent():
     assert schedule.recorded_ns(1500) == 2500
 
 
+def wall_offset_ns():
+    """Return how far the wall clock is ahead of the monotonic one, read without a break."""
+    def read():
+        before, wall, after = time.monotonic_ns(), time.time_ns(), time.monotonic_ns()
+        return after - before, wall - (before + after) // 2
+    return min(read() for _ in range(50))[1]
+
+
 def test_a_video_is_a_camera_with_wall_clock_stamps(tmp_path, peer, play):
     path = write_video(tmp_path / 'drive.avi', count=4)
     heard = peer.hear(Image, PLAYED_IMAGE, BEST_EFFORT)
@@ -171,14 +179,15 @@ def test_a_video_is_a_camera_with_wall_clock_stamps(tmp_path, peer, play):
     result = play(path, FrameOptions(frame_id='eye'))
     assert wait_until(lambda: len(heard) == 4)
     capture = cv2.VideoCapture(str(path))
-    offset_ns = time.time_ns() - time.monotonic_ns()
+    offset_ns = wall_offset_ns()
     for index, (_, data) in enumerate(heard):
         message = parse_image(data)
         assert message.header.frame_id == 'eye'
         assert np.array_equal(message.data.reshape(48, 64, 3), capture.read()[1])
         stamp, sent_ns = result.sent[PLAYED_IMAGE][index]
         assert message.header.stamp_ns == stamp
-        assert 0 <= (sent_ns + offset_ns - stamp) / 1e6 < ON_TIME_MS, 'sent when it is stamped'
+        late_ms = (sent_ns + offset_ns - stamp) / 1e6
+        assert -1 <= late_ms < patience(ON_TIME_MS), 'sent when it is stamped'
     assert heard and parse_image(heard[0][1]).header.stamp_ns > before_ns
 
 
@@ -280,7 +289,8 @@ def test_a_repeated_bag_keeps_its_stamps_and_turns_the_clock_back(bag, peer, pla
     assert len(back) == 1
     assert START_NS - PERIOD_NS <= times[back[0] + 1] <= START_NS
     took_ms = (result.sent[IMAGE][5][1] - result.sent[IMAGE][0][1]) / 1e6
-    assert abs(took_ms - 250) < ON_TIME_MS, 'the same time between the rounds as between frames'
+    assert abs(took_ms - 250) < patience(ON_TIME_MS), (
+        'the same time between the rounds as between frames')
 
 
 def test_a_repeated_folder_goes_on_in_time(frames, peer, play):
@@ -753,7 +763,7 @@ def run(*arguments, **options):
 
 def test_the_command_line(tmp_path, bag, echo):
     with run(bag, '--rate', 5, '--lockstep', MASK, '--record', tmp_path / 'out') as process:
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=patience(30))
     assert process.returncode == 0, err
     assert 'sent 5 frames' in out and f'recorded 5 messages of 1 topics in {tmp_path}' in out
     assert err == '', 'nothing noisy without a terminal'
@@ -768,7 +778,7 @@ def test_a_signal_ends_it_with_a_valid_bag(tmp_path, frames, echo, number, code,
         assert wait_until(lambda: len(echo) >= 5, 20)
         process.send_signal(number)
         start = time.monotonic()
-        out, err = process.communicate(timeout=20)
+        out, err = process.communicate(timeout=patience(20))
     assert process.returncode == code, err
     assert time.monotonic() - start < patience(5)
     assert 'stopped early' in out and 'Traceback' not in err
