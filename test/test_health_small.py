@@ -95,6 +95,11 @@ def info(**known):
     ({**info(wanted=True), 'silent_s': 0.75}, ('late',)),
     (info(wanted=True, problem='no lens'), ('info_problem',)),
     (info(ground_problem='no mount'), ('ground_problem',)),
+    (info(lacking='no such output'), ('lacking',)),
+    (info(needed='nav2'), ('info_needed',)),
+    (info(needed='nav2', wanted=True), ('info_needed',)),
+    (info(needed='nav2', size=SIZE), ()), (info(needed='nav2', problem='x'), ('info_problem',)),
+    ({**info(needed='nav2'), 'active_s': 3.0}, ()),
 ])
 def test_each_rule_of_a_camera_at_its_limit(known, names):
     assert Judge(rules.CAMERA)(stream(**known), 0.0).names == names
@@ -129,14 +134,33 @@ def test_megabytes():
     assert SharedMemory(5 * MB, 4 * MB - 1, 2 * MB).megabytes == (5, 3, 2)
 
 
-@pytest.mark.parametrize('known, publishers, name', [
-    ({}, Publishers(0, (), 'a', True), 'nobody'), ({}, Publishers(1, ('b',), 'a', True), 'type'),
-    ({}, Publishers(1, (), 'a', False), 'qos'), ({}, Publishers(1, (), 'a', True), 'nothing'),
-    ({'reported_lost': 1}, Publishers(1, (), 'a', True), 'all_lost'),
-    ({'arrived': True}, Publishers(1, (), 'a', True), 'stopped')])
-def test_each_cause_of_silence(known, publishers, name):
-    both = stream(**known), publishers
+IMAGE = 'sensor_msgs/msg/Image'
+
+
+def publishers(count=1, types=(), compatible=True, **more):
+    return Publishers(count, types, IMAGE, compatible, **more)
+
+
+@pytest.mark.parametrize('known, found, name', [
+    ({}, publishers(0), 'nobody'), ({}, publishers(0, sibling='/t/compressed'), 'sibling'),
+    ({}, publishers(0, elsewhere='/other'), 'elsewhere'),
+    ({}, publishers(0, sibling='/s', elsewhere='/other'), 'sibling'),
+    ({}, publishers(sibling='/s', elsewhere='/other'), 'nothing'),
+    ({}, publishers(types=('sensor_msgs/msg/CompressedImage',)), 'type'),
+    ({}, publishers(types=('std_msgs/msg/String',)), 'no_images'),
+    ({}, publishers(compatible=False), 'qos'), ({}, publishers(), 'nothing'),
+    ({'reported_lost': 1}, publishers(), 'all_lost'),
+    ({'arrived': True}, publishers(), 'stopped')])
+def test_each_cause_of_silence(known, found, name):
+    both = stream(**known), found
     assert next(rule.name for rule in rules.CAUSES if rule.when(both)) == name
+
+
+def test_what_a_sibling_is_and_what_to_do_without_camera_info():
+    assert publishers(sibling='/t/compressed').transport == 'compressed'
+    assert publishers(sibling='/t').transport == 'raw'
+    assert stream(info=InfoFacts(elsewhere='/x')).info_mend.startswith('/x is published: set cam.')
+    assert stream().info_mend.startswith('nobody publishes any')
 
 
 def test_levels_are_those_of_the_message():
@@ -323,14 +347,14 @@ def test_the_cause_is_that_of_the_worst_finding_only():
     camera.at(0.9)
     asked = []
 
-    def publishers():
+    def ask():
         asked.append(1)
         return Publishers(0, (), 'a', True)
-    assert camera.health.judge(LIMITS, publishers).names == ('late',) and not asked
+    assert camera.health.judge(LIMITS, ask).names == ('late',) and not asked
     assert not camera.health.arriving
     camera.at(3.2)
     info = InfoFacts(problem='no lens')
-    assert camera.health.judge(LIMITS, publishers, info).names == (
+    assert camera.health.judge(LIMITS, ask, info).names == (
         'silent', 'info_problem', 'nobody')
     assert camera.health.judge(LIMITS, None, info).names == ('silent', 'info_problem')
     camera.image(3.3)

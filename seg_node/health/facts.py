@@ -33,7 +33,6 @@ class InfoFacts:
     ground_problem: str = ''
 
 
-
 @dataclass(frozen=True)
 class StreamFacts:
     """
