@@ -51,8 +51,8 @@ class RerunStream:
         self._sizes[camera] = size = self._reduced(bgr)
         small = cv2.resize(bgr, (size.width, size.height), interpolation=cv2.INTER_AREA)
         _, jpeg = cv2.imencode('.jpg', small, [cv2.IMWRITE_JPEG_QUALITY, _JPEG])
-        self._log(f'{camera}/image', stamp_ns, rr.EncodedImage(contents=jpeg.tobytes(),
-                                                              media_type='image/jpeg'))
+        self._log(f'{camera}/image', stamp_ns, rr.EncodedImage(
+            contents=jpeg.tobytes(), media_type='image/jpeg', opacity=1.0, draw_order=-20.0))
 
     def mask(self, camera: str, name: str, stamp_ns: int, ids: np.ndarray) -> None:
         """
