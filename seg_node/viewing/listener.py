@@ -90,6 +90,8 @@ class Listener:
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         stamp_ns = _nanoseconds(message.header.stamp)
+        if not stamp_ns:  # /clock has not told the time yet; the line of time would begin in 1970
+            return
         rows = []
         for status in message.status:
             owner, _, part = status.name.rpartition(': ')
