@@ -223,10 +223,10 @@ def encode_yuv(image, encoding):
     return np.round(np.stack(parts, axis=-1)).astype(np.uint8).reshape(-1), width * 2
 
 
-def check(found, wanted):
+def check(found, wanted, drivable=None):
     """Compare both paths: labels and drivable exactly, confidence and entropy to 1."""
     assert len(found) == len(wanted)
-    lut = CLASSES.drivable_lut()
+    lut = CLASSES.drivable_lut(drivable)
     for one, truth in zip(found, wanted, strict=True):
         if isinstance(truth, Exception):
             assert type(one) is type(truth) and (one.reason, str(one)) == (
