@@ -44,6 +44,7 @@ from .topics import beside
 # As many images as DDS keeps until the executor takes them: enough for it to be late by some
 # frames, so that what is missing in the numbers was lost on the way. The mailbox keeps one.
 _INPUT_DEPTH = 5
+_HINTS_S = 1.0
 _DISABLED_S = 1.0  # between two messages that a camera is disabled
 _LATCHED_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE,
                           durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -89,7 +90,10 @@ class Camera:
             self._label_infos.append((node.create_lifecycle_publisher(
                 type(message), name, _LATCHED_QOS), message))
         self._info_topic = node.resolve_topic_name(settings.camera_info_topic)
-        self._service = node.create_service(SetBool, f'~/{settings.name}/enable', self._on_enable)
+        enable = f'~/{settings.name}/enable'
+        self._service = node.create_service(SetBool, enable, self._on_enable)
+        self._enable_name = node.resolve_service_name(enable)
+        self._hints: tuple[float, str, str] = float('-inf'), '', ''
         self._enabled, self._active, self._told_at = True, False, 0.0
         self._info_needed = info_needed
         self._asked: frozenset[str] = frozenset()
@@ -177,13 +181,15 @@ class Camera:
         self._alone = self._node.count_publishers(self.health.topic) < 2
         if not self._enabled:
             self._tell_disabled()
-            return Verdict(Level.WARN, (DISABLED,), (f'{DISABLED} by {self._service.srv_name}: '
-                                                     'set its data to true to go on',))
+            return Verdict(Level.WARN, (DISABLED,), (f'{DISABLED} by {self._enable_name}: call '
+                                                     'it with data true to go on',))
         calibration = self._known.calibration
+        wanted = self._info_publisher.get_subscription_count() > 0
         return self.health.judge(limits, self._publishers, InfoFacts(
-            topic=self._info_topic, wanted=self._info_publisher.get_subscription_count() > 0,
+            topic=self._info_topic, wanted=wanted,
             lacking=self._lacking(), needed=self._info_needed,
-            elsewhere=infos(self._node) if calibration is None else '',
+            elsewhere=(infos(self._node) if calibration is None
+                       and (wanted or self._info_needed) else ''),
             size=None if calibration is None else Size(calibration.height, calibration.width),
             problem=self._info_problem, ground_problem=self._ground.problem))
 
@@ -244,11 +250,18 @@ class Camera:
         wanted = f'{package}/msg/{self._type.__name__}'
         return Publishers(
             count=len(found), wanted=wanted,
-            sibling='' if found else sibling(self._node, self.health.topic),
-            elsewhere='' if found else elsewhere(self._node, self.health.topic),
+            sibling='' if found else self._where()[0],
+            elsewhere='' if found else self._where()[1],
             types=tuple(sorted({info.topic_type for info in found} - {wanted})),
             compatible=not any(qos_check_compatible(info.qos_profile, self._qos)[0]
                                == QoSCompatibility.ERROR for info in found))
+
+    def _where(self) -> tuple[str, str]:
+        """Return where else images are; looked for once a second, as that asks of every topic."""
+        if time.monotonic() - self._hints[0] > _HINTS_S:
+            self._hints = (time.monotonic(), sibling(self._node, self.health.topic),
+                           elsewhere(self._node, self.health.topic))
+        return self._hints[1:]
 
     def _subscribe(self) -> Subscription:
         # Raw: the bytes are parsed in place; a deserialised message would copy every pixel.
