@@ -1,5 +1,6 @@
 """How the real node starts, reports, refuses and ends."""
 
+from dataclasses import replace
 from functools import partial
 import hashlib
 import os
@@ -27,8 +28,9 @@ import yaml
 
 from seg_node.image import wire
 from seg_node.ros import ground
-from seg_node.ros.main import leave
+from seg_node.ros.main import leave, main
 from seg_node.ros.node import SegNode
+from seg_node.ros.parameter_table import CAMERA, NODE
 
 PALETTE = MODELS / 'palette_cityscapes19'
 STREET = cv2.resize(np.random.default_rng(0).integers(0, 256, (12, 16, 3), np.uint8), (160, 120),
@@ -124,7 +126,9 @@ class Refused:
     ({'backend': 'cuda'}, ["backend is 'cuda'", 'allowed: auto | onnxruntime | openvino']),
     ({'backend': 'tensorrt', 'precision': 'fp8'}, ["precision is 'fp8'", 'auto | fp16 | fp32']),
     ({'backend': 'onnxruntime', 'providers': '[CudaProvider]'}, ['CudaProvider', 'allowed:']),
-    ({'providers': '[CUDAExecutionProvider]'}, ["backend is 'auto'", 'does not use it']),
+    ({'providers': '[CudaProvider]'}, ['CudaProvider', 'allowed:']),  # auto takes them, too
+    ({'backend': 'tensorrt', 'providers': '[CUDAExecutionProvider]'},
+     ["backend is 'tensorrt'", 'does not use it']),
     ({'cameras': '[front, front]'}, ["'front' stands there more than once"]),
     ({'cameras': '[2nd]'}, ["'2nd'", 'beginning with a letter']),
     ({'camera__transport': 'theora'}, ["camera.transport is 'theora'", 'raw | compressed']),
@@ -164,21 +168,35 @@ def test_a_node_does_not_listen_to_itself(tmp_path, monkeypatch, topic, paramete
 
 
 @pytest.mark.parametrize('arguments, words', [
-    (['--params-file', '/nowhere.yaml'], ['/nowhere.yaml', 'Error opening YAML file']),
+    (['--params-file', '/nowhere.yaml'], ['/nowhere.yaml cannot be read', 'No such file']),
     (['--params-file', 'broken'], ['broken.yaml', 'line_num 3']),
+    (['--params-file', 'other'], ['other.yaml is for /other', 'Call its section /**/seg_node']),
+    (['--model', 'x'], ['--model x: unknown', '-p name:=value']),
     (['-r', 'mask'], ["remap rule: '-r mask'"]),
     (['-p', 'threads:=[1, x]'], ['threads:=[1, x]']),
     (['-p', 'use_sim_time:=maybe'], ["use_sim_time is 'maybe'; it must be a bool"]),
 ])
 def test_wrong_ros_arguments_end_with_one_line(tmp_path, arguments, words):
     (tmp_path / 'broken.yaml').write_text('seg_node:\n  ros__parameters:\n    cameras: [1, x]\n')
-    arguments = [str(tmp_path / 'broken.yaml') if word == 'broken' else word
+    (tmp_path / 'other.yaml').write_text('other:\n  ros__parameters:\n    model: x\n')
+    arguments = [str(tmp_path / f'{word}.yaml') if word in ('broken', 'other') else word
                  for word in arguments]
+    if arguments[0] == '--model':  # not for ROS
+        arguments = ['--', *arguments]
     with NodeProcess(tmp_path, *arguments) as node:
         assert node.wait() == 1
         line = node.log.strip().splitlines()[-1]
-        assert line.startswith('seg_node: ') and all(word in line for word in words), node.log
+        assert 'seg_node: ' in line or '[seg_node]: ' in line, node.log
+        assert all(word in line for word in words), node.log
         assert 'Traceback' not in node.log and '/project/src' not in line
+
+
+def test_help_helps(capsys):
+    assert main(['--help']) == 0
+    told = capsys.readouterr().out
+    assert told.startswith('usage: seg_node --ros-args') and '~/<camera>/mask' in told
+    for row in (*NODE, *(replace(row, name=f'<camera>.{row.name}') for row in CAMERA)):
+        assert f'  {row.name} ({row.kind}, ' in told
 
 
 CALIBRATION = CameraInfo(height=120, width=160, distortion_model='plumb_bob',
