@@ -1,12 +1,12 @@
 """The road a frame takes, from the parsed message to everything that is published about it."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from . import products
-from .devices.segmenter import Result, Segmenter
+from .devices.segmenter import Result, Running, Segmenter, starter
 from .ego_mask import EgoMask
 from .errors import ConfigError, FrameError
 from .frame import Demand, DRIVABLE_CLASS, Frame, Products, Segmentation, StageClock
@@ -36,6 +36,50 @@ def autoware_lut(own: ClassTable, remap: Path | None = None) -> np.ndarray | Non
     return lut
 
 
+class Batch:
+    """
+    Frames on their way through the pipeline.
+
+    :ivar due: see ``Running``.
+    """
+
+    def __init__(self, running: Running,
+                 make: Callable[[list[Result]], list[Products | FrameError]]) -> None:
+        self._work: Callable[[], list[Products | FrameError]] | None = (
+            lambda: make(running.results()))
+        self._made: list[Products | FrameError] = []
+        self._failure: Exception | None = None
+        self.due = running.due
+
+    def settle(self) -> None:
+        """Wait for the device and make everything now; ``finish`` then only hands it out."""
+        work, self._work = self._work, None
+        if work is None:
+            return
+        try:
+            self._made = work()
+        except Exception as error:  # told by ``finish``; its traceback would hold all of this
+            self._failure = error.with_traceback(None)
+
+    def finish(self) -> list[Products | FrameError]:
+        """
+        Return what ``Pipeline.process`` does, once the device is done; to be called once.
+
+        :raises DeviceLostError: when the device has failed for good.
+        """
+        work, self._work = self._work, None
+        if work is not None:
+            return work()
+        made, failure = self._made, self._failure
+        self._made, self._failure = [], None
+        if failure is not None:
+            try:
+                raise failure
+            finally:
+                del failure  # or it and its traceback hold one another
+        return made
+
+
 class Pipeline:
     """
     Segments frames and derives the products.
@@ -62,6 +106,8 @@ class Pipeline:
         self.segmenter = segmenter
         self._next: Tuned | None = None
         self._dynamic_value = dynamic_value
+        self._begin = starter(segmenter)
+        self._last: Batch | None = None
         self.classes = published or own
         ways = remaps or {}
         self.tables = products.Tables(
@@ -72,7 +118,7 @@ class Pipeline:
             autoware=autoware_lut(own, ways.get(_AUTOWARE)))
         self.outputs = (*products.OUTPUTS, *map(products.of_head, heads))
         self._heads = frozenset((*heads, DRIVABLE_CLASS))
-        self._output = output
+        self.output = output
         self._ego_masks = ego_masks or {}
         self.trust = trust
         self._steady = {name: Steadiness(self.tables.dynamic) for name in steady}
@@ -89,12 +135,23 @@ class Pipeline:
         :param wanted: for each frame the names of ``products.OUTPUTS`` that somebody waits for.
         :raises DeviceLostError: when the device has failed for good.
         """
+        return self.start(frames, wanted, clock).finish()
+
+    def start(self, frames: Sequence[Frame], wanted: Sequence[Collection[str]],
+              clock: StageClock) -> 'Batch':
+        """
+        Begin with what ``process`` does; a device may be given the next frames meanwhile.
+
+        :raises DeviceLostError: when the device has failed for good.
+        """
         if self._next is not None:
+            if self._last is not None:
+                self._last.settle()  # its frames are made by what they were begun with
             self._tune()
         steady = any(frame.camera in self._steady for frame in frames)
         entropy = any('entropy' in names for names in wanted)
         demand = Demand(
-            self._output, entropy=entropy,
+            self.output, entropy=entropy,
             confidence=steady or entropy
             or (self.trust is not None and self.trust.needs_confidence)
             or any('confidence' in names for names in wanted),
@@ -102,9 +159,11 @@ class Pipeline:
             or any({'drivable', DRIVABLE_CLASS} & set(names) for names in wanted),
             heads=frozenset(self._heads & set().union(*wanted)),
             glimpse=None if self.trust is None else self.trust.judge.glimpse)
-        results = self.segmenter.segment(frames, demand, clock)
-        return [self._finished(frame, result, names, clock)
-                for frame, result, names in zip(frames, results, wanted, strict=True)]
+        running = self._begin(frames, demand, clock)
+        self._last = Batch(running, lambda results: [
+            self._finished(frame, result, names, clock)
+            for frame, result, names in zip(frames, results, wanted, strict=True)])
+        return self._last
 
     def _tune(self) -> None:
         tuned = self._next

@@ -1,5 +1,6 @@
 """The ROS side of one camera, in this process: what somebody waits for, and what is forgotten."""
 
+from pathlib import Path
 import time
 
 from harness import Client, RELIABLE
@@ -10,6 +11,7 @@ import pytest
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode
+from rclpy.parameter import Parameter
 from sensor_msgs.msg import CameraInfo, Image
 
 from seg_node.frame import Frame, Products, Segmentation, StageClock
@@ -56,6 +58,25 @@ def camera():
     found.deactivate()
     found.destroy()
     executor.shutdown()
+    node.destroy_node()
+    rclpy.shutdown(context=context)
+
+
+def test_the_device_is_told_the_sizes_of_calibrated_cameras():
+    """What it needs an engine for, and what it gets ready for before the first frame."""
+    context = rclpy.Context()
+    rclpy.init(context=context)
+    file = str(Path(__file__).parents[1] / 'calibration' / 'demo_camera.yaml')
+    node = LifecycleNode('seg_node', context=context, parameter_overrides=[
+        Parameter('cameras', value=['front', 'left', 'rear']),
+        Parameter('front.calibration', value=file), Parameter('left.calibration', value=file)])
+    assert not declare(node)
+    for name in ('front', 'left', 'rear'):
+        assert not declare(node, CAMERA, f'{name}.')
+    settings = read(node, NO_PRESET)
+    [size] = settings.wish.cameras
+    calibration = settings.cameras[0].calibration
+    assert size == Size(calibration.height, calibration.width)
     node.destroy_node()
     rclpy.shutdown(context=context)
 

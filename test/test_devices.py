@@ -10,6 +10,7 @@ from seg_node.devices import choose as devices
 from seg_node.devices.choose import open_segmenter, Wish
 from seg_node.devices.onnx_runtime import BoundRun
 from seg_node.errors import BackendError, ConfigError
+from seg_node.geometry import Size
 from seg_node.model.card import load_card
 
 MODEL = 'bisenetv2_camvid'
@@ -42,6 +43,31 @@ def test_a_backend_asked_for_by_name_needs_no_reason_and_never_falls_back(card):
         open_segmenter(card, Wish('tensorrt', gpu=2))
     with pytest.raises((BackendError, ConfigError), match='CUDAExecutionProvider'):
         open_segmenter(card, Wish('onnxruntime', (devices.CUDA_PROVIDER,)))
+
+
+def test_cameras_with_an_engine_each(card, monkeypatch):
+    """One engine for all cameras, else one for each; a camera without any is refused at once."""
+    from seg_node.gpu import by_size, engine_cache, segmenter, trt
+    front, left, odd, asked = Size(720, 1280), Size(480, 640), Size(9, 9), []
+
+    def open_verified(card, *, cameras, **_):
+        asked.append(list(cameras))
+        if len(cameras) > 1 or odd in cameras:
+            raise ConfigError(f'no engine for {cameras[-1]}')
+        return cameras[0] if cameras else 'any'
+    monkeypatch.setattr(trt, 'require_gpu', lambda number: None)
+    monkeypatch.setattr(engine_cache, 'open_verified', open_verified)
+    monkeypatch.setattr(segmenter, 'TensorRTSegmenter', lambda card, engine, gpu, policy: engine)
+    monkeypatch.setattr(by_size, 'BySizeSegmenter', lambda first, find, load: first)
+
+    def opened(*cameras):
+        asked.clear()
+        return open_segmenter(card, Wish('tensorrt', cameras=cameras)).segmenter
+    assert opened() == 'any'
+    assert opened(front) == front and asked == [[front]]
+    assert opened(front, left) == front and asked == [[front, left], [front], [left]]
+    with pytest.raises(ConfigError, match='no engine for 9x9'):
+        opened(front, odd)
 
 
 def test_a_provider_that_does_not_really_run_is_passed_over_by_auto(card, monkeypatch):

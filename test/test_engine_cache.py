@@ -323,13 +323,13 @@ import os, sys
 sys.path.insert(0, 'test')
 from seg_node.gpu import engine_cache
 import test_engine_cache as t
-real = engine_cache._write
+real = engine_cache.write_owned
 def stop(path, content):
     real(path, content)
     if path.name == 'kernels.cubin':
         print('half', flush=True)
         os.read(0, 1)
-engine_cache._write = stop
+engine_cache.write_owned = stop
 t.store(engine_cache.EngineCache(), t.key())
 """
 

@@ -97,6 +97,33 @@ def test_models_of_other_kinds_build(name, engines, rtx):
         card.input.name, *(output.name for output in card.outputs)]
 
 
+def test_the_builder_is_asked_for_what_graphs_and_kernels_need(engines, rtx, monkeypatch):
+    """Memory by the user alone, a profile for each batch, and formats that the kernels take."""
+    trt, seen = rtx.module, {}
+
+    class Builder(trt.Builder):
+        def build_serialized_network(self, network, config):
+            seen.update(user=config.get_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION),
+                        profiles=config.num_optimization_profiles,
+                        image=network.get_input(0).allowed_formats,
+                        scores=network.get_output(0).allowed_formats)
+            return super().build_serialized_network(network, config)
+    monkeypatch.setattr(trt, 'Builder', Builder)
+    card = load_card(PALETTE)
+
+    def mask(*names):
+        return sum(1 << int(getattr(trt.TensorFormat, name)) for name in names)
+    for kind, image, scores in (
+            ('fp16', mask('LINEAR', 'HWC8', 'CHW2', 'CHW4'), mask('LINEAR', 'HWC8')),
+            ('fp32', mask('LINEAR', 'HWC'), mask('LINEAR', 'HWC'))):
+        found, _ = ordered(card, engines, rtx, kind=kind, profile=profile(card, (1, 1, 3)))
+        assert len(found.plan) > 1000
+        assert seen == {'user': True, 'profiles': 3, 'image': image, 'scores': scores}
+        assert {'memory by the user', 'a profile for each batch'} <= set(found.manifest.key.flags)
+    ordered(load_card(ROOT / 'test/models/palette_two_heads'), engines, rtx)
+    assert seen['image'] == mask('LINEAR') or seen['image'] == (1 << 13) - 1  # as it was
+
+
 def test_an_engine_is_built_once(engines, rtx):
     card = load_card(PALETTE)
     first, built = ordered(card, engines, rtx)
@@ -153,7 +180,7 @@ def test_a_batch_that_the_model_does_not_take_is_refused(engines, rtx):
 def test_a_profile_that_contradicts_itself_is_refused_in_tensorrts_words(engines, rtx):
     card = load_card(PALETTE)
     with pytest.raises(BackendError, match='refuses the profile .*MIN<=OPT<=MAX'):
-        ordered(card, engines, rtx, profile=profile(card, (2, 1, 4)))
+        ordered(card, engines, rtx, profile=profile(card, (2, 1, 40)))
     assert not engines.entries(card.name)
 
 

@@ -102,37 +102,40 @@ def test_what_may_not_be_captured_spoils_the_capture():
 gpu = Gpu()
 with gpu.active():
     memory, pinned, mark = gpu.allocate(100, 'a test'), gpu.pin(100, 'a test'), gpu.event()
+    stream = gpu.stream()
     pinned.array[:] = 1
     for spoil, code in ((lambda: gpu.allocate(16, 'too late'), 900),
-                        (lambda: gpu.raw_stream.synchronize(), 900),
+                        (lambda: stream.raw.synchronize(), 900),
                         (lambda: gpu.store(memory.address, np.zeros(9, np.uint8)), 900),
-                        (lambda: cuda.memset_d8_async(memory.address, 0, 9), 906)):
+                        (lambda: gpu.wait(mark), 900)):
         def record():
-            gpu.upload(memory.address, pinned.array)
+            gpu.upload(stream, memory.address, pinned.array)
             try:
                 spoil()
             except (cuda.Error, BackendError) as error:
                 assert f'error {code}' in str(error), error
-        fails(lambda: gpu.capture(record), 'cuStreamEndCapture failed: simulated error 901')
+        fails(lambda: gpu.capture(stream, record),
+              'cuStreamEndCapture failed: simulated error 901')
     def raises():
         raise BackendError('no')
-    assert refused(lambda: gpu.capture(raises)) == 'no'
+    assert refused(lambda: gpu.capture(stream, raises)) == 'no'
     end = gpu.event()
     def finish():
-        gpu.record(end)
+        gpu.record(stream, end)
         gpu.wait(end)
-    graph = gpu.capture(lambda: gpu.upload(memory.address, pinned.array))  # usable again
+    # usable again
+    graph = gpu.capture(stream, lambda: gpu.upload(stream, memory.address, pinned.array))
     pinned.array[:] = 5
     gpu.launch(graph)
-    gpu.download(pinned.array[50:], memory.address)
+    gpu.download(stream, pinned.array[50:], memory.address)
     finish()
     assert (pinned.array == 5).all()
-    plain = gpu.capture(lambda: gpu.record(mark))
+    plain = gpu.capture(stream, lambda: gpu.record(stream, mark))
     gpu.launch(plain)
     finish()
     fails(lambda: mark.ms_since(mark), 'cuEventElapsedTime failed')  # no time inside a graph
-    fails(lambda: mark.record(gpu.stream, captured=True), 'cuEventRecordWithFlags failed')
-    timed = gpu.capture(lambda: gpu.record(mark, captured=True))
+    fails(lambda: mark.record(stream.handle, captured=True), 'cuEventRecordWithFlags failed')
+    timed = gpu.capture(stream, lambda: gpu.record(stream, mark, captured=True))
     gpu.launch(timed)
     finish()
     assert mark.ms_since(mark) == 0
@@ -143,7 +146,178 @@ assert sim.counts()['live graphs'] == 0
 """)
 
 
+def test_the_legacy_stream_while_a_stream_is_captured():
+    """Refused while a blocking stream is, which is spoiled; other streams are let alone."""
+    run(RAW + """
+from seg_node.gpu.graph import Driver, Graph
+from threading import Thread
+driver, small = Driver(), np.zeros(9, np.uint8)
+table = cuda.mem_alloc(9)
+for flags, words in ((0, 'error 906'), (1, 'copied')):
+    one = cuda.Stream(flags)
+    for in_thread in (False, True):
+        said = []
+        def record():
+            cuda.memcpy_htod_async(device, host, one)
+            if in_thread:  # PyCUDA's contexts are one thread's: through the driver
+                handle = ctypes.c_void_p()
+                driver.call('cuCtxGetCurrent', ctypes.byref(handle))
+                def upload():
+                    driver.call('cuCtxPushCurrent_v2', handle)
+                    try:
+                        driver.call('cuMemcpyHtoD_v2', ctypes.c_void_p(int(table)),
+                                    ctypes.c_void_p(small.ctypes.data), ctypes.c_size_t(9))
+                        said.append('copied')
+                    except CudaError as error:
+                        said.append(str(error))
+                    driver.call('cuCtxPopCurrent_v2', ctypes.byref(ctypes.c_void_p()))
+                thread = Thread(target=upload)
+                thread.start()
+                thread.join()
+            else:
+                try:
+                    cuda.memset_d8_async(table, 0, 9)
+                    said.append('copied')
+                except cuda.Error as error:
+                    said.append(str(error))
+        if flags:
+            Graph(driver, one.handle, record).close()
+        else:
+            fails(lambda: Graph(driver, one.handle, record), 'simulated error 901')
+        assert words in said[0], (flags, in_thread, said)
+    del one
+del table
+""" + RAW_END)
+
+
+def test_the_legacy_stream_waits_for_blocking_streams_alone():
+    run(RAW + """
+small, table = np.zeros(9, np.uint8), cuda.mem_alloc(9)
+for flags, there in ((0, True), (1, False)):
+    one = cuda.Stream(flags)
+    host[:] = 3 + flags
+    cuda.memcpy_htod_async(device, host, one)
+    cuda.memcpy_htod(table, small)
+    host[:] = 0
+    one.synchronize()
+    back = np.zeros(1000, np.uint8)
+    cuda.memcpy_dtoh(back, device)
+    assert (back == (3 + flags if there else 0)).all()
+    del one
+del table
+""" + RAW_END)
+
+
+def test_events_between_streams():
+    run(START + """
+gpu = Gpu()
+with gpu.active():
+    first, second = gpu.stream(), gpu.stream()
+    memory, pinned = gpu.allocate(100, 'a test'), gpu.pin(200, 'a test')
+    mark = gpu.event(timed=False)
+    other = gpu.event()
+    gpu.record(first, other)
+    def outside():
+        gpu.hold(second, other)  # lies outside of the graph, and is no node of it
+    text = refused(lambda: gpu.capture(second, outside))
+    assert 'cuStreamWaitEvent failed: simulated error 905' in text, text
+    fails(lambda: other.hold(first.handle, captured=True), 'simulated error 1 ')
+    gpu.wait(other)
+    fails(lambda: other.ms_since(mark), 'simulated error 400')  # an event without times
+    # A replay waits for what the event recorded last before it was launched.
+    up = gpu.capture(first, lambda: (gpu.upload(first, memory.address, pinned.array[:100]),
+                                     gpu.record(first, mark, captured=True)))
+    down = gpu.capture(second, lambda: (gpu.hold(second, mark, captured=True),
+                                        gpu.download(second, pinned.array[100:], memory.address),
+                                        gpu.record(second, other, captured=True)))
+    for value in (1, 2, 3):
+        pinned.array[:100] = value
+        gpu.launch(up)
+        gpu.launch(down)
+        gpu.wait(other)
+        assert (pinned.array[100:] == value).all()
+    up.close()
+    down.close()
+    gpu.upload(first, memory.address, pinned.array[:100])
+    gpu.free(memory)
+    assert sim.counts()['freed in use'] == 1
+gpu.close()
+""")
+
+
+def test_two_devices():
+    """Numbers are the driver's; a stream, event or kernel of one is nothing to the other."""
+    run(START + """
+first, second = Gpu(0), Gpu(1)
+assert (first.name, second.name) == ('simulated GPU', 'second simulated GPU')
+with first.active():
+    stream, mark, memory = first.stream(), first.event(), first.allocate(9, 'a test')
+    pinned = first.pin(9, 'a test')
+with second.active():
+    for call in (lambda: second.upload(stream, memory.address, pinned.array),
+                 lambda: second.clear(stream, memory.address, 9),
+                 lambda: second.record(second.stream(), mark)):
+        assert 'error 400' in refused(call)
+assert 'nvidia-smi must list the GPU' in refused(lambda: Gpu(2))
+first.close()
+with second.active():
+    second.allocate(9, 'a test')
+second.close()
+left = sim.counts()
+assert not left['live device blocks'] and not left['live streams']
+""", CUDASIM_DEVICES='2')
+
+
 # The driver layer.
+
+def test_page_locked_memory_is_given_back_by_whatever_thread_drops_it():
+    """PyCUDA's own is not: it stays until the process ends."""
+    run(START + """
+from threading import Thread
+gpu = Gpu()
+held = []
+def drop():
+    held.clear()
+def dropped():
+    before = sim.counts()['live pinned blocks']
+    thread = Thread(target=drop)
+    thread.start()
+    thread.join()
+    return before - sim.counts()['live pinned blocks']
+with gpu.active():
+    held.append(cuda.pagelocked_empty(100, np.uint8))
+assert dropped() == 0
+with gpu.active():
+    pinned = gpu.pin(100, 'a test')
+    held.append(pinned.array[3:7])
+    gpu.free(pinned)
+assert sim.counts()['live pinned blocks'] == 2
+assert dropped() == 1
+with gpu.active():
+    held.append(gpu.pin(100, 'a test').array)
+gpu.close()
+assert dropped() == 1  # when the GPU was closed long ago, too
+""")
+
+
+def test_nothing_is_freed_while_its_thread_captures():
+    """Garbage is collected at any time; the driver refuses it then, and spoils the capture."""
+    run(START + """
+gpu = Gpu()
+with gpu.active():
+    stream, held, mark = gpu.stream(), [gpu.pin(100, 'a test')], gpu.event()
+    gpu.free(held[0])
+    arrays = [gpu.pin(100, 'a test').array]
+    def record():
+        gpu.record(stream, mark, captured=True)
+        arrays.clear()
+    gpu.free(list(gpu._owned.values())[-1])
+    before = sim.counts()['live pinned blocks']
+    gpu.capture(stream, record).close()
+    assert before - sim.counts()['live pinned blocks'] == 1
+gpu.close()
+""")
+
 
 def test_nothing_is_left_and_nothing_is_current():
     run(START + """

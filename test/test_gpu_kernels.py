@@ -4,7 +4,7 @@ import ctypes
 from dataclasses import replace
 
 import cv2
-from gpu.cpu_kernels import at, buffer, camera_image, Kernels, Post, preprocess
+from gpu.cpu_kernels import at, buffer, camera_image, Kernels, Post, preprocess, upload
 from hypothesis import given, settings, strategies as st
 import numpy as np
 import pytest
@@ -13,6 +13,7 @@ from seg_node import labels, reference
 from seg_node.entropy import upsample_entropy
 from seg_node.geometry import fit, Size
 from seg_node.gpu import launch
+from seg_node.gpu.forms import FORMS, SCORES
 from seg_node.gpu.launch import ResultBlock, UploadImage
 from seg_node.image import decode
 from seg_node.image.wire import Header, ImageMessage
@@ -157,6 +158,50 @@ def test_remap(kernels, encoding, pad):
     rectified = replace(geometry, rectification=Rectification((60, 80), lambda size: remap))
     got = preprocess(kernels, card, [(message, source)], [geometry], remap)
     check_input(got[0], card, rectified, decode.decode(message))
+
+
+def laid(planes, form):
+    """Return (C, H, W) as it lies in memory, by NumPy alone; room for more channels is 0."""
+    count, height, width = planes.shape
+    room = np.zeros((form.padded(count), height, width), planes.dtype)
+    room[:count] = planes
+    if not form.vector:
+        return room.transpose(1, 2, 0).reshape(-1)
+    return room.reshape(-1, form.vector, height, width).transpose(0, 2, 3, 1).reshape(-1)
+
+
+@pytest.mark.parametrize('name', FORMS)
+@pytest.mark.parametrize('colour', ['rgb', 'bgr'])
+def test_every_form_of_the_input(kernels, name, colour):
+    card, form = spec((37, 61), 'float16', colour=colour), FORMS[name]
+    message, source = camera_image('bgr8', 50, 70)
+    geometry, bgr = fit(card, Size(50, 70)), decode.decode(message)
+    table = launch.tables_for(geometry, Size(8, 8))
+    data, tables, values = (upload(part) for part in (message.data, table.data,
+                                                      launch.input_values(card)))
+    output = buffer(launch.input_bytes(card, geometry.network, form) + 64, fill=0)
+    kernels.run(launch.preprocess_launch(
+        card, geometry, source, table, upload=at(data), tables=at(tables), values=at(values),
+        output=at(output), form=form))
+    truth = Preprocessor(card).tensor([bgr], [geometry])[0]
+    np.testing.assert_array_equal(output[:-64].view(np.uint16), laid(truth.view(np.uint16), form))
+    assert not output[-64:].any()
+
+
+@pytest.mark.parametrize('name', SCORES)
+@pytest.mark.parametrize('dtype', ['f2', 'f4'])
+def test_every_form_of_the_scores(kernels, name, dtype):
+    rng, form = np.random.default_rng(16), FORMS[name]
+    geometries = [fit(spec((64, 96)), Size(75, 101)), fit(spec((64, 96)), Size(64, 96))]
+    values = np.stack([smooth(rng, 11, 16, 24) for _ in geometries]).astype(dtype)
+    plain = Post(kernels, values, geometries)
+    other = Post(kernels, values, geometries, form=form, given=np.concatenate(
+        [laid(image, form) for image in values]))
+    for index in range(2):
+        one, two = plain.parts(index), other.parts(index)
+        np.testing.assert_array_equal(one.labels, two.labels)
+        np.testing.assert_array_equal(one.confidence, two.confidence)
+        assert one.range == two.range
 
 
 def test_one_pixel(kernels):

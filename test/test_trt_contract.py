@@ -41,6 +41,18 @@ OPTIONAL = {
     ('IBuilderConfig', 'num_compute_capabilities'):
         ({'rtx1.7'}, "hasattr(config, 'set_compute_capability')"),
     ('', 'ComputeCapability'): ({'rtx1.7'}, 'library.is_rtx'),
+    ('BuilderFlag', 'REQUIRE_USER_ALLOCATION'):
+        ({'rtx1.7'}, "hasattr(trt.BuilderFlag, 'REQUIRE_USER_ALLOCATION')"),
+    ('IExecutionContext', 'is_stream_capturable'): ({'rtx1.7'}, 'not self._engine.is_rtx or'),
+    **{use: ({'rtx1.7'}, 'only where ``library.is_rtx``') for use in (
+        ('', 'DynamicShapesKernelSpecializationStrategy'),
+        ('DynamicShapesKernelSpecializationStrategy', 'EAGER'),
+        ('IRuntimeConfig', 'dynamic_shapes_kernel_specialization_strategy'),
+        ('IRuntimeConfig', 'create_runtime_cache'), ('IRuntimeConfig', 'set_runtime_cache'),
+        ('IRuntimeCache', 'deserialize'), ('IRuntimeCache', 'serialize'))},
+    **{use: ({'10.13', '11.4', 'rtx1.7'}, 'only where ``library.is_rtx``') for use in (
+        ('ICudaEngine', 'create_runtime_config'),
+        ('IRuntimeConfig', 'set_execution_context_allocation_strategy'))},
 }
 CLASSES = {name for members in BINDINGS.values() for name in members
            if name not in ('__version__', 'functions')}

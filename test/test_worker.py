@@ -290,8 +290,8 @@ def test_what_was_being_taken_at_the_stop_is_not_delivered():
     took, go = Event(), Event()
 
     class Slow(Mailbox):
-        def take(self, limit=None):
-            frames = super().take(limit)
+        def take(self, limit=None, timeout_s=None):
+            frames = super().take(limit, timeout_s)
             took.set()
             assert go.wait(10.0)
             return frames

@@ -185,5 +185,13 @@ def _tensorrt(card: ModelCard, wish: Wish, policy: DrivablePolicy | None) -> Seg
 
     def load(engine: VerifiedEngine) -> TensorRTSegmenter:
         return TensorRTSegmenter(card, engine, wish.gpu, policy=policy)
-    return BySizeSegmenter(load(find(wish.cameras)), lambda size: find(sizes=[size]), load)
+
+    def first() -> VerifiedEngine:
+        try:
+            return find(wish.cameras)
+        except ConfigError:  # no engine takes all cameras; but each may have its own
+            if len(wish.cameras) < 2:
+                raise
+            return [find([camera]) for camera in wish.cameras][0]
+    return BySizeSegmenter(load(first()), lambda size: find(sizes=[size]), load)
 

@@ -1,7 +1,7 @@
 """The seams between devices: what runs a network, and what makes labels of frames by it."""
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -46,13 +46,21 @@ class Backend(Protocol):
 class Segmenter(Protocol):
     """Turns frames into segmentations; made, used and closed by one thread."""
 
-    #: what really runs and where
-    description: str
-    device: str
-    #: frames worth giving it at once, if that many are ready
-    preferred_batch: int
-    #: a camera size that it surely takes, to try it with
-    sample: Size
+    @property
+    def description(self) -> str:
+        """What really runs and where."""
+
+    @property
+    def device(self) -> str:
+        """Where it really runs, e.g. ``cpu``."""
+
+    @property
+    def preferred_batch(self) -> int:
+        """Frames worth giving it at once, if that many are ready."""
+
+    @property
+    def sample(self) -> Size:
+        """A camera size that it surely takes, to try it with."""
 
     def segment(self, frames: Sequence[Frame], demand: Demand, clock: StageClock) -> list[Result]:
         """
@@ -69,3 +77,57 @@ class Segmenter(Protocol):
 
     def close(self) -> None:
         """Free the device."""
+
+
+class Running(Protocol):
+    """Frames that a device is at."""
+
+    #: ``time.perf_counter`` when the results are likely there: until then something else may be
+    #: done; 0 = they are there, or nobody knows
+    due: float
+
+    def results(self) -> list[Result]:
+        """
+        Wait, and return what ``Segmenter.segment`` would have.
+
+        :raises DeviceLostError: see there.
+        """
+
+
+@runtime_checkable
+class Overlapping(Segmenter, Protocol):
+    """A segmenter that takes the next frames while it is at the last ones."""
+
+    @property
+    def warm_runs(self) -> int:
+        """How often a kind of batch must run until nothing of it is made any more."""
+
+    def start(self, frames: Sequence[Frame], demand: Demand, clock: StageClock) -> Running:
+        """
+        Begin to segment.
+
+        Two calls may be in flight. Their results are fetched in the order of the calls, and are
+        valid until the next but one call.
+
+        :raises DeviceLostError: see ``segment``.
+        """
+
+
+class Done:
+    """Frames that a device is done with; see ``Running``."""
+
+    due = 0.0
+
+    def __init__(self, results: list[Result]) -> None:
+        self._results = results
+
+    def results(self) -> list[Result]:
+        """Return them."""
+        return self._results
+
+
+def starter(segmenter: Segmenter) -> Callable[[Sequence[Frame], Demand, StageClock], Running]:
+    """Return what begins to segment, or does all of it where only one thing is done at a time."""
+    if isinstance(segmenter, Overlapping):
+        return segmenter.start
+    return lambda frames, demand, clock: Done(segmenter.segment(frames, demand, clock))

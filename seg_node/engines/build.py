@@ -6,7 +6,7 @@ so no flag decides at build time in which precision a layer computes.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 import hashlib
 import json
@@ -28,6 +28,7 @@ from ..gpu.engine_cache import (
     VerifiedEngine,
 )
 from ..gpu.engine_manifest import builder_flags, EngineKey, Manifest, OptimizationProfile
+from ..gpu.forms import FORMS, SCORES
 from ..gpu.kernels import source_hash
 from ..gpu.trt import (
     Builder,
@@ -44,6 +45,8 @@ from ..model.card import ModelCard
 from .precision import for_engine
 
 WORKSPACE_MIB = 1024
+# By numpy's name of a type, the formats that TensorRT has for it.
+_FORMATS = {'float32': ('LINEAR', 'HWC'), 'float16': ('LINEAR', 'HWC8', 'CHW2', 'CHW4')}
 _OPTIONS = {'N': 'batch', 'C': 'model', 'H': 'size', 'W': 'size'}
 
 
@@ -160,6 +163,7 @@ def build_plan(library: Library, model: Path, card: ModelCard, order: BuildOptio
     _match(network, card)
     config = builder.create_builder_config()
     _configure(library, config, order, capability)
+    _allow_formats(trt, network, card)
     _add_profile(builder, config, network.get_input(0), order.profile, card, log)
     kept = None
     if timings is not None:
@@ -262,6 +266,8 @@ def _configure(library: Library, config: IBuilderConfig, order: BuildOptions,
         config.clear_flag(trt.BuilderFlag.TF32)
     else:
         config.set_flag(trt.BuilderFlag.TF32)
+    if hasattr(trt.BuilderFlag, 'REQUIRE_USER_ALLOCATION'):  # or it could not be captured
+        config.set_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION)
     if hasattr(config, 'set_compute_capability'):
         config.num_compute_capabilities = 1
         name = 'SM{}{}'.format(*capability)
@@ -277,10 +283,26 @@ def _add_profile(builder: Builder, config: IBuilderConfig, image: ITensor,
             raise ConfigError(f'the model takes exactly {fixed} along {letter}, asked is '
                               f'{asked[0]} to {asked[2]}. Correct --{_OPTIONS[letter]}, or export '
                               'the model with that axis dynamic.')
-    ranges: IOptimizationProfile = builder.create_optimization_profile()
-    ranges.set_shape(image.name, *shapes)
-    if config.add_optimization_profile(ranges) < 0:
-        raise BackendError(f'TensorRT refuses the profile {profile}: {tensorrt.reasons(log)}')
+    for batch in profile.batches:
+        ranges: IOptimizationProfile = builder.create_optimization_profile()
+        ranges.set_shape(image.name, *profile_shapes(replace(profile, batch=batch),
+                                                     card.input.layout))
+        if config.add_optimization_profile(ranges) < 0:
+            raise BackendError(f'TensorRT refuses the profile {profile}: {tensorrt.reasons(log)}')
+
+
+def _allow_formats(trt: Any, network: INetworkDefinition, card: ModelCard) -> None:
+    """Let TensorRT choose how input and scores lie in memory, of what the kernels take."""
+    if network.num_outputs == 1:  # more heads run on the host
+        _allow(trt, network.get_input(0), card.input.layout, tuple(FORMS))
+        _allow(trt, network.get_output(0), card.main_output.layout, SCORES)
+
+
+def _allow(trt: Any, tensor: ITensor, layout: str, taken: tuple[str, ...]) -> None:
+    if layout == 'NCHW':
+        names = _FORMATS.get(tensorrt.numpy_name(trt, tensor.dtype), ('LINEAR',))
+        tensor.allowed_formats = sum(1 << int(getattr(trt.TensorFormat, name))
+                                     for name in names if name in taken)
 
 
 def profile_shapes(profile: OptimizationProfile, layout: str) -> list[tuple[int, ...]]:

@@ -9,14 +9,13 @@ camera image and images of a batch are addressed by 64 bits: ``decode``'s 2**27 
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 
 from ..errors import ConfigError
-from ..geometry import Geometry, Size
+from ..geometry import Size
 from ..model.tensors import InputSpec
-from ..preprocess import level_values
+from .forms import Form, in_memory, LINEAR
 
 #: Each part of a buffer begins at a multiple of this many bytes.
 ALIGNMENT = 256
@@ -106,6 +105,7 @@ class Scores:
     :ivar softmax: whether these are logits, whose softmax is the confidence; else the values
         themselves are (``probabilities``).
     :ivar temperature: the confidence is the softmax of logits / temperature.
+    :ivar form: in which a tensor of axes NCHW lies in memory.
     """
 
     dtype: str
@@ -114,6 +114,7 @@ class Scores:
     size: Size
     softmax: bool = True
     temperature: float = 1.0
+    form: Form = LINEAR
 
     def __post_init__(self) -> None:
         if self.dtype not in ('float16', 'float32') or self.layout not in ('NCHW', 'NHWC'):
@@ -123,7 +124,7 @@ class Scores:
         if not 1 <= self.classes <= 256:
             raise ConfigError(f'{self.classes} classes cannot be labelled on the GPU; allowed are '
                               '1 to 256. Use backend: onnxruntime.')
-        check_count('score grid', self.classes * self.points)
+        check_count('score grid', self.elements)
 
     @property
     def points(self) -> int:
@@ -133,7 +134,12 @@ class Scores:
     @property
     def image_bytes(self) -> int:
         """Bytes of one image's scores."""
-        return self.classes * self.points * np.dtype(self.dtype).itemsize
+        return self.elements * np.dtype(self.dtype).itemsize
+
+    @property
+    def elements(self) -> int:
+        """Elements of one image's scores."""
+        return in_memory(self.layout, self.form).elements(self.classes, self.size)
 
     @property
     def winner_bytes(self) -> int:
@@ -153,36 +159,14 @@ class Scores:
     @property
     def strides(self) -> tuple[int, int, int]:
         """Elements from class to class, row to row, point to point."""
-        height, width = self.size
-        return ((height * width, width, 1) if self.layout == 'NCHW'
-                else (1, width * self.classes, self.classes))
+        form = in_memory(self.layout, self.form)
+        point = form.pixel(self.classes)
+        return form.channel(1, self.size), self.size.width * point, point
 
     @property
     def suffix(self) -> str:
         """What names the kernels for this type."""
         return SUFFIXES[self.dtype]
-
-
-@dataclass(frozen=True)
-class Tables:
-    """
-    Coordinate tables of one camera, to be uploaded once and kept.
-
-    :ivar data: uint8, what to upload; the other members are offsets in bytes into it.
-    :ivar source_columns: int32 low and two weights of 16 bits for each column of the content:
-        where it samples the camera image. ``source_rows`` the same.
-    :ivar label_columns: int32 low and float32 fraction for each column of the mask: where it
-        samples the scores.
-    :ivar exact_columns: the fraction of these as float64, for near ties.
-    """
-
-    data: np.ndarray
-    source_columns: int
-    source_rows: int
-    label_columns: int
-    label_rows: int
-    exact_columns: int
-    exact_rows: int
 
 
 @dataclass(frozen=True)
@@ -312,37 +296,9 @@ def aligned(size: int) -> int:
     return -(-size // ALIGNMENT) * ALIGNMENT
 
 
-def input_bytes(spec: InputSpec, network: Size) -> int:
+def input_bytes(spec: InputSpec, network: Size, form: Form = LINEAR) -> int:
     """Return the bytes of one image's part of the network's input."""
-    return 3 * network.height * network.width * np.dtype(spec.dtype).itemsize
-
-
-def input_values(spec: InputSpec) -> np.ndarray:
-    """Return what the network gets for each grey level, (3, 256) for red, green and blue."""
-    values = level_values(spec)
-    return values if spec.colour == 'rgb' else np.ascontiguousarray(values[::-1])
-
-
-@lru_cache(maxsize=64)
-def tables_for(geometry: Geometry, grid: Size, align_corners: bool = False) -> Tables:
-    """
-    Return the coordinate tables for a camera and a grid of scores.
-
-    :param grid: size of the network's main output.
-    :param align_corners: how that output is to be upsampled (the card says).
-    """
-    columns = geometry.columns(grid.width, align_corners)
-    rows = geometry.rows(grid.height, align_corners)
-    parts = [_source_axis(geometry.content.width, geometry.camera.width, clamped=True),
-             _source_axis(geometry.content.height, geometry.camera.height, clamped=False),
-             _samples(columns.low, columns.fraction), _samples(rows.low, rows.fraction),
-             columns.fraction.view(np.uint8), rows.fraction.view(np.uint8)]
-    offsets = np.cumsum([0, *(aligned(part.size) for part in parts)])
-    data = np.zeros(offsets[-1], np.uint8)
-    for part, offset in zip(parts, offsets, strict=False):
-        data[offset:offset + part.size] = part
-    data.flags.writeable = False
-    return Tables(data, *(int(offset) for offset in offsets[:-1]))
+    return (in_memory(spec.layout, form).elements(3, network) * np.dtype(spec.dtype).itemsize)
 
 
 def check_count(what: str, count: int) -> None:
@@ -350,34 +306,6 @@ def check_count(what: str, count: int) -> None:
     if not 1 <= count < 2 ** 31:
         raise ConfigError(f'the {what} has {count} values in one image; allowed on the GPU are 1 '
                           f'to {2 ** 31 - 1}: choose a smaller size')
-
-
-def _source_axis(content: int, camera: int, clamped: bool) -> np.ndarray:
-    """
-    Return low (int32) and both weights (int32, that of low in the lower half) as bytes.
-
-    As ``cv2.resize`` makes them for INTER_LINEAR: float32 positions, weights in 2048ths, columns
-    clamped to the image, rows not: there the kernel takes the edge's row for both.
-    """
-    position = ((np.arange(content) + 0.5) * (1 / (content / camera)) - 0.5).astype(np.float32)
-    low = np.floor(position).astype(np.int32)
-    fraction = position - low.astype(np.float32)
-    if clamped:
-        fraction[(low < 0) | (low >= camera - 1)] = 0
-        low = np.clip(low, 0, camera - 1)
-    pairs = np.empty((content, 2), np.int32)
-    pairs[:, 0] = low
-    weights = np.rint(np.stack([np.float32(1) - fraction, fraction]) * np.float32(2048))
-    pairs[:, 1] = weights[0].astype(np.int32) | weights[1].astype(np.int32) << 16
-    return pairs.reshape(-1).view(np.uint8)
-
-
-def _samples(low: np.ndarray, fraction: np.ndarray) -> np.ndarray:
-    """Return low (int32) and fraction (as float32) interleaved, as bytes."""
-    pairs = np.empty((len(low), 2), np.int32)
-    pairs[:, 0] = low
-    pairs[:, 1] = fraction.astype(np.float32).view(np.int32)
-    return pairs.reshape(-1).view(np.uint8)
 
 
 def _score_range(words: np.ndarray) -> ScoreRange:

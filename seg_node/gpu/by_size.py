@@ -9,9 +9,31 @@ from ..frame import Demand, Frame, PREPARE, StageClock
 from ..geometry import Size
 from ..model.policy import DrivablePolicy
 from .engine_cache import VerifiedEngine
-from .segmenter import EngineSizeError, TensorRTSegmenter
+from .segmenter import EngineSizeError, GpuRunning, TensorRTSegmenter
 
 _MOST = 4  # engines on the GPU at a time: each holds its weights and buffers
+
+
+class _Running:
+    """A call on several engines; see ``Running``."""
+
+    def __init__(self, first: GpuRunning) -> None:
+        self._first = first
+        self._others: list[tuple[GpuRunning, list[int]]] = []
+        self.due = first.due
+
+    def add(self, other: GpuRunning, places: list[int]) -> None:
+        """Add what runs for the frames at some places of the call."""
+        self._others.append((other, places))
+        self.due = max(self.due, other.due)
+
+    def results(self) -> list[Result]:
+        """Wait for the results; see ``Running.results``."""
+        results = self._first.results()
+        for other, places in self._others:
+            for index, result in zip(places, other.results(), strict=True):
+                results[index] = result
+        return results
 
 
 class BySizeSegmenter:
@@ -36,25 +58,37 @@ class BySizeSegmenter:
         self._known: dict[Size, TensorRTSegmenter | str] = {}
         self.device, self.preferred_batch, self.sample = (
             first.device, first.preferred_batch, first.sample)
-        self._describe()
 
     def segment(self, frames: Sequence[Frame], demand: Demand, clock: StageClock) -> list[Result]:
         """Segment each frame with the engine for its size; see ``Segmenter.segment``."""
-        results = self._first.segment(frames, demand, clock)
+        return self.start(frames, demand, clock).results()
+
+    def start(self, frames: Sequence[Frame], demand: Demand, clock: StageClock) -> '_Running':
+        """Begin with each frame on the engine for its size; see ``Overlapping.start``."""
+        first = self._first.start(frames, demand, clock)
+        running = _Running(first)
         elsewhere: dict[TensorRTSegmenter, list[int]] = {}
-        for index, result in enumerate(results):
+        for index, result in enumerate(first.found):
             if isinstance(result, EngineSizeError):
                 other = self._other(result.network, clock)
                 if isinstance(other, str):
-                    results[index] = EngineSizeError(result.network, f'{result}. {other}')
+                    first.found[index] = EngineSizeError(result.network, f'{result}. {other}')
                 else:
                     elsewhere.setdefault(other, []).append(index)
         for segmenter, places in elsewhere.items():
-            found = segmenter.segment([frames[index] for index in places], demand, clock)
-            for index, result in zip(places, found, strict=True):
-                results[index] = result
-        self._describe()  # a segmenter that goes on without graphs says so
-        return results
+            running.add(segmenter.start([frames[index] for index in places], demand, clock),
+                        places)
+        return running
+
+    @property
+    def description(self) -> str:
+        """What really runs, and how."""
+        return '; '.join(one.description for one in (self._first, *self._open.values()))
+
+    @property
+    def warm_runs(self) -> int:
+        """How often a kind of batch must run; see ``Overlapping``."""
+        return max(one.warm_runs for one in (self._first, *self._open.values()))
 
     def retune(self, policy: DrivablePolicy) -> None:
         """Take another policy, for engines that open later, too; see ``Segmenter.retune``."""
@@ -74,10 +108,6 @@ class BySizeSegmenter:
             segmenter.close()
         self._open.clear()
         self._known.clear()
-
-    def _describe(self) -> None:
-        self.description = '; '.join(one.description for one in
-                                     (self._first, *self._open.values()))
 
     def _other(self, network: Size, clock: StageClock) -> TensorRTSegmenter | str:
         """Return the segmenter for a network size, or why there is none."""

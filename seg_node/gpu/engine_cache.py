@@ -16,7 +16,6 @@ from pathlib import Path
 import re
 import shlex
 import shutil
-import stat
 from typing import Protocol
 
 from ..errors import ConfigError
@@ -32,11 +31,12 @@ from .engine_manifest import (
     Request,
 )
 from .kernels import source_hash
+from .owned_files import check_owner, read_owned, write_owned
 from .trt import Library, load
 
 PLAN, CUBIN, LAYERS, MANIFEST = 'engine.plan', 'kernels.cubin', 'layers.json', 'manifest.json'
+_COMPILED = 'runtime.cache'
 _SHORT = 12  # hexadecimal digits of the key in a folder's name
-_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
 class Device(Protocol):
@@ -69,6 +69,24 @@ class VerifiedEngine:
         """The version of CUDA that compiled the kernels, where it is known."""
         found = self.manifest.build.get('toolkit')
         return None if found is None else str(found)
+
+    def read_compiled(self) -> bytes:
+        """
+        Return what an earlier start has compiled, empty where there is nothing.
+
+        :raises ConfigError: others can write to it.
+        """
+        path = self.folder / _COMPILED
+        return read_owned(path) if path.exists() else b''
+
+    def keep_compiled(self, content: bytes) -> None:
+        """Keep what was compiled for the next start, where that is allowed."""
+        scratch = self.folder / f'.{_COMPILED}.{os.getpid()}'
+        try:
+            write_owned(scratch, content)
+            os.replace(scratch, self.folder / _COMPILED)
+        except OSError:  # a cache that is read only: then it is compiled at every start
+            return
 
 
 def build_command(model: str | Path, precision: str, max_batch: int,
@@ -134,7 +152,7 @@ def open_entry(entry: Path, command: str) -> VerifiedEngine:
     manifest = read_manifest(entry)
     contents = {}
     for name, record in manifest.files.items():
-        content = _read(entry / name)
+        content = read_owned(entry / name)
         found = FileRecord.of(content)
         if found != record:
             raise ConfigError(
@@ -194,10 +212,10 @@ def read_manifest(entry: Path) -> Manifest:
 
     :raises ConfigError: folder or manifest can be written by others, is missing or unreadable.
     """
-    _check_owner(entry.parent)
-    _check_owner(entry)
+    check_owner(entry.parent)
+    check_owner(entry)
     path = entry / MANIFEST
-    content = _read(path)
+    content = read_owned(path)
     try:
         manifest = Manifest.from_json(content.decode('utf-8'))
     except (ConfigError, UnicodeDecodeError) as error:
@@ -225,7 +243,7 @@ class EngineCache:
         name = re.compile(re.escape(_plain(model)) + f'-[0-9a-f]{{{_SHORT}}}')
         if not self.engines.is_dir():
             return []
-        _check_owner(self.engines.parent)
+        check_owner(self.engines.parent)
         return sorted(path for path in self.engines.iterdir() if name.fullmatch(path.name))
 
     @contextmanager
@@ -238,7 +256,7 @@ class EngineCache:
         """
         for folder in (self.engines.parent, self.engines):
             folder.mkdir(mode=0o755, parents=True, exist_ok=True)
-            _check_owner(folder)
+            check_owner(folder)
         with open(self.engines / '.lock', 'w') as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             for left in self.engines.glob('.building-*'):  # of a build that was killed
@@ -258,7 +276,7 @@ class EngineCache:
         scratch = self.engines / f'.building-{os.getpid()}'
         scratch.mkdir(mode=0o700)
         for name, content in (*files.items(), (MANIFEST, manifest.to_json().encode())):
-            _write(scratch / name, content)
+            write_owned(scratch / name, content)
         scratch.chmod(0o755)
         if target.exists():
             # A folder cannot replace a full one: for a moment there is no entry, never half a one.
@@ -270,11 +288,11 @@ class EngineCache:
                files: dict[str, bytes] | None = None) -> None:
         """Replace an entry's manifest, with what was learned after the build; add files."""
         for name, content in (files or {}).items():
-            _write(entry / name, content)
+            write_owned(entry / name, content)
         manifest = replace(manifest, files={**manifest.files, **{
             name: FileRecord.of(content) for name, content in (files or {}).items()}})
         scratch = entry / f'.{MANIFEST}'
-        _write(scratch, manifest.to_json().encode())
+        write_owned(scratch, manifest.to_json().encode())
         os.replace(scratch, entry / MANIFEST)
 
     def remove(self, entry: Path) -> None:
@@ -289,52 +307,13 @@ class EngineCache:
 
     def read_timings(self, path: Path) -> bytes:
         """Return the kept timings, empty where there are none."""
-        return _read(path) if path.exists() else b''
+        return read_owned(path) if path.exists() else b''
 
     def write_timings(self, path: Path, content: bytes) -> None:
         """Keep the timings of a build."""
         scratch = path.with_suffix('.new')
-        _write(scratch, content)
+        write_owned(scratch, content)
         os.replace(scratch, path)
-
-
-def _read(path: Path) -> bytes:
-    """Return a file's content after the check that only its owner can have written it."""
-    try:
-        with path.open('rb') as file:
-            _refuse_others(path, os.fstat(file.fileno()))
-            return file.read()
-    except OSError as error:
-        raise ConfigError(f'{path} cannot be read: {error.strerror}. Build the engine again with '
-                          '--force, or remove its folder.') from error
-
-
-def _write(path: Path, content: bytes) -> None:
-    with path.open('wb') as file:
-        os.fchmod(file.fileno(), 0o644)  # whatever the umask is
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _check_owner(folder: Path) -> None:
-    try:
-        _refuse_others(folder, folder.stat())
-    except OSError as error:
-        raise ConfigError(f'{folder} cannot be read: {error.strerror}. Give the folder of an '
-                          'engine, or build one.') from error
-
-
-def _refuse_others(path: Path, status: os.stat_result) -> None:
-    """Refuse what others may write to: an engine is code that the node would run."""
-    if status.st_mode & _OTHERS_WRITE:
-        raise ConfigError(f'{path} can be written by others (mode '
-                          f'{stat.S_IMODE(status.st_mode):o}), and an engine is code that the '
-                          f'node runs. If its content is yours: chmod go-w {path}')
-    if status.st_uid not in (0, os.geteuid()):
-        raise ConfigError(f'{path} belongs to user {status.st_uid}, not to you '
-                          f'({os.geteuid()}) or root, and an engine is code that the node runs. '
-                          'Build the engine as the user that runs it, or set SEG_NODE_CACHE.')
 
 
 def _plain(name: str) -> str:

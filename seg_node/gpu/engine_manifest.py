@@ -10,6 +10,8 @@ from ..errors import ConfigError
 from ..geometry import Size
 
 FORMAT = 1
+#: At most so many batches have a profile of their own: each takes its time to build.
+MOST_BATCHES = 8
 PRECISIONS = ('fp16', 'fp32', 'int8')
 #: The least share of labels that an engine must have equal to ONNX Runtime's to be used: rounding
 #: moves borders between classes, a wrong engine all of it.
@@ -21,7 +23,8 @@ class OptimizationProfile:
     """
     The network inputs an engine takes.
 
-    :ivar batch: least, best and most images at a time; it is fastest at the best.
+    :ivar batch: least, best and most images at a time. It is built for each of them; where those
+        are more than ``MOST_BATCHES``, it is one for all, fastest at the best.
     :ivar sizes: network input sizes it was built for; the first is the best. It takes every size
         between the least and the largest side of them.
     """
@@ -39,6 +42,14 @@ class OptimizationProfile:
         """The largest height and the largest width."""
         return Size(max(s.height for s in self.sizes), max(s.width for s in self.sizes))
 
+    @property
+    def batches(self) -> tuple[tuple[int, int, int], ...]:
+        """Least, best and most images of each of TensorRT's profiles."""
+        low, _, most = self.batch
+        if most - low >= MOST_BATCHES:
+            return (self.batch,)
+        return tuple((count, count, count) for count in range(low, most + 1))
+
     def covers(self, max_batch: int, sizes: Sequence[Size]) -> bool:
         """Tell whether batches of up to ``max_batch`` at all these sizes fit."""
         low, high = self.low, self.high
@@ -55,7 +66,8 @@ class OptimizationProfile:
 def builder_flags(precision: str) -> tuple[str, ...]:
     """Return the builder's settings that decide what an engine computes, for its key."""
     # TF32 keeps 10 bits of a float32: an engine that is called fp32 would not be one.
-    return ('strongly typed', 'detailed profiling',
+    return ('strongly typed', 'detailed profiling', 'a profile for each batch',
+            'formats as TensorRT prefers', 'memory by the user',
             'TF32 off' if precision == 'fp32' else 'TF32 on')
 
 

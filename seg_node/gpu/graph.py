@@ -6,11 +6,15 @@ Everything here is called with the context pushed, in the thread that uses the G
 
 from collections.abc import Callable
 import ctypes
+from threading import get_ident
 from typing import Any
 
 _THREAD_LOCAL = 1  # CU_STREAM_CAPTURE_MODE_THREAD_LOCAL: other threads may go on using CUDA
 _BLOCKING = 1  # CU_EVENT_BLOCKING_SYNC: who waits for it sleeps, instead of burning a core
-_EXTERNAL = 1  # CU_EVENT_RECORD_EXTERNAL: a node of the graph, with a time stamp at each replay
+_UNTIMED = 2  # CU_EVENT_DISABLE_TIMING
+# CU_EVENT_RECORD_EXTERNAL, CU_EVENT_WAIT_EXTERNAL: nodes of the graph, which at each replay record
+# the event anew, with its time, or wait for what it recorded last.
+_EXTERNAL = 1
 
 
 class CudaError(Exception):
@@ -26,6 +30,8 @@ class Driver:
 
     def __init__(self) -> None:
         self._library = ctypes.CDLL('libcuda.so.1')
+        self._capturer = 0
+        self._waiting: list[Callable[[], None]] = []
 
     def call(self, name: str, *arguments: Any) -> None:
         """
@@ -36,6 +42,24 @@ class Driver:
         code = getattr(self._library, name)(*arguments)
         if code:
             raise CudaError(f'{name} failed: {self._words(code)} ({code})')
+
+    def capturing(self) -> None:
+        """Say that this thread captures, until ``captured``: it must not free anything."""
+        self._capturer = get_ident()
+
+    def captured(self) -> None:
+        """Say that it no longer does; what waited is done."""
+        self._capturer = 0
+        waiting, self._waiting = self._waiting, []
+        for call in waiting:
+            call()
+
+    def later(self, call: Callable[[], None]) -> bool:
+        """Keep a call for later if this thread captures; return whether it does."""
+        if self._capturer != get_ident():
+            return False
+        self._waiting.append(call)
+        return True
 
     def keep_primary_context(self, number: int) -> None:
         """Retain the primary context of a GPU for the rest of the process."""
@@ -50,12 +74,13 @@ class Driver:
 
 
 class Event:
-    """A mark in the stream that knows when the GPU came by."""
+    """A mark in a stream that knows when the GPU came by."""
 
-    def __init__(self, driver: Driver) -> None:
+    def __init__(self, driver: Driver, timed: bool = True) -> None:
         self._driver = driver
         self._handle = ctypes.c_void_p()
-        driver.call('cuEventCreate', ctypes.byref(self._handle), ctypes.c_uint(_BLOCKING))
+        driver.call('cuEventCreate', ctypes.byref(self._handle),
+                    ctypes.c_uint(_BLOCKING | (0 if timed else _UNTIMED)))
 
     def record(self, stream: int, captured: bool = False) -> None:
         """
@@ -68,6 +93,15 @@ class Event:
                               ctypes.c_uint(_EXTERNAL))
         else:
             self._driver.call('cuEventRecord', self._handle, ctypes.c_void_p(stream))
+
+    def hold(self, stream: int, captured: bool = False) -> None:
+        """
+        Let a stream wait until the GPU has come by the last record, if there was one.
+
+        :param captured: the stream is being captured: at each replay the last record is meant.
+        """
+        self._driver.call('cuStreamWaitEvent', ctypes.c_void_p(stream), self._handle,
+                          ctypes.c_uint(_EXTERNAL if captured else 0))
 
     def wait(self) -> None:
         """Sleep until the GPU has come by."""
@@ -97,13 +131,11 @@ class Graph:
         self._stream = ctypes.c_void_p(stream)
         self._executable = ctypes.c_void_p()
         graph = ctypes.c_void_p()
-        driver.call('cuStreamBeginCapture_v2', self._stream, ctypes.c_int(_THREAD_LOCAL))
+        driver.capturing()
         try:
-            record()
-        except BaseException:
-            self._abandon(graph)
-            raise
-        driver.call('cuStreamEndCapture', self._stream, ctypes.byref(graph))
+            self._record(record, graph)
+        finally:
+            driver.captured()
         try:
             driver.call('cuGraphInstantiateWithFlags', ctypes.byref(self._executable), graph,
                         ctypes.c_ulonglong(0))
@@ -117,6 +149,15 @@ class Graph:
     def close(self) -> None:
         """Free it; to be called once."""
         self._destroy('cuGraphExecDestroy', self._executable)
+
+    def _record(self, record: Callable[[], None], graph: ctypes.c_void_p) -> None:
+        self._driver.call('cuStreamBeginCapture_v2', self._stream, ctypes.c_int(_THREAD_LOCAL))
+        try:
+            record()
+        except BaseException:
+            self._abandon(graph)
+            raise
+        self._driver.call('cuStreamEndCapture', self._stream, ctypes.byref(graph))
 
     def _abandon(self, graph: ctypes.c_void_p) -> None:
         """End a capture that failed, or the stream would stay unusable."""

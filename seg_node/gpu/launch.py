@@ -22,17 +22,16 @@ from .buffers import (
     COUNTERS,
     ENCODINGS,
     input_bytes,
-    input_values,
     MAX_PRODUCTS,
     Parts,
     ResultBlock,
     ScoreRange,
     Scores,
     SUFFIXES,
-    Tables,
-    tables_for,
     UploadImage,
 )
+from .forms import Form, in_memory, LINEAR
+from .tables import input_values, Tables, tables_for
 
 __all__ = ['aligned', 'Cost', 'costs', 'ENCODINGS', 'histogram_launch', 'input_bytes',
            'input_values', 'KERNELS', 'labels_launch', 'Launch', 'MAX_PRODUCTS', 'Parts',
@@ -92,7 +91,7 @@ class Cost:
 
 def preprocess_launch(spec: InputSpec, geometry: Geometry, source: UploadImage, table: Tables, *,
                       upload: int, tables: int, values: int, output: int,
-                      remap: int = 0) -> Launch:
+                      remap: int = 0, form: Form = LINEAR) -> Launch:
     """
     Return the launch that makes one image's part of the network's input, border included.
 
@@ -104,23 +103,24 @@ def preprocess_launch(spec: InputSpec, geometry: Geometry, source: UploadImage, 
     :param remap: address of (content.height, content.width, 2) float32 or 0: for each pixel of
         the content the position (x, y) in the camera image that it samples, in place of the
         tables. What lies outside of the image is border.
+    :param form: of the network's input; room for more than three channels is left as it is.
     """
     if (source.height, source.width) != geometry.camera:
         raise ConfigError(f'the image is {source.width}x{source.height}, its geometry is for '
                           f'{geometry.camera}: use the geometry of this size')
     network, content = geometry.network, geometry.content
-    check_count('network input', 3 * network.height * network.width)
+    lies = in_memory(spec.layout, form)
+    check_count('network input', lies.elements(3, network))
     pixels = source.pixels
-    channel = [0, 1, 2] if spec.colour == 'rgb' else [2, 1, 0]
-    channels = ((network.height * network.width, network.width, 1) if spec.layout == 'NCHW'
-                else (1, 3 * network.width, 3))
+    channel = [lies.channel(k, network)
+               for k in ((0, 1, 2) if spec.colour == 'rgb' else (2, 1, 0))]
     parameters = _PREPROCESS.pack(
         upload, upload + source.step * source.height, tables + table.source_columns,
         tables + table.source_rows, remap, values, output, source.step, source.height,
         source.width,
         pixels.kind, pixels.stride, *pixels.offsets, network.height, network.width,
         geometry.top, geometry.left, content.height, content.width,
-        *(k * channels[0] for k in channel), channels[1], channels[2], round(spec.pad_value))
+        *channel, network.width * lies.pixel(3), lies.pixel(3), round(spec.pad_value))
     return Launch(f'preprocess_{SUFFIXES[spec.dtype]}', _tiles(network), (THREADS, 1, 1),
                   parameters)
 
@@ -138,7 +138,7 @@ def winners_launch(scores: Scores, layout: ResultBlock, *, values: int, winners:
     """
     parameters = _WINNERS.pack(
         values, winners, sums, entropies if layout.entropy else 0,
-        result + layout.range_at(0), scores.classes * scores.points,
+        result + layout.range_at(0), scores.elements,
         COUNTERS // 4, *scores.strides, scores.classes, scores.size.width, scores.points,
         1 / scores.temperature, 1 / math.log(max(2, scores.classes)))
     images = len(layout.outputs)

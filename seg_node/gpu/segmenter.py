@@ -1,8 +1,9 @@
 """The segmenter for NVIDIA GPUs: images go up once, labels come down once."""
 
 import atexit
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from weakref import WeakSet
 
 import numpy as np
@@ -15,18 +16,18 @@ from ..geometry import camera_for, fit, fit_frame, Geometry, Size
 from ..mishaps import mishaps
 from ..model.card import ModelCard
 from ..model.policy import DrivablePolicy
-from .batches import alone, Batches, Job, PreparedBatch
-from .captures import Captures
-from .driver import Gpu, Pinned
+from .batches import Batches
+from .driver import Gpu
 from .engine import Engine, TrtEngine
 from .engine_cache import VerifiedEngine
-from .launch import aligned, ResultBlock, UploadImage
+from .launch import ResultBlock
+from .runner import Batch, Flight, Image, Launched, Runner
+from .slots import Slots
 from .suits import check_heads, checked_input
 from .upload import read
 
 # A camera size to try a model with, if the engine takes it.
 _SAMPLE = Size(360, 640)
-
 
 # What is not closed yet; see ``_close_all``.
 _live: WeakSet['TensorRTSegmenter'] = WeakSet()
@@ -40,23 +41,36 @@ class EngineSizeError(FrameError):
         self.network = network
 
 
-@dataclass(frozen=True)
-class _Image:
-    """A frame on its way: its place in the call, and what is uploaded of it."""
+class GpuRunning:
+    """
+    A call in flight; see ``Running``.
 
-    index: int
-    source: UploadImage
-    pixels: np.ndarray
-    geometry: Geometry
+    :param collect: waits for it and fills in the rest of ``found``; None: nothing is on the GPU.
+    :ivar found: results so far: of the frames that were refused before they reached the GPU.
+    """
+
+    def __init__(self, found: list[Result | None], due: float,
+                 collect: Callable[[], None] | None) -> None:
+        self.found = found
+        self._collect = collect
+        self.due = due
+
+    def results(self) -> list[Result]:
+        """Wait for the results; see ``Running.results``."""
+        collect, self._collect = self._collect, None
+        if collect is not None:
+            collect()
+        return [result for result in self.found if result is not None]
 
 
 class TensorRTSegmenter:
     """
-    Preprocesses, runs a TensorRT engine and labels on the GPU; see ``Segmenter``.
+    Preprocesses, runs a TensorRT engine and labels on the GPU; see ``Overlapping``.
 
-    The labels, confidences and drivable areas it returns are views of two page-locked buffers
-    used in turn: valid until the next but one call of ``segment``. One thread makes, uses and
-    closes it, or takes it over first.
+    Two calls may be in flight, and their results are to be fetched in the order of the calls. The
+    labels, confidences and drivable areas are views of page-locked memory, one buffer for each of
+    the two: valid until the next but one call. One thread makes, uses and closes it, or takes it
+    over first.
 
     After a BackendError it is of no use any more; ``close`` it.
 
@@ -79,11 +93,10 @@ class TensorRTSegmenter:
                               'it again with --force.')
         self._card = card
         self._broken = ''
-        self._captures = Captures()
-        self._buffers: list[Pinned] = []
-        self._slot = 0
+        self._what = ''
         self._engine: Engine | None = None
         self._planner: Batches | None = None
+        self._runner: Runner | None = None
         self._gpu = Gpu(gpu)
         _live.add(self)
         try:
@@ -97,22 +110,43 @@ class TensorRTSegmenter:
 
     def segment(self, frames: Sequence[Frame], demand: Demand, clock: StageClock) -> list[Result]:
         """Segment the frames in batches of one network size; see ``Segmenter.segment``."""
-        if self._broken:
-            raise DeviceLostError(f'the GPU segmenter is of no use any more: {self._broken}')
+        return self.start(frames, demand, clock).results()
+
+    def start(self, frames: Sequence[Frame], demand: Demand, clock: StageClock) -> GpuRunning:
+        """Begin to segment the frames; see ``Overlapping.start``."""
+        self._refuse_if_broken()
         self._gpu.check_thread()
-        results: list[Result | None] = [None] * len(frames)
+        found: list[Result | None] = [None] * len(frames)
         images = []
         for index, frame in enumerate(frames):
             try:
                 with clock.stage('decode'), mishaps('decoding'):
                     images.append(self._image(index, frame, demand.output))
             except FrameError as error:
-                results[index] = error.with_traceback(None)  # it holds this very list
-        if images:
+                found[index] = error.with_traceback(None)  # it holds this very list
+        if not images:
+            return GpuRunning(found, 0.0, None)
+        with self._guarded():
+            assert self._runner is not None
             sure = demand.confidence or demand.glimpse is not None
-            for image, result in self._guarded(images, replace(demand, confidence=sure), clock):
-                results[image.index] = result
-        return [result for result in results if result is not None]
+            flight = self._runner.launch(
+                self._batches(images, replace(demand, confidence=sure)), clock)
+        return GpuRunning(found, flight.due, lambda: self._collect(flight, found, clock))
+
+    @property
+    def warm_runs(self) -> int:
+        """How often a kind of batch must run; see ``Overlapping``."""
+        return 1 if self._runner is None else self._runner.warm_runs
+
+    @property
+    def without_graphs(self) -> str:
+        """Why it goes on without CUDA graphs, '' while it does not."""
+        return '' if self._runner is None else self._runner.without_graphs
+
+    @property
+    def description(self) -> str:
+        """What really runs, and how."""
+        return self._what + ('' if self._runner is None else f', {self._runner.description}')
 
     def retune(self, policy: DrivablePolicy) -> None:
         """Take another policy; see ``Segmenter.retune``."""
@@ -135,13 +169,17 @@ class TensorRTSegmenter:
             except BackendError:  # closed before, or the driver does not give the context
                 continue
             break
-        self._planner = self._engine = None
-        self._buffers.clear()
+        self._runner = self._planner = self._engine = None
         self._gpu.close()
         _live.discard(self)
 
     def _free(self) -> None:
         if self._planner is not None:
+            try:
+                self._gpu.drain()
+            except BackendError:  # a lost device does nothing any more
+                pass
+            self._slots.give_up()
             self._planner.clear()
             self._planner = None
         if self._engine is not None:
@@ -163,22 +201,13 @@ class TensorRTSegmenter:
         if low[0] > 1:
             raise ConfigError(f'{engine.description} takes at least {low[0]} images at a time; '
                               'cameras may deliver one. Build it with --batch 1:N')
-        self._kernels = self._gpu.load(cubin, verified.toolkit)
-        self._marks = [self._gpu.event() for _ in range(4)]
-        output = self._card.main_output
-        self._planner = Batches(self._gpu, engine, self._spec, output, self.preferred_batch,
-                                policy.lut)
-        self._describe()
+        kernels, self._slots = self._gpu.load(cubin, verified.toolkit), Slots(self._gpu)
+        self._planner = Batches(self._gpu, engine, self._spec, self._card.main_output,
+                                self.preferred_batch, policy.lut, self._slots.wait)
+        self._runner = Runner(self._gpu, engine, kernels, self._planner, self._slots)
+        self._what = f'{engine.description} on {self._gpu.name}, CUDA {self._gpu.driver}'
 
-    def _describe(self) -> None:
-        assert self._engine is not None
-        memory = 'shared memory' if self._gpu.integrated else 'page-locked copies'
-        graphs = (f'plain launches, as CUDA graphs failed ({self.without_graphs})'
-                  if self.without_graphs else 'CUDA graphs')
-        self.description = (f'{self._engine.description} on {self._gpu.name}, CUDA '
-                            f'{self._gpu.driver}, {memory}, {graphs}')
-
-    def _image(self, index: int, frame: Frame, output: Size | None) -> _Image:
+    def _image(self, index: int, frame: Frame, output: Size | None) -> Image:
         source, pixels = read(frame)
         geometry = fit_frame(self._spec, Size(source.height, source.width), output,
                              frame.rectification)
@@ -187,19 +216,24 @@ class TensorRTSegmenter:
             raise EngineSizeError(geometry.network, f'a {geometry.camera} image needs the network '
                                   f'at {geometry.network}, the engine takes {low} to {high}: '
                                   f'build one with --camera {geometry.camera} added')
-        return _Image(index, source, pixels, geometry)
+        return Image(index, source, pixels, geometry)
 
     def _takes(self, network: Size) -> bool:
         low, high = self._sizes
         return (low.height <= network.height <= high.height
                 and low.width <= network.width <= high.width)
 
-    def _guarded(self, images: list[_Image], demand: Demand,
-                 clock: StageClock) -> list[tuple[_Image, Result]]:
-        """Run all batches; remember what went wrong."""
+    def _refuse_if_broken(self) -> None:
+        if self._broken:
+            raise DeviceLostError(f'the GPU segmenter is of no use any more: {self._broken}')
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        """Do something on the GPU; remember what went wrong."""
         try:
             with self._gpu.active():
-                return self._run_all(images, demand, clock)
+                yield
+                return
         except BackendError as error:
             self._broken = str(error)
         except BaseException as error:
@@ -208,134 +242,39 @@ class TensorRTSegmenter:
         # Not the error itself: its traceback would hold GPU memory beyond ``close``.
         raise DeviceLostError(self._broken)
 
-    def _run_all(self, images: list[_Image], demand: Demand,
-                 clock: StageClock) -> list[tuple[_Image, Result]]:
-        """Run all batches of one call; the next slot holds their results."""
-        batches = [(batch, ResultBlock(tuple(image.geometry.output for image in batch),
-                                        demand.confidence, products=1,
-                                        entropy=demand.entropy))
-                   for batch in self._batches(images)]
-        self._make_room(batches)
-        self._slot ^= 1
-        start = 0
-        done: list[tuple[_Image, Result]] = []
-        for batch, layout in batches:
-            results = self._run(batch, layout, start, clock)
-            done += zip(batch, results, strict=True)
-            start += aligned(layout.size_bytes)
-        return done
+    def _collect(self, flight: Flight, found: list[Result | None], clock: StageClock) -> None:
+        """Wait until a call is done and fill in its results."""
+        self._refuse_if_broken()
+        self._gpu.check_thread()
+        with self._guarded():
+            assert self._runner is not None
+            self._runner.wait(flight, clock)
+            for batch, error in flight.refused:
+                for image in batch.images:
+                    found[image.index] = error
+            for one in flight.launched:
+                for place, image in enumerate(one.batch.images):
+                    found[image.index] = self._read(one, place, image.geometry)
 
-    def _batches(self, images: list[_Image]) -> list[list[_Image]]:
+    def _batches(self, images: list[Image], demand: Demand) -> list[Batch]:
         """Group by network size, in an order that makes equal sets of cameras equal batches."""
-        groups: dict[Size, list[_Image]] = {}
+        groups: dict[Size, list[Image]] = {}
         for image in images:
             groups.setdefault(image.geometry.network, []).append(image)
         step, batches = self.preferred_batch, []
         for group in groups.values():
             group.sort(key=lambda image: (image.source.encoding, image.source.height,
                                           image.source.width, image.source.step))
-            batches += [group[start:start + step] for start in range(0, len(group), step)]
+            for start in range(0, len(group), step):
+                part = group[start:start + step]
+                batches.append(Batch(part, ResultBlock(
+                    tuple(image.geometry.output for image in part), demand.confidence,
+                    products=int(demand.drivable), entropy=demand.entropy)))
         return batches
 
-    def _make_room(self, batches: list[tuple[list[_Image], ResultBlock]]) -> None:
-        """Make the page-locked buffers large enough: one for images, two for results."""
-        assert self._planner is not None
-        images = [image for batch, _ in batches for image in batch]
-        parts = [aligned(image.source.size_bytes) for image in images]
-        up = max(max(parts) * self.preferred_batch,
-                 *(sum(aligned(image.source.size_bytes) for image in batch)
-                   for batch, _ in batches))
-        layout = batches[0][1]
-        down = max(sum(aligned(layout.size_bytes) for _, layout in batches),
-                   self._planner.reserve([alone(layout, image.geometry.output).size_bytes
-                                          for image in images]))
-        sizes = [up, down, down]
-        if self._buffers:
-            have = [buffer.array.size for buffer in self._buffers]
-            if all(size <= there for size, there in zip(sizes, have, strict=True)):
-                return
-            sizes = [max(pair) for pair in zip(sizes, have, strict=True)]
-        self._planner.clear()  # the addresses in them are about to change
-        while self._buffers:
-            self._gpu.free(self._buffers.pop())
-        for size, what in zip(sizes, ('images', 'results', 'results'), strict=True):
-            self._buffers.append(self._gpu.pin(size, what))
-
-    def _run(self, batch: list[_Image], layout: ResultBlock, start: int,
-             clock: StageClock) -> list[Result]:
-        assert self._planner is not None
-        upload, down = self._buffers[0], self._buffers[1 + self._slot]
-        shared = self._gpu.integrated
-        job = Job(tuple(image.source for image in batch),
-                  tuple(image.geometry for image in batch), layout,
-                  upload.address if shared else 0, down.address + start if shared else 0)
-        try:
-            plan = self._planner.plan(job)
-        except FrameError as error:
-            return [error] * len(batch)
-        with clock.stage('decode'):
-            for image, offset in zip(batch, job.offsets, strict=False):
-                upload.array[offset:offset + image.pixels.size] = image.pixels
-        self._capture(plan)
-        block = down.array[start:start + layout.size_bytes]
-        begin, _, _, end = self._marks
-        self._gpu.record(begin)
-        if not shared:
-            self._gpu.upload(plan.upload, upload.array[:job.offsets[-1]])
-        if plan.graph is not None:
-            self._gpu.launch(plan.graph)
-        else:
-            self._enqueue(plan)
-        if not shared:
-            self._gpu.download(block, plan.result)
-        self._gpu.record(end)
-        self._gpu.wait(end)
-        plan.warm = True
-        self._count(clock)
-        return [self._read(layout, block, index, image.geometry)
-                for index, image in enumerate(batch)]
-
-    def _enqueue(self, plan: PreparedBatch, captured: bool = False) -> None:
-        """Put everything between the copies into the stream."""
-        assert self._engine is not None
-        _, ready, scored, _ = self._marks
-        for launch in plan.before:
-            self._kernels.launch(launch)
-        self._gpu.record(ready, captured)
-        if not plan.execution.enqueue(self._gpu.stream):
-            raise BackendError(f'{self._engine.description} cannot run a batch of '
-                               f'{len(plan.job.sources)}: {self._engine.reasons()}. Build the '
-                               'engine again with python -m seg_node.tools.build_engine --force')
-        self._gpu.record(scored, captured)
-        self._gpu.clear(plan.result, plan.job.layout.zero_bytes)
-        for launch in plan.after:
-            self._kernels.launch(launch)
-
-    def _capture(self, plan: PreparedBatch) -> None:
-        """Record a plan that has run once; where that fails, say so and go on without graphs."""
-        if plan.graph is None and plan.warm and self._captures.due():
-            before = self._captures.problem
-            plan.graph = self._captures.tried(
-                lambda: self._gpu.capture(lambda: self._enqueue(plan, captured=True)))
-            if self._captures.problem != before:
-                self._describe()
-
-    @property
-    def without_graphs(self) -> str:
-        """Why it goes on without CUDA graphs, '' while it does not."""
-        return self._captures.problem
-
-    def _count(self, clock: StageClock) -> None:
-        """Add the GPU's own times; copies count to the stage they serve."""
-        with self._gpu.stage('reading the times of the stages'):
-            for name, begin, end in zip(('preprocess', 'network', 'labels'), self._marks,
-                                        self._marks[1:], strict=False):
-                clock.ms[name] = clock.ms.get(name, 0.0) + end.ms_since(begin)
-
-    def _read(self, layout: ResultBlock, block: np.ndarray, index: int,
-              geometry: Geometry) -> Result:
+    def _read(self, one: Launched, place: int, geometry: Geometry) -> Result:
         """Read one frame's part of a result."""
-        parts, spec = layout.parts(block, index), self._card.main_output
+        parts, spec = one.batch.layout.parts(one.block, place), self._card.main_output
         if not parts.range.finite:
             return FrameError('logits', 'the network returned NaN or infinite scores for this '
                               'frame: a broken model file, or fp16 overflow; nothing is '

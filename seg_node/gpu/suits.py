@@ -1,11 +1,13 @@
 """Whether a model suits the kernels, and an engine its card."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 from ..errors import ConfigError
 from ..model.card import ModelCard
 from ..model.tensors import InputSpec, mismatches
 from .engine import Engine
+from .forms import FORMS, LINEAR, SCORES
 
 _ELSE = 'Use backend: onnxruntime for this model.'
 
@@ -44,7 +46,8 @@ def checked_input(card: ModelCard, engine: Engine) -> InputSpec:
         if tensor.name == spec.name and tensor.dtype in ('float32', 'float16'):
             if spec.dtype in ('float32', 'float16'):
                 spec = replace(spec, dtype=tensor.dtype)  # type: ignore[arg-type]
-    problems = mismatches(spec, card.outputs, engine.inputs, engine.outputs)
+    problems = [*mismatches(spec, card.outputs, engine.inputs, engine.outputs),
+                *_forms(card, engine)]
     ranks = {tensor.name: len(tensor.shape) for tensor in engine.outputs}
     problems += [f'output {output.name} has {ranks[output.name]} axes, the GPU kernels label '
                  f'{output.layout}. {_ELSE}' for output in card.outputs
@@ -55,3 +58,13 @@ def checked_input(card: ModelCard, engine: Engine) -> InputSpec:
             'Build the engine again with python -m seg_node.tools.build_engine --force.']))
     return spec
 
+
+
+def _forms(card: ModelCard, engine: Engine) -> Iterator[str]:
+    """Yield what lies in memory as the kernels do not take it."""
+    scores = [FORMS[name] for name in SCORES]
+    for tensor, layout, taken in ((card.input.name, card.input.layout, list(FORMS.values())),
+                                  (card.main_output.name, card.main_output.layout, scores)):
+        form = engine.forms.get(tensor, LINEAR)
+        if form not in (taken if layout == 'NCHW' else [LINEAR]):
+            yield f'{tensor} lies in memory as {form}, which the kernels do not take of {layout}'

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterable, Sequence
 import ctypes
 from dataclasses import asdict, dataclass
 from itertools import pairwise
-from math import prod
 from pathlib import Path
 import time
 from typing import Any
@@ -18,6 +17,7 @@ from ..geometry import fit, Size
 from ..gpu.driver import Gpu
 from ..gpu.engine import Engine
 from ..gpu.engine_cache import VerifiedEngine
+from ..gpu.forms import in_memory
 from ..gpu.graph import CudaError, Driver
 from ..gpu.launch import input_bytes
 from ..model.card import ModelCard
@@ -148,33 +148,36 @@ def _bare(gpu: Gpu, engine: Engine, model: ModelCard, camera: Size,
           repeats: int) -> tuple[Latency, str]:
     [tensor] = engine.inputs
     network = fit(model.input, camera).network
-    execution = engine.execution()
-    execution.set_input_shape(tensor.name, (1, 3, *network) if model.input.layout == 'NCHW'
-                              else (1, *network, 3))
-    sizes = {tensor.name: input_bytes(model.input, network)}
+    execution = engine.execution(tensor.name, (1, 3, *network) if model.input.layout == 'NCHW'
+                                 else (1, *network, 3))
+    sizes = {tensor.name: input_bytes(model.input, network, engine.forms[tensor.name])}
     for output in engine.outputs:
-        sizes[output.name] = prod(execution.output_shape(output.name)) * np.dtype(
-            output.dtype).itemsize
+        sides = dict(zip(model.main_output.layout, execution.output_shape(output.name),
+                         strict=True))
+        form = in_memory(model.main_output.layout, engine.forms[output.name])
+        sizes[output.name] = np.dtype(output.dtype).itemsize * form.elements(
+            sides['C'], Size(sides['H'], sides['W']))
+    stream = gpu.stream()
     for name, size in sizes.items():
         memory = gpu.allocate(size, f'tensor {name}')
-        gpu.clear(memory.address, size)
+        gpu.clear(stream, memory.address, size)
         execution.set_address(name, memory.address)
 
     def enqueue() -> None:
-        if not execution.enqueue(gpu.stream):
+        if not execution.enqueue(stream.handle):
             raise BackendError(f'{engine.description} cannot run: {engine.reasons()}')
     marks = [gpu.event() for _ in range(repeats + 1)]
     for _ in range(WARM_UP):
         enqueue()
-    gpu.record(marks[0])
+    gpu.record(stream, marks[0])
     gpu.wait(marks[0])
     graph, reason = None, ''
     try:
-        graph = gpu.capture(enqueue)
+        graph = gpu.capture(stream, enqueue)
     except (CudaError, BackendError) as error:
         reason = str(error)
     for mark in marks:
-        gpu.record(mark)
+        gpu.record(stream, mark)
         if mark is not marks[-1]:
             gpu.launch(graph) if graph is not None else enqueue()
     gpu.wait(marks[-1])

@@ -23,6 +23,7 @@ from ..gpu.driver import Gpu
 from ..gpu.engine import Shape
 from ..gpu.engine_cache import VerifiedEngine
 from ..gpu.engine_manifest import EngineKey, Manifest, OptimizationProfile
+from ..gpu.forms import LINEAR
 from ..gpu.launch import Launch, THREADS
 from ..image.wire import Header, ImageMessage
 from ..model.card import InputSpec, ModelCard, OutputSpec
@@ -106,6 +107,7 @@ class StandInEngine:
         self._gpu, self._rounds = gpu, rounds
         self.inputs = [TensorInfo('image', (-1, 3, -1, -1), model.input.dtype)]
         self.outputs = [TensorInfo('scores', (-1, _TABLE.shape[1], -1, -1), 'float32')]
+        self.forms = {'image': LINEAR, 'scores': LINEAR}
         self._module = gpu.load(cubin, engine.toolkit)
         self._constants = []
         for values in (_SEEN, _TABLE):
@@ -117,8 +119,8 @@ class StandInEngine:
         low, high = self._sizes.low, self._sizes.high
         return (1, 3, *low), (1, 3, *self._sizes.sizes[0]), (_MAX_BATCH, 3, *high)
 
-    def execution(self) -> 'StandInExecution':
-        return StandInExecution(self)
+    def execution(self, name: str, shape: Shape) -> 'StandInExecution':
+        return StandInExecution(self, shape)
 
     def reasons(self) -> str:
         return 'it gave no reason'
@@ -126,26 +128,23 @@ class StandInEngine:
     def close(self) -> None:
         self._gpu.free(self._module)
 
-    def launch(self, shape: Shape, image: int, scores: int) -> None:
-        """Put the network into the stream."""
+    def launch(self, shape: Shape, image: int, scores: int, stream: int) -> None:
+        """Put the network into a stream."""
         count, _, height, width = shape
         cells = (height // STRIDE) * (width // STRIDE)
         parameters = _PARAMETERS.pack(image, scores, *self._constants, height, width, STRIDE,
                                       len(PALETTE), _TABLE.shape[1], self._half, self._rounds)
         self._module.launch(Launch(NAME, (-(-cells // THREADS), count, 1), (THREADS, 1, 1),
-                                   parameters))
+                                   parameters), self._gpu.stream_of(stream))
 
 
 class StandInExecution:
     """The stand-in for one shape; see ``gpu.engine.Execution``."""
 
-    def __init__(self, engine: StandInEngine) -> None:
+    def __init__(self, engine: StandInEngine, shape: Shape) -> None:
         self._engine = engine
-        self._shape: Shape = ()
-        self._addresses: dict[str, int] = {}
-
-    def set_input_shape(self, name: str, shape: Shape) -> None:
         self._shape = shape
+        self._addresses: dict[str, int] = {}
 
     def output_shape(self, name: str) -> Shape:
         count, _, height, width = self._shape
@@ -155,7 +154,11 @@ class StandInExecution:
         self._addresses[name] = address
 
     def enqueue(self, stream: int) -> bool:
-        self._engine.launch(self._shape, self._addresses['image'], self._addresses['scores'])
+        self._engine.launch(self._shape, self._addresses['image'], self._addresses['scores'],
+                            stream)
+        return True
+
+    def capturable(self, stream: int) -> bool:
         return True
 
     def close(self) -> None:

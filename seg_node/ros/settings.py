@@ -1,6 +1,6 @@
 """The parameters' values, checked and read into what the node is built from."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 import math
 import re
@@ -106,9 +106,10 @@ def read(node: Node, preset: Preset) -> Settings:
         row.check(value_of(node, row.name), row.name)
     preset.check_cameras(names)
     _check_needs(preset, _output(node))
+    cameras = tuple(_camera(node, name) for name in names)
     return Settings(
-        model=value_of(node, 'model'), wish=_wish(node), max_batch=value_of(node, 'max_batch'),
-        cameras=tuple(_camera(node, name) for name in names), output=_output(node),
+        model=value_of(node, 'model'), wish=_wish(node, cameras),
+        max_batch=value_of(node, 'max_batch'), cameras=cameras, output=_output(node),
         rectified=value_of(node, 'output_grid') == 'rectified', ground=ground_settings(node),
         taxonomy=value_of(node, 'taxonomy'), dynamic_value=value_of(node, 'dynamic_value'),
         preset=preset)
@@ -126,7 +127,9 @@ def _check_needs(preset: Preset, output: Size | None) -> None:
                           f'{output.height}: leave both at 0')
 
 
-def _wish(node: Node) -> devices.Wish:
+
+
+def _wish(node: Node, cameras: Iterable[CameraSettings]) -> devices.Wish:
     backend, providers = value_of(node, 'backend'), tuple(names_in(node, 'providers'))
     if backend == devices.AUTO and providers != (devices.CPU_PROVIDER,):
         backend = devices.ONNX_RUNTIME  # whose they are: that leaves no choice
@@ -137,7 +140,10 @@ def _wish(node: Node) -> devices.Wish:
     return devices.Wish(
         backend=backend, providers=providers, threads=value_of(node, 'threads'),
         gpu=value_of(node, 'gpu_id'), precision=value_of(node, 'precision'),
-        max_batch=value_of(node, 'max_batch'))
+        max_batch=value_of(node, 'max_batch'),
+        cameras=tuple(dict.fromkeys(
+            Size(camera.calibration.height, camera.calibration.width) for camera in cameras
+            if camera.calibration is not None)))
 
 
 def _camera(node: Node, name: str) -> CameraSettings:

@@ -127,6 +127,6 @@ class PipelineSpec:
                             heads=[output.role for output in self.card.other_outputs],
                             remaps=self.card.remaps, dynamic_value=self.dynamic_value)
         pipeline.retune(self.tuned)
-        usual_s = warm_up(pipeline)
+        usual_s = warm_up(pipeline, self.wish.cameras)
         return Loaded(pipeline, chosen.reason, chosen.gpu_unused, usual_s,
                       time.monotonic() - start)

@@ -35,16 +35,17 @@ class Mailbox(Generic[Item]):
             self._changed.notify()
         return replaced
 
-    def take(self, limit: int | None = None) -> list[Item]:
+    def take(self, limit: int | None = None, timeout_s: float | None = None) -> list[Item]:
         """
         Wait for items and take one of each ready camera, the longest unserved camera first.
 
         :param limit: the most items to take; None = all that are ready.
-        :returns: at least one item, or an empty list once the mailbox is closed.
+        :param timeout_s: how long to wait; None = for ever.
+        :returns: at least one item, or an empty list once the mailbox is closed or the time is up.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._closed or any(
-                slot.item is not None for slot in self._slots.values()))
+                slot.item is not None for slot in self._slots.values()), timeout_s)
             if self._closed:
                 return []
             ready = [slot for slot in self._slots.values() if slot.item is not None]

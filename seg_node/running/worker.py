@@ -1,7 +1,8 @@
 """What the device's thread does from activate to deactivate: takes the newest frames, segments."""
 
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 import math
 from statistics import median_low
@@ -11,13 +12,44 @@ import time
 from ..errors import BACKEND, brief, DeviceLostError, FrameError
 from ..frame import Frame, PREPARE, Products, StageClock
 from ..mishaps import mishaps
-from ..pipeline import Pipeline
+from ..pipeline import Batch, Pipeline
 from .mailbox import Mailbox
 from .watchdog import Patience, Watched
 
 TRIES = 5  # runs of the network that may fail in a row
 _PREPARING_S = 60.0  # after this it is reported that a new size takes so long
 _TAKES = 50  # batches over which the usual time is taken
+
+
+class _InHand:
+    """
+    Frames that were taken together.
+
+    :ivar took_s: what the steps took that were done with them.
+    :ivar failure: why there is nothing to be had of them, '' = there may be; ``lost``: nor of any
+        other.
+    """
+
+    def __init__(self, frames: list[Frame]) -> None:
+        self.frames = frames
+        self.clock = StageClock()
+        self.started: Batch | None = None
+        self.took_s = 0.0
+        self.failure, self.lost = '', False
+
+    @property
+    def runs_on(self) -> bool:
+        """Whether the device works at them by itself, so that more may be brought to it."""
+        return self.started is not None and self.started.due > 0
+
+    @property
+    def left_s(self) -> float:
+        """How long the device is likely to be at them still."""
+        return 0.0 if self.started is None else max(0.0, self.started.due - time.perf_counter())
+
+    def fail(self, error: Exception) -> None:
+        """Note what went wrong; not the error itself, whose traceback holds all of it."""
+        self.failure, self.lost = brief(error), isinstance(error, DeviceLostError)
 
 
 class Worker:
@@ -46,6 +78,7 @@ class Worker:
         self._in_hand: dict[int, Frame] = {}  # by id: what nobody has heard of yet
         self._stopped = False
         self._failures = 0
+        self._takes_s: deque[float] = deque()
         self._idle = Event()
         self._idle.set()
 
@@ -57,17 +90,22 @@ class Worker:
         :raises DeviceLostError: the device has failed for good, or ``TRIES`` times in a row.
         """
         limit = self._max_batch or pipeline.segmenter.preferred_batch
-        takes_s = deque([usual_s], maxlen=_TAKES)
+        self._takes_s = deque([usual_s], maxlen=_TAKES)
         self._idle.clear()
+        last: _InHand | None = None  # the device is at these frames
         try:
-            while frames := self._take(limit):
-                clock = StageClock()
-                # The low median: a slow first frame must not make the second one's limit.
-                patience = partial(self._patience, median_low(takes_s), clock)
-                start = time.perf_counter()
-                with watched.doing(_whose(frames), patience, partial(getattr, clock, 'current')):
-                    self._step(pipeline, frames, clock)
-                takes_s.append(time.perf_counter() - start - _preparing_s(clock))
+            while True:
+                # Until they are likely done, the next frames are brought to the device.
+                frames = self._take(limit, None if last is None else last.left_s)
+                if not frames and last is None:
+                    return
+                following = self._start(pipeline, frames, watched) if frames else None
+                if last is not None:
+                    self._finish(last, watched)
+                last = following
+                if last is not None and not last.runs_on:
+                    self._finish(last, watched)
+                    last = None
         finally:
             self._idle.set()
 
@@ -95,24 +133,49 @@ class Worker:
             return Patience(_PREPARING_S, math.inf)
         return Patience.of(self._timeout_s(), usual_s).after(_preparing_s(clock))
 
-    def _take(self, limit: int) -> list[Frame]:
-        frames = self._mailbox.take(limit)
+    def _take(self, limit: int, timeout_s: float | None) -> list[Frame]:
+        frames = self._mailbox.take(limit, timeout_s)
         with self._lock:
-            self._in_hand = {} if self._stopped else {id(frame): frame for frame in frames}
+            if not self._stopped:
+                self._in_hand |= {id(frame): frame for frame in frames}
         return frames
 
-    def _step(self, pipeline: Pipeline, frames: list[Frame], clock: StageClock) -> None:
-        results: Sequence[Products | FrameError]
-        lost = ''
-        try:
-            wanted = [self._wanted(frame.camera) for frame in frames]
-            results = pipeline.process(frames, wanted, clock)
-        except Exception as error:  # whatever it is, its frames are counted and the next are tried
-            lost = brief(error) if isinstance(error, DeviceLostError) else ''
-            results = [FrameError(BACKEND, brief(error))] * len(frames)
-        for frame, result in zip(frames, results, strict=True):
-            self._hand_on(frame, result, clock)
-        self._count_failures(results, lost)
+    @contextmanager
+    def _step(self, batch: '_InHand', watched: Watched) -> Iterator[None]:
+        """Do a part of what is to be done with a batch under the eyes of the watchdog."""
+        # The low median: a slow first frame must not make the second one's limit.
+        patience = partial(self._patience, median_low(self._takes_s), batch.clock)
+        start, prepared_s = time.perf_counter(), _preparing_s(batch.clock)
+        with watched.doing(_whose(batch.frames), patience,
+                           partial(getattr, batch.clock, 'current')):
+            yield
+        batch.took_s += (time.perf_counter() - start
+                         - (_preparing_s(batch.clock) - prepared_s))
+
+    def _start(self, pipeline: Pipeline, frames: list[Frame], watched: Watched) -> '_InHand':
+        batch = _InHand(frames)
+        with self._step(batch, watched):
+            try:
+                wanted = [self._wanted(frame.camera) for frame in frames]
+                batch.started = pipeline.start(frames, wanted, batch.clock)
+            except Exception as error:  # told when it is their turn
+                batch.fail(error)
+        return batch
+
+    def _finish(self, batch: '_InHand', watched: Watched) -> None:
+        results: Sequence[Products | FrameError] = []
+        with self._step(batch, watched):
+            if batch.started is not None:
+                try:
+                    results = batch.started.finish()
+                except Exception as error:
+                    batch.fail(error)
+            if batch.failure:  # its frames are counted and the next are tried
+                results = [FrameError(BACKEND, batch.failure)] * len(batch.frames)
+            for frame, result in zip(batch.frames, results, strict=True):
+                self._hand_on(frame, result, batch.clock)
+        self._takes_s.append(batch.took_s)
+        self._count_failures(results, batch.failure if batch.lost else '')
 
     def _hand_on(self, frame: Frame, result: Products | FrameError, clock: StageClock) -> None:
         with self._lock:

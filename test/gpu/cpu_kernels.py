@@ -13,6 +13,7 @@ import pytest
 
 from seg_node.geometry import Size
 from seg_node.gpu import buffers as layout, launch
+from seg_node.gpu.forms import LINEAR
 from seg_node.gpu.launch import ResultBlock, Scores, UploadImage
 from seg_node.image.wire import Header, ImageMessage
 
@@ -155,15 +156,16 @@ class Post:
     Fails when a byte beyond the buffers is read or written.
 
     :param fill: what is in every byte beforehand.
+    :param given: the scores as they lie in memory in this form; None = as the layout says.
     :ivar seen: for each launch the masks of the bytes read, by the name of the buffer.
     """
 
     def __init__(self, kernels, values, geometries, layout='NCHW', softmax=True, corners=False,
                  luts=(), confidence=True, histogram=True, fill=FILL, temperature=1.0,
-                 entropy=False):
+                 entropy=False, form=LINEAR, given=None):
         images, classes, height, width = values.shape
         self.scores = Scores(values.dtype.name, layout, classes, Size(height, width), softmax,
-                             temperature)
+                             temperature, form)
         self.layout = ResultBlock(tuple(g.output for g in geometries), confidence, len(luts),
                                    histogram, entropy)
         self.tables = [launch.tables_for(geometry, self.scores.size, corners)
@@ -175,7 +177,8 @@ class Post:
         self.buffers = {name: buffer(size + GUARD, fill) for name, size in sizes.items() if size}
         self.buffers['result'][:self.layout.zero_bytes] = 0
         # Read by the kernels, written by none.
-        given = values if layout == 'NCHW' else values.transpose(0, 2, 3, 1)
+        if given is None:
+            given = values if layout == 'NCHW' else values.transpose(0, 2, 3, 1)
         self.inputs = {'values': upload(given),
                        **{f'lut{n}': upload(lut) for n, lut in enumerate(luts)},
                        **{f'table{n}': upload(table.data) for n, table in enumerate(self.tables)}}

@@ -3,7 +3,10 @@
 // It models what a program can get wrong, not how fast a GPU is:
 // - Streams are lazy. Asynchronous work runs only when something waits for it, so a forgotten
 //   synchronise leaves stale data behind, every time.
-// - Contexts are current per thread; a call without one fails as it does in the driver.
+// - Streams are in no order but that of events: what runs in them takes turns. The legacy stream
+//   waits for blocking streams alone, and can't be used while one of them is captured.
+// - Contexts are current per thread; a call without one fails as it does in the driver, and so
+//   does one with another device's streams, events or kernels.
 // - Memory lies between guard pages and is filled with 0xFF (NaN in every float format): a stray
 //   access, or one after the free, ends the process; copies are checked for bounds and kind.
 // - While a thread captures a stream, calls that may not be captured fail and spoil the capture.
@@ -11,7 +14,11 @@
 // A module's image is a shared library: kernels built by g++ with a C entry NAME__cpu each. Names of
 // functions that have versions are those that cuda.h makes of them, the same as PyCUDA's.
 //
-// Environment: CUDASIM_INTEGRATED=1 (memory shared with the host), CUDASIM_NO_DEVICE=1.
+// Time is simulated, too: copies up, copies down and kernels take what their bytes or
+// cudasim_cost say, side by side where streams allow it; the host takes 2 us for each call, what
+// cudasim_spend adds, and the time that it waits.
+//
+// Environment: CUDASIM_DEVICES=2, CUDASIM_BYTES_PER_US=12000, CUDASIM_INTEGRATED=1 (memory shared with the host), CUDASIM_NO_DEVICE=1.
 
 #include "cudasim.hpp"
 
@@ -35,7 +42,31 @@ CONTROL void cudasim_reset() {
   std::lock_guard<std::recursive_mutex> lock(mutex);
   counts.clear();
   failures.clear();
+  intervals.clear();
   lost = CUDA_SUCCESS;
+}
+
+// Says what each run of a kernel takes.
+CONTROL void cudasim_cost(const char* kernel, double us) {
+  std::lock_guard<std::recursive_mutex> lock(mutex);
+  kernel_us[kernel] = us;
+}
+
+// Lets the host be at something for a while.
+CONTROL void cudasim_spend(const char* kind, double us) {
+  std::lock_guard<std::recursive_mutex> lock(mutex);
+  intervals.push_back({kind, host_us, host_us + us});
+  host_us += us;
+}
+
+// Writes "kind<TAB>begin<TAB>end" lines (us) of what was done since the reset, like cudasim_report.
+CONTROL size_t cudasim_intervals(char* text, size_t size) {
+  std::lock_guard<std::recursive_mutex> lock(mutex);
+  std::string lines;
+  for (const Interval& one : intervals)
+    lines += one.kind + "\t" + std::to_string(one.begin) + "\t" + std::to_string(one.end) + "\n";
+  if (text && size > lines.size()) memcpy(text, lines.c_str(), lines.size() + 1);
+  return lines.size() + 1;
 }
 
 // Writes "name<TAB>count" lines, and the current state likewise; returns the bytes needed.
@@ -49,7 +80,7 @@ CONTROL size_t cudasim_report(char* text, size_t size) {
   all["live streams"] = streams.size();
   all["live graphs"] = graphs;
   all["contexts pushed here"] = stack.size();
-  all["primary retained"] = primary_count;
+  all["primary retained"] = contexts[0].retained + contexts[1].retained;
   std::string lines;
   for (const auto& [name, count] : all) lines += name + "\t" + std::to_string(count) + "\n";
   if (text && size > lines.size()) memcpy(text, lines.c_str(), lines.size() + 1);
@@ -72,16 +103,16 @@ API cuGetErrorString(CUresult code, const char** text) {
   return CUDA_SUCCESS;
 }
 API cuGetErrorName(CUresult code, const char** text) { return cuGetErrorString(code, text); }
-API cuDeviceGetCount(int* count) { BEGIN(kInit) *count = 1; return CUDA_SUCCESS; }
+API cuDeviceGetCount(int* count) { BEGIN(kInit) *count = devices(); return CUDA_SUCCESS; }
 API cuDeviceGet(CUdevice* device, int number) {
   BEGIN(kInit)
-  if (number != 0) return CUDA_ERROR_INVALID_DEVICE;
-  *device = 0;
+  if (number < 0 || number >= devices()) return CUDA_ERROR_INVALID_DEVICE;
+  *device = number;
   return CUDA_SUCCESS;
 }
-API cuDeviceGetName(char* name, int size, CUdevice) {
+API cuDeviceGetName(char* name, int size, CUdevice device) {
   BEGIN(kInit)
-  snprintf(name, size, "simulated GPU");
+  snprintf(name, size, device ? "second simulated GPU" : "simulated GPU");
   return CUDA_SUCCESS;
 }
 API cuDeviceComputeCapability(int* major, int* minor, CUdevice) {
@@ -109,16 +140,16 @@ API cuDeviceGetAttribute(int* value, CUdevice_attribute attribute, CUdevice) {
 
 // Contexts
 
-API cuDevicePrimaryCtxRetain(CUcontext* context, CUdevice) {
+API cuDevicePrimaryCtxRetain(CUcontext* context, CUdevice device) {
   BEGIN(kInit)
-  ++primary_count;
-  *context = reinterpret_cast<CUcontext>(&primary);
+  ++contexts[device].retained;
+  *context = reinterpret_cast<CUcontext>(&contexts[device]);
   return CUDA_SUCCESS;
 }
-API cuDevicePrimaryCtxRelease(CUdevice) {
+API cuDevicePrimaryCtxRelease(CUdevice device) {
   BEGIN(kInit)
-  if (!primary_count) return CUDA_ERROR_INVALID_CONTEXT;
-  if (!--primary_count) destroy_primary();
+  if (!contexts[device].retained) return CUDA_ERROR_INVALID_CONTEXT;
+  if (!--contexts[device].retained) destroy(contexts[device]);
   return CUDA_SUCCESS;
 }
 API cuCtxPushCurrent(CUcontext context) {
@@ -139,7 +170,11 @@ API cuCtxGetCurrent(CUcontext* context) {
   *context = stack.empty() ? nullptr : static_cast<CUcontext>(stack.back());
   return CUDA_SUCCESS;
 }
-API cuCtxGetDevice(CUdevice* device) { BEGIN(kContext) *device = 0; return CUDA_SUCCESS; }
+API cuCtxGetDevice(CUdevice* device) {
+  BEGIN(kContext)
+  *device = int(current() - contexts);
+  return CUDA_SUCCESS;
+}
 API cuCtxGetApiVersion(CUcontext, unsigned* version) {
   BEGIN(kContext) *version = 13000; return CUDA_SUCCESS;
 }
@@ -207,14 +242,19 @@ API cuMemsetD8Async(CUdeviceptr to, unsigned char value, size_t size, CUstream s
   void* target = reinterpret_cast<void*>(to);
   const Block* block = holder(target, size);
   if (!block || !(block->device || block->mapped)) return CUDA_ERROR_INVALID_VALUE;
-  return enqueue(stream, [=] { memset(target, value, size); });
+  Work work;
+  work.run = [=] { memset(target, value, size); };
+  work.uses = {{target, size}};
+  return enqueue(stream, std::move(work));
 }
 
 // Streams and events
 
-API cuStreamCreate(CUstream* handle, unsigned) {
+API cuStreamCreate(CUstream* handle, unsigned flags) {
   BEGIN(kContext)
   auto* stream = new Stream;
+  stream->context = current();
+  stream->blocking = !(flags & CU_STREAM_NON_BLOCKING);
   streams.insert(stream);
   *handle = reinterpret_cast<CUstream>(stream);
   return CUDA_SUCCESS;
@@ -229,24 +269,27 @@ API cuStreamDestroy(CUstream handle) {
 }
 API cuStreamSynchronize(CUstream handle) {
   BEGIN(kContext | kNotInCapture)
-  legacy(handle) ? drain_all() : drain(*reinterpret_cast<Stream*>(handle));
+  legacy(handle) ? drain_all(true) : drain(*reinterpret_cast<Stream*>(handle));
   return lost;
 }
 API cuStreamQuery(CUstream handle) {  // not ready the first time, so that nobody relies on it
   BEGIN(kContext | kNotInCapture)
-  Stream& stream = legacy(handle) ? null_stream : *reinterpret_cast<Stream*>(handle);
-  const bool ready = stream.queue.empty();
+  if (legacy(handle)) return lost;
+  Stream& stream = *reinterpret_cast<Stream*>(handle);
+  const bool idle = stream.queue.empty();
   drain(stream);
-  return ready ? lost : CUDA_ERROR_NOT_READY;
+  return idle ? lost : CUDA_ERROR_NOT_READY;
 }
-API cuStreamWaitEvent(CUstream stream, CUevent handle, unsigned) {
+API cuStreamWaitEvent(CUstream stream, CUevent event, unsigned flags) {
   BEGIN(kContext)
-  auto* event = reinterpret_cast<Event*>(handle);
-  return enqueue(stream, [event] { wait_for(*event); });
+  return hold(stream, event, flags);
 }
-API cuEventCreate(CUevent* event, unsigned) {
+API cuEventCreate(CUevent* event, unsigned flags) {
   BEGIN(kContext)
-  *event = reinterpret_cast<CUevent>(new Event);
+  auto* made = new Event;
+  made->context = current();
+  made->timed = !(flags & CU_EVENT_DISABLE_TIMING);
+  *event = reinterpret_cast<CUevent>(made);
   return CUDA_SUCCESS;
 }
 API cuEventDestroy(CUevent event) {
@@ -258,7 +301,7 @@ API cuEventDestroy(CUevent event) {
 API cuEventRecord(CUevent handle, CUstream where) {
   BEGIN(kContext)
   if (!legacy(where) && reinterpret_cast<Stream*>(where)->capture) {
-    reinterpret_cast<Event*>(handle)->recorded = false;  // a mark inside the graph, no time stamp
+    reinterpret_cast<Event*>(handle)->in_graph = true;  // a mark inside the graph alone
     return CUDA_SUCCESS;
   }
   return record(handle, where);
@@ -271,22 +314,26 @@ API cuEventRecordWithFlags(CUevent handle, CUstream where, unsigned flags) {
 }
 API cuEventSynchronize(CUevent handle) {
   BEGIN(kContext | kNotInCapture)
-  wait_for(*reinterpret_cast<Event*>(handle));
+  auto* event = reinterpret_cast<Event*>(handle);
+  if (event->in_graph) return CUDA_ERROR_CAPTURED_EVENT;
+  if (event->mark) wait_for(*event->mark);
   return lost;
 }
 API cuEventQuery(CUevent handle) {
   BEGIN(kContext | kNotInCapture)
   auto* event = reinterpret_cast<Event*>(handle);
-  const bool ready = event->done;
-  wait_for(*event);
-  return ready ? lost : CUDA_ERROR_NOT_READY;
+  if (event->in_graph) return CUDA_ERROR_CAPTURED_EVENT;
+  const bool passed = !event->mark || event->mark->done;
+  if (event->mark) wait_for(*event->mark);
+  return passed ? lost : CUDA_ERROR_NOT_READY;
 }
 API cuEventElapsedTime(float* ms, CUevent from, CUevent to) {
   BEGIN(kContext)
   const auto *a = reinterpret_cast<Event*>(from), *b = reinterpret_cast<Event*>(to);
-  if (!a->recorded || !b->recorded) return CUDA_ERROR_INVALID_HANDLE;
-  if (!a->done || !b->done) return CUDA_ERROR_NOT_READY;
-  *ms = std::chrono::duration<float, std::milli>(b->time - a->time).count();
+  for (const Event* one : {a, b})
+    if (!one->timed || one->in_graph || !one->mark) return CUDA_ERROR_INVALID_HANDLE;
+  if (!a->mark->done || !b->mark->done) return CUDA_ERROR_NOT_READY;
+  *ms = float((b->mark->us - a->mark->us) / 1e3);
   return CUDA_SUCCESS;
 }
 
@@ -316,7 +363,7 @@ API cuModuleGetFunction(CUfunction* function, CUmodule handle, const char* name)
   void* entry = dlsym(module->library, (std::string(name) + "__cpu").c_str());
   if (!entry) return CUDA_ERROR_NOT_FOUND;
   Function& found = module->functions[name];
-  found = Function{name, reinterpret_cast<decltype(Function::run)>(entry)};
+  found = Function{module->context, name, reinterpret_cast<decltype(Function::run)>(entry)};
   *function = reinterpret_cast<CUfunction>(&found);
   return CUDA_SUCCESS;
 }
@@ -345,13 +392,20 @@ API cuLaunchKernel(CUfunction handle, unsigned gx, unsigned gy, unsigned gz, uns
   }
   std::vector<char> arguments(buffer, buffer + size);
   const Function function = *reinterpret_cast<Function*>(handle);
+  if (function.context != current()) return CUDA_ERROR_INVALID_HANDLE;
   const std::vector<unsigned> shape{gx, gy, gz, bx, by, bz};
-  return enqueue(stream, [=]() mutable {
+  Work work;
+  work.run = [=]() mutable {
     if (CUresult fault = occurrence("kernel " + function.name))
       lost = fault;  // seen by whoever waits next, as with a real kernel
     else
       function.run(shape.data(), nullptr, arguments.data());
-  });
+  };
+  work.engine = kCompute;
+  work.kind = "kernel " + function.name;
+  const auto cost = kernel_us.find(function.name);
+  work.us = cost == kernel_us.end() ? kKernelUs : cost->second;
+  return enqueue(stream, std::move(work));
 }
 
 // Graphs
@@ -380,14 +434,18 @@ API cuStreamEndCapture(CUstream handle, CUgraph* graph) {
 }
 API cuGraphInstantiateWithFlags(CUgraphExec* executable, CUgraph graph, unsigned long long) {
   BEGIN(kContext | kNotInCapture)
-  *executable = reinterpret_cast<CUgraphExec>(new Graph(*reinterpret_cast<Graph*>(graph)));
+  *executable = reinterpret_cast<CUgraphExec>(
+      new Executable{current(), *reinterpret_cast<Graph*>(graph)});
   ++graphs;
   return CUDA_SUCCESS;
 }
-API cuGraphLaunch(CUgraphExec executable, CUstream stream) {
+API cuGraphLaunch(CUgraphExec executable, CUstream handle) {
   BEGIN(kContext)
-  for (const Work& node : *reinterpret_cast<Graph*>(executable))
-    if (CUresult refusal = enqueue(stream, node)) return refusal;
+  Stream& stream = *reinterpret_cast<Stream*>(handle);
+  const auto* made = reinterpret_cast<Executable*>(executable);
+  if (stream.context != current() || made->context != current()) return CUDA_ERROR_INVALID_HANDLE;
+  if (stream.capture) return CUDA_ERROR_NOT_SUPPORTED;  // as a child graph, which nobody here needs
+  for (const Node& node : made->graph) node(stream);
   return CUDA_SUCCESS;
 }
 API cuGraphDestroy(CUgraph graph) {
@@ -398,7 +456,7 @@ API cuGraphDestroy(CUgraph graph) {
 API cuGraphExecDestroy(CUgraphExec executable) {
   BEGIN(kContext)
   drain_all();
-  delete reinterpret_cast<Graph*>(executable);
+  delete reinterpret_cast<Executable*>(executable);
   --graphs;
   return CUDA_SUCCESS;
 }

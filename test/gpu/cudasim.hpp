@@ -7,7 +7,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include <chrono>
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -23,11 +23,34 @@
 
 namespace {
 
-using Clock = std::chrono::steady_clock;
-using Work = std::function<void()>;
-using Graph = std::vector<Work>;
+// What runs at the same time as what: copies up, copies down, kernels; and the host.
+enum Engine { kNoEngine, kUp, kDown, kCompute, kEngines };
+
+struct Stream;
+struct Context;
+
+struct Mark {  // one record of an event
+  bool done = false;
+  double us = 0;  // when it is passed
+};
+using MarkPointer = std::shared_ptr<Mark>;
+
+struct Work {
+  std::function<void()> run;
+  Engine engine = kNoEngine;
+  double us = 0;                    // what it takes
+  std::string kind;
+  std::vector<std::pair<const void*, size_t>> uses;
+  MarkPointer wait, mark;           // it begins after the one, and passes the other
+};
+
+using Node = std::function<void(Stream&)>;  // puts a node's work into a stream, at each launch
+using Graph = std::vector<Node>;
 
 struct Stream {
+  Context* context = nullptr;
+  bool blocking = true;             // towards the legacy stream
+  double us = 0;                    // when its last work ends
   std::deque<Work> queue;
   std::unique_ptr<Graph> capture;   // set while this stream is being captured
   std::thread::id capturer;
@@ -35,12 +58,28 @@ struct Stream {
 };
 
 struct Event {
-  bool recorded = false, done = true;
-  Clock::time_point time;
-  Stream* stream = nullptr;
+  Context* context = nullptr;
+  bool timed = true;
+  bool in_graph = false;            // its last record is a mark inside a graph alone
+  MarkPointer mark;
+};
+
+struct Executable {
+  Context* context;
+  Graph graph;
+};
+
+struct Context {                    // the primary one of a device
+  int retained = 0;
+};
+
+struct Interval {
+  std::string kind;
+  double begin, end;
 };
 
 struct Block {  // device or page-locked memory
+  Context* context;
   size_t size;
   bool device, mapped;
   char* map;
@@ -48,11 +87,13 @@ struct Block {  // device or page-locked memory
 };
 
 struct Function {
+  Context* context;
   std::string name;
   void (*run)(const unsigned* grid_and_block, void** arguments, char* buffer);
 };
 
 struct Module {
+  Context* context;
   void* library;
   int file;  // open as long as the library is, which is known by this number
   std::map<std::string, Function> functions;
@@ -66,19 +107,29 @@ struct Failure {
 
 std::recursive_mutex mutex;
 bool initialised = false;
-int primary_count = 0;              // retains of the primary context
-char primary;                       // its address is the context's handle
+Context contexts[2];                // of the devices; their addresses are the handles
 int graphs = 0;                     // instantiated ones
 thread_local std::vector<void*> stack;
 Stream null_stream;
 std::set<Stream*> streams;
 std::map<char*, Block> blocks;
+double host_us = 0;                 // where the host is
+double free_us[kEngines] = {};      // when each engine has done what it was given
+std::vector<Interval> intervals;    // what was done when
+std::map<std::string, double> kernel_us;
 std::map<std::string, long> counts;
 std::map<std::string, Failure> failures;
 CUresult lost = CUDA_SUCCESS;
 
 const char kPoison = '\xff';
 const char kCanary = '\x5a';
+const double kCallUs = 2, kKernelUs = 10;
+
+double bytes_per_us() {
+  static const char* wanted = getenv("CUDASIM_BYTES_PER_US");
+  static const double found = wanted ? atof(wanted) : 12000;
+  return found;
+}
 
 bool legacy(CUstream handle) { return reinterpret_cast<size_t>(handle) <= 2; }
 
@@ -93,24 +144,68 @@ CUresult occurrence(const std::string& name) {
   return failure.code;
 }
 
-void drain(Stream& stream) {
-  while (!stream.queue.empty()) {
-    Work work = std::move(stream.queue.front());
-    stream.queue.pop_front();
-    if (lost == CUDA_SUCCESS) work();
+int devices() {
+  const char* wanted = getenv("CUDASIM_DEVICES");
+  return wanted && *wanted == '2' ? 2 : 1;
+}
+
+Context* current() { return stack.empty() ? nullptr : static_cast<Context*>(stack.back()); }
+
+bool ready(const Stream& stream) {
+  return !stream.queue.empty() && !(stream.queue.front().wait && !stream.queue.front().wait->done);
+}
+
+void run_first(Stream& stream) {
+  Work work = std::move(stream.queue.front());
+  stream.queue.pop_front();
+  if (lost == CUDA_SUCCESS && work.run) work.run();
+  if (work.mark) work.mark->done = true;
+}
+
+// Runs a piece of each stream in turn, as a GPU may: what two streams do is in no order but that
+// which events give it. Ends when so is true.
+template <class Condition> void run_until(Condition so) {
+  while (!so()) {
+    bool moved = false;
+    for (Stream* stream : std::set<Stream*>(streams)) {
+      if (!so() && ready(*stream)) {
+        run_first(*stream);
+        moved = true;
+      }
+    }
+    if (!moved) {
+      fprintf(stderr, "cudasim: the streams wait for one another\n");
+      abort();
+    }
   }
 }
 
-void drain_all() {
-  drain(null_stream);
-  for (Stream* stream : streams) drain(*stream);
+void drain(Stream& stream) {
+  run_until([&] { return stream.queue.empty(); });
+  host_us = std::max(host_us, stream.us);
 }
 
-Stream* capturing(bool in_this_thread) {
+// All streams, or those that the legacy stream waits for.
+void drain_all(bool blocking_alone = false) {
+  for (Stream* stream : std::set<Stream*>(streams))
+    if (stream->blocking || !blocking_alone) drain(*stream);
+}
+
+Stream* capturing() {  // in this thread
   for (Stream* stream : streams)
-    if (stream->capture && (!in_this_thread || stream->capturer == std::this_thread::get_id()))
-      return stream;
+    if (stream->capture && stream->capturer == std::this_thread::get_id()) return stream;
   return nullptr;
+}
+
+// The legacy stream would wait for all blocking streams: while one is captured, by whatever
+// thread, it can't be used, and that capture is spoiled.
+CUresult legacy_refusal() {
+  for (Stream* stream : streams)
+    if (stream->capture && stream->blocking && stream->context == current()) {
+      stream->spoiled = true;
+      return CUDA_ERROR_STREAM_CAPTURE_IMPLICIT;
+    }
+  return CUDA_SUCCESS;
 }
 
 enum { kInit = 1, kContext = 2, kNotInCapture = 4 };
@@ -119,11 +214,12 @@ enum { kInit = 1, kContext = 2, kNotInCapture = 4 };
 CUresult enter(const char* name, int needs) {
   if (CUresult failure = occurrence(name)) return failure;
   if ((needs & (kInit | kContext)) && !initialised) return CUDA_ERROR_NOT_INITIALIZED;
-  if ((needs & kContext) && (stack.empty() || (stack.back() == &primary && !primary_count)))
+  host_us += kCallUs;
+  if ((needs & kContext) && !(current() && current()->retained))
     return CUDA_ERROR_INVALID_CONTEXT;
   if ((needs & kContext) && lost != CUDA_SUCCESS) return lost;
   if (needs & kNotInCapture) {
-    if (Stream* stream = capturing(true)) {
+    if (Stream* stream = capturing()) {
       stream->spoiled = true;
       return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
     }
@@ -131,22 +227,46 @@ CUresult enter(const char* name, int needs) {
   return CUDA_SUCCESS;
 }
 
+// Puts work into a stream, and finds when it will be done: each engine does what it is given in
+// the order in which it is given.
+void put(Stream& stream, Work work) {
+  double begin = std::max(stream.us, host_us);
+  if (work.wait) begin = std::max(begin, work.wait->us);
+  if (work.engine != kNoEngine) begin = std::max(begin, free_us[work.engine]);
+  stream.us = begin + work.us;
+  if (work.engine != kNoEngine) {
+    free_us[work.engine] = stream.us;
+    intervals.push_back({work.kind, begin, stream.us});
+  }
+  if (work.mark) work.mark->us = stream.us;
+  stream.queue.push_back(std::move(work));
+}
+
 CUresult enqueue(CUstream handle, Work work) {
-  if (legacy(handle)) {  // waits for all other streams, and is waited for
-    if (Stream* stream = capturing(false)) {
-      stream->spoiled = true;
-      return CUDA_ERROR_STREAM_CAPTURE_IMPLICIT;
-    }
-    drain_all();
-    work();
+  if (legacy(handle)) {  // waits for all blocking streams, and is waited for
+    if (CUresult refusal = legacy_refusal()) return refusal;
+    drain_all(true);
+    if (work.run) work.run();
     return lost;
   }
   Stream& stream = *reinterpret_cast<Stream*>(handle);
+  if (stream.context != current()) return CUDA_ERROR_INVALID_HANDLE;
   if (stream.capture)
-    stream.capture->push_back(std::move(work));
+    stream.capture->push_back([work](Stream& target) { put(target, work); });
   else
-    stream.queue.push_back(std::move(work));
+    put(stream, std::move(work));
   return CUDA_SUCCESS;
+}
+
+// Whether something that has not run yet reads or writes a block.
+bool in_use(const char* start, size_t size) {
+  for (Stream* stream : streams)
+    for (const Work& work : stream->queue)
+      for (const auto& [at, bytes] : work.uses) {
+        const char* used = static_cast<const char*>(at);
+        if (used < start + size && start < used + bytes) return true;
+      }
+  return false;
 }
 
 // The block that holds these bytes entirely, or null.
@@ -170,14 +290,15 @@ char* map_block(size_t size, bool device, bool mapped) {
   char* start = first + inner - padded;
   memset(start, kPoison, size);
   memset(start + size, kCanary, padded - size);
-  blocks[start] = Block{size, device, mapped, static_cast<char*>(map), inner + 2 * page};
+  blocks[start] = Block{current(), size, device, mapped, static_cast<char*>(map), inner + 2 * page};
   return start;
 }
 
 CUresult unmap_block(char* start, bool device) {
-  drain_all();
   const auto found = blocks.find(start);
   if (found == blocks.end() || found->second.device != device) return CUDA_ERROR_INVALID_VALUE;
+  if (in_use(start, found->second.size)) ++counts["freed in use"];
+  drain_all();
   const Block block = found->second;
   for (char* at = start + block.size; at < block.map + block.map_size - 4096; ++at)
     if (*at != kCanary) {
@@ -205,20 +326,27 @@ CUresult copy(void* to, const void* from, size_t size, Direction direction, CUst
     asynchronous = false;
   }
   if (!asynchronous) {
-    if (Stream* captured = capturing(true)) {
+    if (Stream* captured = capturing()) {
       captured->spoiled = true;
       return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
     }
-    drain_all();
+    if (CUresult refusal = legacy_refusal()) return refusal;
+    drain_all(true);
     if (lost != CUDA_SUCCESS) return lost;
     counts[bytes] += size;
     memcpy(to, from, size);
     return CUDA_SUCCESS;
   }
-  return enqueue(stream, [=] {
+  Work work;
+  work.run = [=] {
     counts[bytes] += size;
     memcpy(to, from, size);
-  });
+  };
+  work.engine = direction == kUpload ? kUp : direction == kDownload ? kDown : kCompute;
+  work.kind = bytes;
+  work.us = size / bytes_per_us();
+  work.uses = {{to, size}, {from, size}};
+  return enqueue(stream, std::move(work));
 }
 
 // Loads a shared library from memory; how long it is, its header says.
@@ -236,33 +364,71 @@ CUresult load(CUmodule* module, const void* image) {
     close(file);
     return CUDA_ERROR_INVALID_IMAGE;
   }
-  *module = reinterpret_cast<CUmodule>(new Module{library, file, {}});
+  *module = reinterpret_cast<CUmodule>(new Module{current(), library, file, {}});
   return CUDA_SUCCESS;
 }
 
-void wait_for(Event& event) {
-  if (event.stream)
-    while (!event.done && !event.stream->queue.empty()) {
-      Work work = std::move(event.stream->queue.front());
-      event.stream->queue.pop_front();
-      if (lost == CUDA_SUCCESS) work();
-    }
+void wait_for(const Mark& mark) {
+  run_until([&] { return mark.done; });
+  host_us = std::max(host_us, mark.us);
 }
 
+// Records an event: in a stream, or at each launch of the graph that the stream is captured to.
 CUresult record(CUevent handle, CUstream where) {
   auto* event = reinterpret_cast<Event*>(handle);
-  event->recorded = true;
-  event->stream = legacy(where) ? &null_stream : reinterpret_cast<Stream*>(where);
-  event->done = false;
-  return enqueue(where, [event] {
-    event->done = true;
-    event->time = Clock::now();
-  });
+  event->in_graph = false;
+  if (legacy(where)) {
+    if (CUresult refusal = legacy_refusal()) return refusal;
+    drain_all(true);
+    event->mark = std::make_shared<Mark>();
+    event->mark->done = true;
+    event->mark->us = host_us;
+    return lost;
+  }
+  Stream& stream = *reinterpret_cast<Stream*>(where);
+  if (stream.context != event->context) return CUDA_ERROR_INVALID_HANDLE;
+  const Node node = [event](Stream& target) {
+    Work work;
+    work.mark = event->mark = std::make_shared<Mark>();
+    put(target, std::move(work));
+  };
+  if (stream.capture)
+    stream.capture->push_back(node);
+  else
+    node(stream);
+  return CUDA_SUCCESS;
 }
 
-void destroy_primary() {
+CUresult hold(CUstream where, CUevent handle, unsigned flags) {
+  auto* event = reinterpret_cast<Event*>(handle);
+  if (legacy(where)) return CUDA_ERROR_NOT_SUPPORTED;
+  Stream& stream = *reinterpret_cast<Stream*>(where);
+  const bool external = flags == CU_EVENT_WAIT_EXTERNAL;
+  if (external && !stream.capture) return CUDA_ERROR_INVALID_VALUE;
+  if (event->in_graph && !stream.capture) return CUDA_ERROR_CAPTURED_EVENT;
+  if (stream.capture && !external) {  // work outside of the capture
+    stream.spoiled = true;
+    return CUDA_ERROR_STREAM_CAPTURE_ISOLATION;
+  }
+  const Node node = [event](Stream& target) {
+    if (!event->mark) return;  // never recorded: passed
+    Work work;
+    work.wait = event->mark;
+    put(target, std::move(work));
+  };
+  if (stream.capture)
+    stream.capture->push_back(node);
+  else
+    node(stream);
+  return CUDA_SUCCESS;
+}
+
+void destroy(Context& context) {
   drain_all();
-  while (!blocks.empty()) unmap_block(blocks.begin()->first, blocks.begin()->second.device);
+  std::vector<std::pair<char*, bool>> mine;
+  for (const auto& [start, block] : blocks)
+    if (block.context == &context) mine.emplace_back(start, block.device);
+  for (const auto& [start, device] : mine) unmap_block(start, device);
 }
 
 }  // namespace

@@ -7,6 +7,7 @@ import json
 import os
 from pathlib import Path
 import sys
+from tempfile import TemporaryDirectory
 from threading import Thread
 from types import SimpleNamespace
 
@@ -25,11 +26,14 @@ from seg_node.gpu import captures
 from seg_node.gpu.by_size import BySizeSegmenter
 from seg_node.gpu.engine import TrtEngine
 from seg_node.gpu.engine_cache import VerifiedEngine
-from seg_node.gpu.launch import aligned, costs, ResultBlock, Scores
+from seg_node.gpu.launch import costs, ResultBlock, Scores
+from seg_node.gpu.resources import Stream
 from seg_node.gpu.segmenter import TensorRTSegmenter
 from seg_node.gpu.upload import read
 from seg_node.image.wire import CompressedImageMessage, Header, ImageMessage
 from seg_node.model.policy import DrivablePolicy
+from seg_node.pipeline import Pipeline
+from seg_node.running.warm_up import warm_up
 from seg_node.tools import gpu_check
 
 
@@ -49,7 +53,7 @@ def designed(model, shots, expected):
     layout = ResultBlock(tuple(geometry.output for geometry in geometries), True, 1)
     for cost in costs(model.input, list(zip(geometries, images, strict=True)), scores, layout):
         expected[f'kernel {cost.kernel}'] += 1
-    expected['bytes up'] += sum(aligned(image.size_bytes) for image in images)
+    expected['bytes up'] += sum(image.size_bytes for image in images)
     expected['bytes down'] += layout.size_bytes
 
 
@@ -58,11 +62,11 @@ def many():
     model, rng, sim = card(), np.random.default_rng(1), Simulator()
     shoot, segmenter, truth = cameras(model.input, rng), gpu_segmenter(model), cpu_segmenter(model)
     sets = [ready for size in range(1, 5) for ready in combinations(range(4), size)]
-    # The first run of each is plain, at the second the graph is made. Where memory is shared
-    # there is one for each of the two result buffers, and of an odd number of sets each takes
-    # the other buffer every round.
-    for _ in range(4):
-        for ready in sets:
+    # The first run at each shape is plain, later ones are captured, once for each slot; and of an
+    # odd number of sets each takes the other slot every round. Where memory is shared it is tried
+    # first which way is best.
+    for _ in range(3):
+        for ready in sets * (1 if segmenter.warm_runs <= 4 else 3):
             segmenter.segment([shoot(n) for n in ready], Demand(), StageClock())
     sim.reset()
     frames = batches = 0
@@ -250,13 +254,14 @@ def stale():
               truth.segment(shot, Demand(), StageClock()))
     gc.collect()  # memory that is freed waits for the GPU, too
     gc.disable()
-    wait, count = segmenter._gpu.wait, segmenter._count
+    runner = segmenter._runner
+    wait, count = segmenter._gpu.wait, runner._count
     segmenter._gpu.wait = lambda event: None
-    segmenter._count = lambda clock: None
+    runner._count = lambda slot, plan, clock: None
     found = segmenter.segment(shots[4], Demand(), StageClock())
     before = truth.segment(shots[2], Demand(), StageClock())  # two calls ago, the same buffer
     check(found, before)
-    segmenter._count = count
+    runner._count = count
     text = refused(lambda: segmenter.segment(shots[5], Demand(), StageClock()))
     gc.enable()
     segmenter._gpu.wait = wait
@@ -339,7 +344,8 @@ def capture_again():
                 return calls['enqueue'] != 2
             # While it is captured only, which no plain launch is.
             try:
-                gpu.raw_stream.is_done()
+                for one in [one for one in gpu._owned.values() if isinstance(one, Stream)]:
+                    one.raw.is_done()
             except cuda.Error:
                 calls['captures'] += 1
                 return False
@@ -383,7 +389,7 @@ def many_kinds():
     model, rng, sim = card(), np.random.default_rng(12), Simulator()
     segmenter, truth = gpu_segmenter(model), cpu_segmenter(model)
     live = []
-    for height in [*range(58, 18, -1), 58, 19, 40]:
+    for height in [*range(96, 18, -1), 58, 19, 40]:
         shot = [frame(rng, model.input, Size(height, 2 * height), 'bgr8')]
         for _ in range(2):
             check(segmenter.segment(shot, Demand(confidence=False), StageClock()),
@@ -391,6 +397,71 @@ def many_kinds():
         live.append(sim.counts()['live graphs'])
     segmenter.close()
     return {'graphs': max(live), 'overruns': sim.counts().get('overrun', 0)}
+
+
+def warm():
+    """What is made at the first frames after the warm-up, and at one of a size nobody knew."""
+    model, rng, sim = card(), np.random.default_rng(18), Simulator()
+    segmenter, truth = gpu_segmenter(model), cpu_segmenter(model)
+    warm_up(Pipeline(segmenter, rig.CLASSES), SIZES)
+    report = {}
+
+    def use(name, kinds):
+        sim.reset()
+        for sizes, encoding, confidence in kinds:
+            shots = [frame(rng, model.input, size, encoding) for size in sizes]
+            for _ in range(2):
+                check(segmenter.segment(shots, Demand(None, True, confidence), StageClock()),
+                      truth.segment(shots, Demand(None, True, confidence), StageClock()))
+        report[name] = sim.counts()
+    use('known', [([size] * count, 'rgb8', drivable) for size, count, drivable in
+                  ((SIZES[0], 1, True), (SIZES[1], 4, False), (SIZES[0], 2, False),
+                   (SIZES[1], 3, True), (SIZES[0], 4, True), (SIZES[1], 1, False),
+                   (SIZES[0], 3, True))])
+    use('other', [([SIZES[0]], 'nv12', True)])
+    use('unknown', [([Size(80, 120)] * 2, 'rgb8', True)])
+    segmenter.close()
+    return report
+
+
+def retuned():
+    """Another policy counts from the next call on, not for what is in flight."""
+    model, rng = card(), np.random.default_rng(26)
+    segmenter, truth = gpu_segmenter(model), cpu_segmenter(model)
+    other, differs = DrivablePolicy(model, ('Sky', 'Tree')), 0
+    for policy in (other, DrivablePolicy(model), other):
+        shots = [frame(rng, model.input, size, 'bgr8') for size in SIZES]
+        before = truth.segment(shots, Demand(), StageClock())
+        running = segmenter.start(shots, Demand(), StageClock())
+        truth.retune(policy)
+        segmenter.retune(policy)
+        after = truth.segment(shots, Demand(), StageClock())
+        for wanted, found in ((before, running.results()),
+                              (after, segmenter.segment(shots, Demand(), StageClock()))):
+            for one, two in zip(wanted, found, strict=True):
+                np.testing.assert_array_equal(one.drivable, two.drivable)
+        differs += int(any((a.drivable != b.drivable).any()
+                           for a, b in zip(before, after, strict=True)))
+    segmenter.close()
+    return differs
+
+
+def outputs():
+    """Bytes that come down for one frame, by what is wanted of it."""
+    model, rng, sim = card(), np.random.default_rng(19), Simulator()
+    segmenter, truth = gpu_segmenter(model), cpu_segmenter(model)
+    found = []
+    shots = [frame(rng, model.input, SIZES[0], 'bgr8')]
+    for drivable in (False, True):
+        for confidence in (False, True):
+            demand = Demand(None, confidence, drivable)
+            for _ in range(5):
+                sim.reset()
+                check(segmenter.segment(shots, demand, StageClock()),
+                      truth.segment(shots, demand, StageClock()))
+            found.append(sim.counts()['bytes down'])
+    segmenter.close()
+    return found
 
 
 def proof():
@@ -437,6 +508,61 @@ def tensorrt():
     except ConfigError as error:
         report['form'] = str(error)
     return report
+
+
+def tensorrt_profiles():
+    """Each batch runs in the profile that was built for it."""
+    gpus, model, rng, sim = [], card(), np.random.default_rng(24), Simulator()
+    truth = cpu_segmenter(model)
+
+    def load_engine(verified, gpu):
+        gpus.append(gpu)
+        return TrtEngine(verified, gpu, library(lambda: gpus[-1], batches=True))
+    segmenter = TensorRTSegmenter(model, verified_fake('tensorrt'), load_engine=load_engine)
+    for count in (1, 4, 2, 3, 4, 1):
+        shots = [frame(rng, model.input, size, 'bgr8') for size in SIZES * 2][:count]
+        check(segmenter.segment(shots, Demand(), StageClock()),
+              truth.segment(shots, Demand(), StageClock()))
+    report = {'batch': segmenter.preferred_batch,
+              'waits': sim.counts()['cuStreamSynchronize']}
+    segmenter.close()
+    return report
+
+
+def rtx():
+    """What TensorRT-RTX has compiled is there at the next start; its word on captures counts."""
+    gpus, model, rng, asked = [], card(), np.random.default_rng(25), []
+    truth, report = cpu_segmenter(model), {}
+    with TemporaryDirectory() as folder:
+        for name, capturable in (('first', True), ('second', True), ('never', False)):
+            asked.append({})
+
+            def load_engine(verified, gpu, capturable=capturable):
+                gpus.append(gpu)
+                return TrtEngine(verified, gpu, library(lambda: gpus[-1], rtx=asked[-1],
+                                                        capturable=capturable))
+            segmenter = TensorRTSegmenter(model, verified_fake('tensorrt_rtx', folder),
+                                          load_engine=load_engine)
+            for count in (1, 2, 1, 2, 1):
+                shots = [frame(rng, model.input, size, 'bgr8') for size in SIZES][:count]
+                check(segmenter.segment(shots, Demand(), StageClock()),
+                      truth.segment(shots, Demand(), StageClock()))
+            report[name] = [asked[-1].get('found', 0), segmenter.without_graphs]
+            segmenter.close()
+            report[f'kept by {name}'] = Path(folder, 'runtime.cache').stat().st_size
+        Path(folder, 'runtime.cache').chmod(0o666)
+        try:
+            TensorRTSegmenter(model, verified_fake('tensorrt_rtx', folder),
+                              load_engine=load_engine)
+        except ConfigError as error:
+            report['others write'] = str(error)
+    return report
+
+
+def verified_fake(name, folder='entry'):
+    manifest = SimpleNamespace(key=SimpleNamespace(library=name, precision='fp32'), build={})
+    return VerifiedEngine(b'plan', Path(os.environ['KERNELS']).read_bytes(), manifest,
+                          Path(folder))
 
 
 if __name__ == '__main__':

@@ -11,6 +11,22 @@ class Simulator:
     def __init__(self):
         self.library = ctypes.CDLL('libcuda.so.1')
         self.library.cudasim_report.restype = ctypes.c_size_t
+        self.library.cudasim_intervals.restype = ctypes.c_size_t
+
+    def cost(self, kernel, us):
+        """Say what each run of a kernel takes, on the simulated clock."""
+        self.library.cudasim_cost(kernel.encode(), ctypes.c_double(us))
+
+    def spend(self, kind, us):
+        """Let the host be at something for a while, on the simulated clock."""
+        self.library.cudasim_spend(kind.encode(), ctypes.c_double(us))
+
+    def intervals(self):
+        """Return (kind, begin, end) of all that was done since the reset, in us."""
+        text = ctypes.create_string_buffer(self.library.cudasim_intervals(None, 0) + 4096)
+        self.library.cudasim_intervals(text, len(text))
+        return [(kind, float(begin), float(end)) for kind, begin, end in
+                (line.split('\t') for line in text.value.decode().splitlines())]
 
     def reset(self):
         self.library.cudasim_reset()
