@@ -169,7 +169,8 @@ def sample(kind, iou, confidence, road_below=True):
     bands = np.zeros((BANDS, 256), np.int64)
     bands[:3, SKY if road_below else ROAD] = bands[3:, ROAD if road_below else SKY] = 100
     figures = {'flat': 0.0, 'blind_width': 0.0, 'row_likeness': 0.7, 'row_break': 0.2,
-               'brightness': 100.0, 'drivable': 0.5, 'drivable_afloat': 0.0, 'edges': 1.0,
+               'torn_across': 0.2, 'brightness': 100.0, 'drivable': 0.5,
+               'drivable_afloat': 0.0, 'edges': 1.0,
                'drivable_confidence': confidence}
     return Sample(kind, iou, Evidence(figures, bands, np.zeros((2, 2), np.uint8)))
 

@@ -167,6 +167,33 @@ def test_rolled_rows_are_torn():
         assert found.state == DOUBTFUL and 'rows' in found.reason
 
 
+def cut(image, row, shift):
+    """Shift all lines from a row on, as a lost packet does."""
+    return np.vstack([image[:row], np.roll(image[row:], shift, axis=1)])
+
+
+@pytest.mark.parametrize('row', [2, 37, HEIGHT // 2, HEIGHT - 3])
+def test_a_picture_whose_lines_are_shifted_from_somewhere_on_is_torn(row):
+    for seed in range(5):
+        found = weigh(evidence_of(cut(street(seed), row, 60)), None)
+        assert found.state == DOUBTFUL and 'jumps from one row to the next' in found.reason
+        assert weigh(evidence_of(cut(street(seed), 0, 60)), None).state == OK
+
+
+@pytest.mark.parametrize('spoil', [
+    lambda image: cv2.copyMakeBorder(image[60:-60], 60, 60, 0, 0, cv2.BORDER_CONSTANT),
+    lambda image: cv2.resize(image[::4, ::4], None, fx=4, fy=4, interpolation=cv2.INTER_NEAREST),
+    lambda image: CORRUPTIONS['jpeg_15'].apply(image, '', 0)])
+def test_bars_and_squares_are_not_torn(spoil):
+    assert 'jumps' not in weigh(evidence_of(spoil(street())), None).reason
+
+
+@pytest.mark.parametrize('shape', [(1, 1), (2, 3), (3, 9), (4, 2), (5, 700)])
+def test_tiny_pictures_are_measured(shape):
+    image = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
+    assert 0 <= evidence_of(image, np.zeros(shape, np.uint8)).figures['torn_across'] <= 1
+
+
 # The state over time
 
 

@@ -17,6 +17,7 @@ from ..model.taxonomy import UNLABELLED
 from . import kernels
 
 SAMPLES = 10_800
+LINES = 32  # columns of which every row is looked at
 BANDS = 6
 # Grey levels added to the contrast of a row: what is seen of it in the dark, and what stands out
 # from the noise of a bright, even sky.
@@ -45,6 +46,7 @@ FIGURES = {
     'blind_width': 'share of the width in which the lower half of the picture has none',
     'row_likeness': 'mean correlation of neighbouring rows: 1 = the same, 0 = nothing in common',
     'row_break': 'the same of the third worst rows, those of little contrast not counted',
+    'torn_across': 'greatest share of the width that jumps from one row to the next at once',
     'brightness': 'mean grey level, 0 to 255',
     'drivable': 'share of the mask that is drivable',
     'drivable_afloat': 'how much of the height lies below the drivable area and is not drivable',
@@ -117,7 +119,8 @@ def measure(grey: np.ndarray, labels: np.ndarray, drivable: np.ndarray,
                                                   certainty)
     figures = {'flat': flat, 'blind_width': blind, 'row_likeness': float(alike.mean()),
                'row_break': float(np.partition(clear, least := min(2, len(clear) - 1))[least]),
-               'brightness': brightness, 'drivable': share, 'drivable_afloat': afloat,
+               'torn_across': _torn_across(grey), 'brightness': brightness,
+               'drivable': share, 'drivable_afloat': afloat,
                'edges': kernels.edge_agreement(picture, ids)}
     if sure is not None:
         figures['drivable_confidence'] = inside
@@ -125,6 +128,14 @@ def measure(grey: np.ndarray, labels: np.ndarray, drivable: np.ndarray,
     kernels.count_bands(ids, bands)
     bands[:, UNLABELLED] = 0
     return Evidence(figures, bands, picture)
+
+
+def _torn_across(grey: np.ndarray) -> float:
+    height, width = grey.shape
+    if height < 4:
+        return 0.0
+    columns = _middles(min(LINES, width), width)
+    return float(kernels.torn_across(np.ascontiguousarray(grey[:, columns].T)))
 
 
 def _pick(image: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:

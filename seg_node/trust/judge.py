@@ -17,6 +17,7 @@ COVERED = 0.97  # share of the picture without structure from which on it shows 
 BLIND_WIDTH = 0.25  # share of the width without structure from the bottom to the middle
 NO_ROWS_ALIKE = 0.08  # mean correlation of neighbouring rows below which it is noise
 TORN = -0.08  # correlation of the third worst rows of clear contrast; whole pictures: above -0.05
+TORN_ACROSS = 0.62  # share of the width that jumps at once; whole pictures: up to 0.50
 BLACK, WHITE = 16, 239
 
 
@@ -72,6 +73,11 @@ def weigh(evidence: Evidence, reference: Reference | None) -> Verdict:
         return Verdict(State.DOUBTFUL, 'rows of the picture do not fit one another '
                        f'({figures["row_break"]:.2f}, at least {TORN:.2f} in a whole one): lost '
                        'lines? Check the cable and the driver', figures, evidence)
+    if figures['torn_across'] > TORN_ACROSS:
+        return Verdict(State.DOUBTFUL, f'{figures["torn_across"]:.0%} of the width jumps from one '
+                       'row to the next (in a whole picture at most half): is it put '
+                       'together of two, or are its lines shifted? Check the cable and the '
+                       'driver', figures, evidence)
     if reference is None:
         return Verdict(State.OK, '', figures, evidence)
     parts = reference.parts(figures)

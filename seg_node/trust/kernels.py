@@ -5,6 +5,9 @@ import numpy as np
 from ..jit import inner, njit
 
 _UNLABELLED = 255
+_JUMP, _ONE_TONE = 5, 12  # grey levels
+_CONTRAST = 8  # times the mean step to the next row that a row's lightest and darkest differ
+_MANY, _SQUARES = 0.5, 2  # share of columns that jump at once; in how many rows at most
 _FLAT = 2  # grey levels between the lightest and the darkest of nine neighbouring samples
 
 
@@ -70,6 +73,44 @@ def rows_alike(grey, dim):
             product += np.int64(grey[y, x]) * np.int64(grey[y + 1, x])
         alike[y] = (product / width - means[y] * means[y + 1]) / (spreads[y] * spreads[y + 1])
     return alike, means.mean()
+
+
+@njit()
+def torn_across(lines):
+    """
+    Return the greatest share of columns that jump at once from one row to the next, 0 to 1.
+
+    A column jumps where it steps by 5 grey levels more than just above and just below. In a whole
+    picture edges are slanted, rounded or short; where a picture is put together of two, or its
+    lines are shifted from somewhere on, most columns jump in the same row. 0 if that happens in
+    more than two rows: squares of coarse coding or scaling. On both sides there must be something
+    to see that goes on in the next row: black bars and noisy skies are not torn.
+
+    :param lines: (n, H) uint8, some columns of the picture; H > 3.
+    """
+    columns, height = lines.shape
+    jumps, steps = np.zeros(height, np.int64), np.zeros(height, np.int64)
+    low, high = np.full(height, 255, np.int64), np.zeros(height, np.int64)
+    for x in range(columns):
+        line = lines[x]
+        last, above, step = np.int64(line[0]), np.int64(1000), np.int64(1000)
+        low[0], high[0] = min(low[0], last), max(high[0], last)
+        for y in range(1, height):
+            value = np.int64(line[y])
+            below = abs(value - last)
+            low[y], high[y] = min(low[y], value), max(high[y], value)
+            steps[y - 1] += below
+            if y > 1:
+                jumps[y - 2] += step - max(above, below) >= _JUMP
+            last, above, step = value, step, below
+    most = many = 0
+    for y in range(1, height - 2):  # between this row and the next
+        goes_on = min((high[y] - low[y]) * columns - _CONTRAST * steps[y - 1],
+                      (high[y + 1] - low[y + 1]) * columns - _CONTRAST * steps[y + 1])
+        if goes_on > _ONE_TONE * columns:
+            most = max(most, jumps[y])
+        many += jumps[y] >= _MANY * columns
+    return most / columns if many <= _SQUARES else 0.0
 
 
 @njit()
