@@ -87,7 +87,7 @@ class Drive:
     def run(self):
         """Return why it ended, '' = there were no more frames."""
         try:
-            self.worker.run(self.pipeline, Watched(AwakeClock()))
+            self.worker.run(self.pipeline, Watched(AwakeClock()), 0.0)
         except DeviceLostError as error:
             reason = str(error)
         else:
