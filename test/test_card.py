@@ -112,6 +112,17 @@ def test_the_fields_beside_the_tensors(tmp_path):
     assert card.weaknesses == ('night',)
 
 
+def test_an_int8_copy_counts_only_if_it_keeps_the_labels(tmp_path):
+    said = {'file': 'int8.onnx', 'sha256': 'a' * 64, 'labels_equal': 0.995, 'miou_loss': 0.005}
+    copy = loaded(tmp_path, edited({'int8': said})).int8
+    assert copy.path == tmp_path / 'int8.onnx' and copy.sha256 == said['sha256']
+    for worse in ({'labels_equal': 0.9949}, {'miou_loss': 0.0051}):
+        message = refusal(loaded, tmp_path, edited({'int8': said | worse}))
+        assert 'allowed are at least 0.995 and at most 0.005' in message
+        assert f'{next(iter(worse.values())):g}' in message
+    assert 'no int8 copy' not in refusal(copy.read) and 'int8.onnx' in refusal(copy.read)
+
+
 def test_an_inline_table_is_named_by_model_and_role(tmp_path):
     card = loaded(tmp_path, edited({'outputs': [BINARY | {'name': 'a name with spaces'}]}))
     assert card.outputs[0].classes.name == 'palette_cityscapes19/drivable'
@@ -624,7 +635,7 @@ def blocks(language):
 def test_the_readmes_whole_card_loads(tmp_path):
     text, = (block for block in blocks('yaml') if 'name: my_model' in block)
     card = yaml.safe_load(text)
-    written_by_tools = {'reference', 'stress'}
+    written_by_tools = {'int8', 'reference', 'stress'}
     assert set(card) == set(SCHEMA['properties']) - written_by_tools
     assert card.pop('remaps') == ['to_cityscapes19.yaml']
     card |= {key: VALID[key] for key in ('file', 'size_bytes', 'sha256')}

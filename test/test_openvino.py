@@ -12,6 +12,7 @@ import pytest
 from seg_node.devices import backend as backends, choose, openvino
 from seg_node.devices.checked import CheckedBackend, compare, test_pictures as shipped_pictures
 from seg_node.devices.choose import open_segmenter, Wish
+from seg_node.devices.cpu import has_int8_dot_product
 from seg_node.devices.openvino import OpenVinoBackend
 from seg_node.errors import BackendError, ConfigError
 from seg_node.model.card import load_card
@@ -19,14 +20,14 @@ from seg_node.model.card import load_card
 ROOT = Path(__file__).resolve().parents[1]
 MODELS = ROOT / 'test' / 'models'
 pytest.importorskip('openvino')
-ABLE = openvino.best_precisions('auto')
+CARD = load_card('deeplabv3plus_lite0_camvid')
+ABLE = openvino.best_precisions('auto', CARD)
 
 
 @pytest.fixture(scope='module')
 def deeplab():
     """Return the shipped network at a size that does not keep the tests busy."""
-    card = load_card('deeplabv3plus_lite0_camvid')
-    return replace(card, input=replace(card.input, short_side=192))
+    return replace(CARD, input=replace(CARD.input, short_side=192))
 
 
 @pytest.fixture(autouse=True)
@@ -111,7 +112,7 @@ def test_auto_takes_openvino_and_the_best_precision(deeplab):
 
 
 def test_a_precision_that_moves_the_labels_gives_way_and_says_so(deeplab, monkeypatch):
-    monkeypatch.setattr(openvino, 'best_precisions', lambda wanted: ['bf16', 'fp32'])
+    monkeypatch.setattr(openvino, 'best_precisions', lambda wanted, card: ['bf16', 'fp32'])
 
     class Rough(OpenVinoBackend):
         def __init__(self, card, *, precision, threads):
@@ -126,7 +127,7 @@ def test_a_precision_that_moves_the_labels_gives_way_and_says_so(deeplab, monkey
     chosen = open_segmenter(deeplab, Wish('openvino'))
     assert chosen.reason.startswith('not in bf16: ') and 'equal labels' in chosen.reason
     chosen.segmenter.close()
-    monkeypatch.setattr(openvino, 'best_precisions', lambda wanted: ['bf16'])
+    monkeypatch.setattr(openvino, 'best_precisions', lambda wanted, card: ['bf16'])
     with pytest.raises(BackendError, match='not in bf16: .*equal labels'):
         open_segmenter(deeplab, Wish('openvino', precision='bf16'))
     # auto then takes what is always right, and says why.
@@ -155,7 +156,7 @@ def test_without_the_package_auto_goes_on_and_a_name_fails(deeplab, monkeypatch)
 ])
 def test_a_precision_is_what_runs_or_nothing_does(deeplab, wish, words):
     with pytest.raises(ConfigError, match=words):
-        open_segmenter(deeplab, wish)
+        open_segmenter(replace(deeplab, int8=None), wish)
 
 
 def test_a_precision_the_processor_lacks_is_refused(deeplab, monkeypatch):
@@ -167,7 +168,29 @@ def test_a_precision_the_processor_lacks_is_refused(deeplab, monkeypatch):
                        r'processor \(.*\); allowed: auto, fp32'):
         openvino.check_precision(Old(), 'bf16')
     monkeypatch.setattr(openvino, '_start', lambda: (Old(), '1'))
-    assert openvino.best_precisions('auto') == ['fp32']
+    for vnni, copy, found in ((True, deeplab.int8, ['int8', 'fp32']), (True, None, ['fp32']),
+                              (False, deeplab.int8, ['fp32'])):
+        monkeypatch.setattr(openvino.cpu, 'has_int8_dot_product', lambda vnni=vnni: vnni)
+        assert openvino.best_precisions('auto', replace(deeplab, int8=copy)) == found
+
+
+@pytest.mark.skipif(not has_int8_dot_product(), reason='the processor has no int8')
+def test_the_int8_copy_of_the_shipped_model(deeplab, tmp_path):
+    """What a processor without bfloat16 takes keeps the labels, too, and is checked like all."""
+    chosen = open_segmenter(deeplab, Wish('openvino', precision='int8'))
+    assert ' CPU int8, ' in chosen.segmenter.description
+    chosen.segmenter.close()
+    fast = OpenVinoBackend(deeplab, precision='int8', threads=0)
+    wanted = backends.load('onnxruntime', deeplab, threads=0)
+    found = compare(deeplab, fast, wanted, (1, 3, 192, 352), shipped_pictures())
+    assert found.equal >= 0.985 and 1e-3 < found.error < 0.1
+    damaged = tmp_path / 'model_int8.onnx'
+    damaged.write_bytes(deeplab.int8.path.read_bytes()[:-1])
+    with pytest.raises(ConfigError, match='but the card has measured .*int8_copy'):
+        OpenVinoBackend(replace(deeplab, int8=replace(deeplab.int8, path=damaged)),
+                        precision='int8', threads=0)
+    with pytest.raises(ConfigError, match='names no int8 copy.*int8_copy'):
+        OpenVinoBackend(replace(deeplab, int8=None), precision='int8', threads=0)
 
 
 def test_a_card_of_another_file_and_a_broken_file_are_named(deeplab, tmp_path):

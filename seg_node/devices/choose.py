@@ -159,7 +159,7 @@ def _openvino(card: ModelCard, wish: Wish, policy: DrivablePolicy | None) -> Cho
     """Return a segmenter in the first precision that keeps the labels."""
     _check_precision(OPENVINO, wish)
     problems = []
-    for precision in openvino.best_precisions(wish.precision):
+    for precision in openvino.best_precisions(wish.precision, card):
         try:
             backend = backends.load(OPENVINO, card, threads=wish.threads, precision=precision)
         except BackendError as error:

@@ -16,9 +16,10 @@ from ..errors import BackendError, ConfigError
 from ..model.card import check_card, ModelCard, TensorInfo
 from . import cpu
 
-#: What a network can compute in here, and OpenVINO's words for it.
-PRECISIONS = {'fp32': 'f32', 'bf16': 'bf16', 'fp16': 'f16'}
-_ABILITIES = {'fp32': 'FP32', 'bf16': 'BF16', 'fp16': 'FP16'}
+#: What a network can compute in here, and OpenVINO's words for it; int8 is a file of its own, of
+#: which only what is not int8 computes in that.
+PRECISIONS = {'fp32': 'f32', 'bf16': 'bf16', 'fp16': 'f16', 'int8': 'f32'}
+_ABILITIES = {'fp32': 'FP32', 'bf16': 'BF16', 'fp16': 'FP16', 'int8': 'INT8'}
 # Each has its own copy of the weights. More camera sizes at a time take turns being compiled.
 _MOST_SIZES = 4
 
@@ -37,7 +38,7 @@ class OpenVinoBackend:
         self._core, version = _start()
         check_precision(self._core, precision)
         self._card = card
-        self._model = _read(self._core, card)
+        self._model = _read(self._core, card, precision)
         ranks = {name: port.get_partial_shape().rank for port in self._model.outputs
                  for name in port.get_names()}
         #: how many axes the model's own outputs have, 0 = unknown
@@ -53,7 +54,8 @@ class OpenVinoBackend:
         self.description = (f'openvino {version} CPU {precision}, '
                             f'{self._settings["INFERENCE_NUM_THREADS"]} threads')
         #: everything that its results depend on beside the model
-        self.identity = f'openvino {version} {precision} on {cpu.identity()}'
+        copy = f' of {card.int8.sha256}' if precision == 'int8' and card.int8 else ''
+        self.identity = f'openvino {version} {precision}{copy} on {cpu.identity()}'
         self._requests: OrderedDict[tuple[int, ...], Any] = OrderedDict()
 
     def prepare(self, shape: tuple[int, ...]) -> None:
@@ -92,17 +94,19 @@ class OpenVinoBackend:
         return self._requests[shape]
 
 
-def best_precisions(wanted: str) -> list[str]:
+def best_precisions(wanted: str, card: ModelCard) -> list[str]:
     """
-    Return what to compute in, best first.
+    Return what to compute in, best first: int8 where no half precision is there.
 
     :param wanted: a name in ``PRECISIONS``, or auto.
     :raises BackendError: OpenVINO is not installed.
     """
     if wanted != 'auto':
         return [wanted]
-    able = _start()[0].get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
-    return [name for name in ('bf16', 'fp16') if _ABILITIES[name] in able][:1] + ['fp32']
+    has = _precisions(_start()[0])
+    fast = [name for name in ('bf16', 'fp16', 'int8')
+            if name in has and (name != 'int8' or card.int8 is not None)]
+    return [*fast[:1], 'fp32']
 
 
 def check_precision(core: Any, precision: str) -> None:
@@ -111,11 +115,17 @@ def check_precision(core: Any, precision: str) -> None:
 
     :raises ConfigError: it is unknown, or the processor does not have it.
     """
-    able = core.get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
-    has = [name for name, ability in _ABILITIES.items() if ability in able]
+    has = _precisions(core)
     if precision not in has:
         raise ConfigError(f'precision {precision!r} is not what OpenVINO computes in on this '
                           f'processor ({cpu.identity()}); allowed: auto, {", ".join(has)}')
+
+
+def _precisions(core: Any) -> list[str]:
+    """Return what is no slower here than float32, by name."""
+    able = core.get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
+    return [name for name, ability in _ABILITIES.items() if ability in able
+            and (name != 'int8' or cpu.has_int8_dot_product())]
 
 
 def _start() -> tuple[Any, str]:
@@ -131,11 +141,18 @@ def _start() -> tuple[Any, str]:
                            f'({error})') from error
 
 
-def _read(core: Any, card: ModelCard) -> Any:
+def _read(core: Any, card: ModelCard, precision: str) -> Any:
+    path = card.model_path
+    if precision == 'int8':
+        if card.int8 is None:
+            raise ConfigError(f'precision is int8, but {card.path} names no int8 copy: set it to '
+                              'auto, or make one: python -m seg_node.tools.int8_copy')
+        card.int8.read()  # for its checksum
+        path = card.int8.path
     try:
-        model = core.read_model(str(card.model_path))
+        model = core.read_model(str(path))
     except Exception as error:  # see OpenVinoBackend.run
-        raise BackendError(f'{card.model_path} cannot be loaded by OpenVINO: {error}. Set backend '
+        raise BackendError(f'{path} cannot be loaded by OpenVINO: {error}. Set backend '
                            'to onnxruntime.') from error
     check_card(card, _infos(model.inputs), _infos(model.outputs))
     return model

@@ -1,9 +1,10 @@
 """
 Half-precision and int8 copies of an ONNX model.
 
-int8 is written as Q/DQ nodes, symmetric and per channel: TensorRT 11 knows no other way, TensorRT
-10 and ONNX Runtime take it too. Both conversions happen in the ONNX file, before any engine is
-built, so the same bytes give the same types on every library and version.
+int8 is written as Q/DQ nodes, per channel. For TensorRT they are symmetric: TensorRT 11 knows no
+other way. For CPUs activations are unsigned with a zero point: what comes out of a ReLU has a bit
+more, and VNNI multiplies unsigned by signed. All conversions happen in the ONNX file, before any
+engine is built, so the same bytes give the same types on every library and version.
 """
 
 from collections.abc import Iterator, Sequence
@@ -68,7 +69,8 @@ def quantise(card: ModelCard, target: Path, calibration: Sequence[Path],
     :param keep_first: so many first convolutions stay unquantised.
     :param tensorrt: make it for an engine: what stays unquantised is float16 with its inputs and
         outputs, and biases are not quantised, as TensorRT has no int32 DequantizeLinear. False
-        keeps float32 and quantises the biases, which ONNX Runtime needs for its int8 kernels.
+        makes it for CPUs: it keeps float32 and quantises the biases, which ONNX Runtime needs for
+        its int8 kernels.
     :raises ConfigError: no images, or one that cannot be read.
     :raises BackendError: onnx or onnxruntime is missing, or the model cannot be converted.
     """
@@ -85,11 +87,14 @@ def quantise(card: ModelCard, target: Path, calibration: Sequence[Path],
         quantization.quantize_static(
             str(prepared), str(target), _reader(quantization, card, calibration),
             quant_format=quantization.QuantFormat.QDQ, per_channel=True,
-            activation_type=quantization.QuantType.QInt8,
+            activation_type=(quantization.QuantType.QInt8 if tensorrt
+                             else quantization.QuantType.QUInt8),
             weight_type=quantization.QuantType.QInt8, nodes_to_exclude=kept,
             op_types_to_quantize=['Conv', 'Add', 'Concat'],
-            extra_options={'ActivationSymmetric': True, 'WeightSymmetric': True,
-                           'QuantizeBias': not tensorrt})
+            extra_options={'ActivationSymmetric': tensorrt, 'WeightSymmetric': True,
+                           'QuantizeBias': not tensorrt,
+                           # Not the one brightest sun of all pictures.
+                           'CalibMovingAverage': not tensorrt})
     if tensorrt:
         halve(target, target, keep_io=False)
 

@@ -11,6 +11,7 @@ from ..files import looked_in, read_file, user_path
 from ..paths import shared
 from . import schema
 from .card_parts import check_roles, input_spec, MAIN_ROLES, output_spec, remap_paths
+from .int8_copy import int8_copy, Int8Copy
 from .onnx_file import external_files
 from .tensors import InputSpec, mismatches, OutputSpec, TensorInfo
 
@@ -48,6 +49,7 @@ class ModelCard:
     :ivar raw: the card's YAML as read.
     :ivar remaps: by the name of a class table, the card's own file that leads to it from the
         classes of the main output.
+    :ivar int8: its int8 copy, if the card vouches for one.
     """
 
     name: str
@@ -65,6 +67,7 @@ class ModelCard:
     weaknesses: tuple[str, ...] = ()
     raw: dict[str, Any] = field(compare=False, repr=False, default_factory=dict)
     remaps: dict[str, Path] = field(compare=False, default_factory=dict)
+    int8: Int8Copy | None = None
 
     @property
     def directory(self) -> Path:
@@ -131,7 +134,8 @@ def load_card(name_or_path: str | Path) -> ModelCard:
         source=raw.get('source', {}), size_bytes=raw.get('size_bytes'), opset=raw.get('opset'),
         metrics=tuple(Metric(**entry) for entry in raw.get('metrics', [])),
         weaknesses=tuple(raw.get('weaknesses', [])), raw=raw,
-        remaps=remap_paths(raw.get('remaps', []), outputs, path))
+        remaps=remap_paths(raw.get('remaps', []), outputs, path),
+        int8=int8_copy(raw.get('int8'), path))
 
 
 def check_card(card: ModelCard, inputs: Sequence[TensorInfo],

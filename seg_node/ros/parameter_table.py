@@ -94,9 +94,10 @@ NODE = (
               'else ONNX Runtime on the GPU, else OpenVINO if it is installed, else ONNX Runtime '
               'on the CPU; the log and the diagnostics say why. One asked for by name runs or '
               'configure fails.', choices=devices.NAMES),
-    Parameter('precision', 'auto', 'What the network computes in. auto: fp16 with TensorRT, with '
-              'OpenVINO bf16 where the processor has it and the labels stay, with ONNX Runtime '
-              'as the file is. One asked for by name is what runs, or configure fails.',
+    Parameter('precision', 'auto', 'What the network computes in. auto: fp16 with TensorRT; with '
+              'OpenVINO bf16 where the processor has it, else int8 where it has VNNI and the '
+              'model an int8 copy, as long as the labels stay; with ONNX Runtime as the file is. '
+              'One asked for by name is what runs, or configure fails.',
               choices=devices.PRECISION_NAMES),
     Parameter('gpu_id', 0, 'Number of the GPU, as nvidia-smi counts them.', 0, 63),
     Parameter('providers', ['CPUExecutionProvider'], 'Execution providers of ONNX Runtime, in '

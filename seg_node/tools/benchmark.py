@@ -217,8 +217,9 @@ def main(args: list[str] | None = None) -> int:
     keep_buffers()
     reports = []
     try:
-        for backend, precision in _ways(options):
-            report = measure(load_card(options.model), _image(options), n=options.n,
+        card = load_card(options.model)
+        for backend, precision in _ways(options, card):
+            report = measure(card, _image(options), n=options.n,
                              threads=options.threads, backend_name=backend, precision=precision)
             _print(report)
             reports.append(report)
@@ -230,14 +231,14 @@ def main(args: list[str] | None = None) -> int:
     return 0
 
 
-def _ways(options: argparse.Namespace) -> Iterator[tuple[str, str]]:
+def _ways(options: argparse.Namespace, card: ModelCard) -> Iterator[tuple[str, str]]:
     """Yield each backend with each of the precisions it is to compute in."""
     for backend in options.backend:
         if backend != backends.OPENVINO:
             yield backend, 'fp32'
             continue
         for precision in options.precision:
-            yield backend, openvino.best_precisions(precision)[0]
+            yield backend, openvino.best_precisions(precision, card)[0]
 
 
 def _image(options: argparse.Namespace) -> np.ndarray:

@@ -80,7 +80,8 @@ def _make(options: argparse.Namespace, card: ModelCard) -> dict[str, Any]:
         raise ConfigError(f'--at-most {options.at_most}: at least 1.')
     left_out = chosen(options.leave_out) if options.leave_out else {}
     corruptions = [entry for name, entry in CORRUPTIONS.items() if name not in left_out]
-    pictures = [path for folder in options.images for path in _pictures(folder, options.at_most)]
+    pictures = [path for folder in options.images
+                for path in spread_pictures(folder, options.at_most)]
     main_output = card.main_output
     pipeline = Pipeline(open_segmenter(card, Wish(options.backend, threads=options.threads)
                                        ).segmenter, main_output.classes)
@@ -99,7 +100,7 @@ def _make(options: argparse.Namespace, card: ModelCard) -> dict[str, Any]:
             **fit_reference(samples, len(main_output.classes))}
 
 
-def _pictures(folder: Path, most: int) -> list[Path]:
+def spread_pictures(folder: Path, most: int) -> list[Path]:
     """Return up to so many pictures of a folder, spread evenly."""
     if not folder.is_dir():
         raise ConfigError(f'--images {folder} is no folder. Give one of pictures.')
