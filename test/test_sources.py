@@ -37,6 +37,7 @@ from seg_node.image.wire import Header, parse_compressed_image, parse_image
 from seg_node.playback.open_source import open_source
 from seg_node.playback.picture_source import natural_key
 from seg_node.playback.sources import FrameOptions, Record, Span
+from seg_node.scoring import picture_file
 from seg_node.scoring.picture_file import read_picture
 
 
@@ -503,6 +504,25 @@ def test_one_rule_for_turned_pictures_of_every_kind(tmp_path, turned):
         Image.fromarray(stored).save(tmp_path / f'a{suffix}', exif=exif, lossless=True)
         np.testing.assert_array_equal(read_picture(tmp_path / f'a{suffix}'),
                                       upright(picture(0), turned))
+
+
+def test_photos_of_telephones(tmp_path):
+    pytest.importorskip('pillow_heif', reason='needs pillow-heif')
+    smooth = cv2.resize(picture(0, 4, 6), (96, 64), interpolation=cv2.INTER_CUBIC)
+    Image.fromarray(np.ascontiguousarray(smooth[..., ::-1])).save(
+        tmp_path / 'a.HEIC', 'HEIF', quality=95)
+    with open_source(tmp_path) as source:
+        [record] = everything(source, Span(), 0)
+    image = parse_image(record.data)
+    assert cv2.PSNR(image.data.reshape(image.height, image.width, 3), smooth) > 25
+
+
+def test_without_the_plugin_heic_names_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(picture_file, 'pillow_heif', None)
+    (tmp_path / 'a.heic').write_bytes(b'\0\0\0\x18ftypheix' + bytes(100))
+    with (open_source(tmp_path) as source,
+          pytest.raises(ConfigError, match='a.heic .* is not an image.*Install pillow-heif')):
+        everything(source, Span(), 0)
 
 
 def test_pictures_of_16_bit_keep_their_range(tmp_path):
