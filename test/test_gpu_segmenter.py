@@ -142,6 +142,19 @@ def test_a_missing_wait_would_show(reports):
     assert 'reading the times' in reports['stale']['error']
 
 
+def test_memory_that_is_not_cached_is_fetched_many_times():
+    """Why mapped memory is no gain by itself: each of a pixel's twelve bytes is an access."""
+    [report] = scenario('segmenter_worker.py', 'mapped', CUDASIM_INTEGRATED='1')
+    image = 60 * 260 - 20  # bytes
+    assert report['00'][:2] == [0, image]
+    for way, up, down in (('10', 0, True), ('01', image, False), ('11', 0, False)):
+        sectors, bytes_up, bytes_down = report[way]
+        assert (bytes_up, bool(bytes_down)) == (up, down)
+        assert (sectors > 0) == (up == 0 or down is False)
+    # Reduced from 80x60 to 48x32: of 4.5 bytes an input pixel samples 12, row by row of a warp.
+    assert 32 * report['10'][0] > 4 * image, report
+
+
 def test_one_thread_at_a_time():
     [said] = scenario('segmenter_worker.py', 'threads')
     first, second, third, after_it, again, other = said

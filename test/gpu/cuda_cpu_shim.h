@@ -90,6 +90,29 @@ inline void note(const void* at, size_t size) {
   ++strays;
 }
 
+// ---- Memory that the GPU does not cache: each access of a warp fetches the sectors it touches.
+struct Range { uintptr_t begin, end; };
+static std::vector<Range> uncached;
+static size_t sectors = 0;
+static thread_local size_t access = 0;  // of this thread, counted from its start
+static thread_local std::vector<std::vector<uintptr_t>> fetched;  // by each access of this warp
+
+inline void fetch(const void* at, size_t size) {
+  const uintptr_t begin = reinterpret_cast<uintptr_t>(at);
+  for (const Range& range : uncached) {
+    if (begin < range.begin || begin + size > range.end) continue;
+    if (fetched.size() <= access) fetched.resize(access + 1);
+    std::vector<uintptr_t>& there = fetched[access++];
+    for (uintptr_t sector = begin / 32; sector <= (begin + size - 1) / 32; ++sector) {
+      bool known = false;
+      for (uintptr_t one : there) known = known || one == sector;
+      if (!known) there.push_back(sector);
+      sectors += !known;
+    }
+    return;
+  }
+}
+
 // ---- Fibers: the threads of a block, switched at each barrier.
 struct Fiber {
   ucontext_t start;
@@ -178,6 +201,8 @@ void launch(void (*kernel)(P), const unsigned* sizes, void** pointers, char* buf
         }
         for (unsigned i = 0; i < blockDim.x; ++i) {
           threadIdx = {i, 0, 0};
+          access = 0;
+          if (i % 32 == 0) fetched.clear();
           call();
         }
       }
@@ -187,6 +212,7 @@ void launch(void (*kernel)(P), const unsigned* sizes, void** pointers, char* buf
 
 template <class T> inline T __ldg(const T* at) {
   if (!cpusim::watched.empty()) cpusim::note(at, sizeof(T));
+  if (!cpusim::uncached.empty()) cpusim::fetch(at, sizeof(T));
   return *at;
 }
 template <class T> inline T atomicAdd(T* at, T value) {
@@ -224,6 +250,17 @@ extern "C" size_t cpusim_unwatch() {
   cpusim::watched.clear();
   cpusim::strays = 0;
   return strays;
+}
+// Say that memory is not cached; none is any more once the sectors fetched from it are asked for.
+extern "C" void cpusim_uncached(const void* at, size_t size) {
+  const uintptr_t begin = reinterpret_cast<uintptr_t>(at);
+  cpusim::uncached.push_back({begin, begin + size});
+}
+extern "C" size_t cpusim_sectors() {
+  const size_t sectors = cpusim::sectors;
+  cpusim::uncached.clear();
+  cpusim::sectors = 0;
+  return sectors;
 }
 extern "C" uint16_t cpusim_to_half(float value) { return __float2half_rn(value).bits; }
 extern "C" float cpusim_from_half(uint16_t bits) { return __half2float({bits}); }

@@ -9,6 +9,8 @@
 //   does one with another device's streams, events or kernels.
 // - Memory lies between guard pages and is filled with 0xFF (NaN in every float format): a stray
 //   access, or one after the free, ends the process; copies are checked for bounds and kind.
+// - What kernels fetch from mapped memory, which a GPU does not cache, is counted in sectors of 32
+//   bytes, each access of a warp by itself.
 // - While a thread captures a stream, calls that may not be captured fail and spoil the capture.
 // - Any call can be made to fail at any occurrence (cudasim_fail), for good if wanted.
 // A module's image is a shared library: kernels built by g++ with a C entry NAME__cpu each. Names of
@@ -363,7 +365,7 @@ API cuModuleGetFunction(CUfunction* function, CUmodule handle, const char* name)
   void* entry = dlsym(module->library, (std::string(name) + "__cpu").c_str());
   if (!entry) return CUDA_ERROR_NOT_FOUND;
   Function& found = module->functions[name];
-  found = Function{module->context, name, reinterpret_cast<decltype(Function::run)>(entry)};
+  found = Function{module->context, module->library, name, reinterpret_cast<decltype(Function::run)>(entry)};
   *function = reinterpret_cast<CUfunction>(&found);
   return CUDA_SUCCESS;
 }
@@ -399,7 +401,7 @@ API cuLaunchKernel(CUfunction handle, unsigned gx, unsigned gy, unsigned gz, uns
     if (CUresult fault = occurrence("kernel " + function.name))
       lost = fault;  // seen by whoever waits next, as with a real kernel
     else
-      function.run(shape.data(), nullptr, arguments.data());
+      run_kernel(function, shape.data(), arguments.data());
   };
   work.engine = kCompute;
   work.kind = "kernel " + function.name;

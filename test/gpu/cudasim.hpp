@@ -88,6 +88,7 @@ struct Block {  // device or page-locked memory
 
 struct Function {
   Context* context;
+  void* library;
   std::string name;
   void (*run)(const unsigned* grid_and_block, void** arguments, char* buffer);
 };
@@ -421,6 +422,20 @@ CUresult hold(CUstream where, CUevent handle, unsigned flags) {
   else
     node(stream);
   return CUDA_SUCCESS;
+}
+
+// Runs a kernel; what it fetches from mapped memory, which is not cached, is counted.
+void run_kernel(const Function& function, const unsigned* shape, char* arguments) {
+  using Uncached = void (*)(const void*, size_t);
+  using Sectors = size_t (*)();
+  const auto uncached = reinterpret_cast<Uncached>(dlsym(function.library, "cpusim_uncached"));
+  if (uncached)
+    for (const auto& [start, block] : blocks)
+      if (block.mapped) uncached(start, block.size);
+  function.run(shape, nullptr, arguments);
+  if (uncached)
+    if (const size_t n = reinterpret_cast<Sectors>(dlsym(function.library, "cpusim_sectors"))())
+      counts["uncached sectors"] += n;
 }
 
 void destroy(Context& context) {

@@ -446,6 +446,26 @@ def retuned():
     return differs
 
 
+def mapped():
+    """What the GPU fetches of an image that it reads where the host has it, and does not cache."""
+    model, rng, sim = card(), np.random.default_rng(27), Simulator()
+    segmenter, truth = gpu_segmenter(model), cpu_segmenter(model)
+    shots = [frame(rng, model.input, SIZES[0], 'bgr8')]
+    found = {}
+    for mode in ((False, False), (True, False), (False, True), (True, True)):
+        segmenter._runner._placement.mode = mode
+        segmenter._runner._placement._left = []
+        for _ in range(3):  # both slots have their tables
+            sim.reset()
+            check(segmenter.segment(shots, Demand(), StageClock()),
+                  truth.segment(shots, Demand(), StageClock()))
+        counts = sim.counts()
+        found[f'{mode[0]:d}{mode[1]:d}'] = [
+            counts.get(name, 0) for name in ('uncached sectors', 'bytes up', 'bytes down')]
+    segmenter.close()
+    return found
+
+
 def outputs():
     """Bytes that come down for one frame, by what is wanted of it."""
     model, rng, sim = card(), np.random.default_rng(19), Simulator()
