@@ -286,3 +286,11 @@ def test_a_sourced_ros_stays_out(distro, wheels, venv):
                          capture_output=True, text=True, check=True).stdout
     assert f'scripts/venv.sh {venv} ' in dry and f'ros-{wheels}.txt' in dry
     assert ('There are no wheels of ROS 2 humble' in dry) == (distro == 'humble')
+
+
+@pytest.mark.skipif(not shutil.which('make'), reason='needs make')
+def test_the_viewer_is_installed_for_who_asks_for_it():
+    for asked in (['VIEW=1'], []):
+        dry = subprocess.run(['make', '-n', 'demo', *asked], cwd=ROOT, text=True, check=True,
+                             capture_output=True).stdout
+        assert ('requirements/view.txt' in dry) == bool(asked) and '${VIEW:+--view}' in dry

@@ -34,6 +34,7 @@ from rosbags.typesys import get_types_from_msg, get_typestore, Stores
 from seg_node.errors import ConfigError
 from seg_node.image.photo import upright
 from seg_node.image.wire import Header, parse_compressed_image, parse_image
+from seg_node.playback import bags
 from seg_node.playback.open_source import open_source
 from seg_node.playback.picture_source import natural_key
 from seg_node.playback.sources import FrameOptions, Record, Span
@@ -173,6 +174,17 @@ def test_of_a_cut_mcap_file_the_whole_messages_are_played(tmp_path, mode):
     cut(alone, 0.0001)
     with pytest.raises(ConfigError, match='alone.mcap cannot be opened.*`mcap recover`'):
         open_source(alone)
+
+
+def test_without_mcap_those_of_ros2_are_read_and_the_mend_is_told(tmp_path, monkeypatch):
+    path = write_bag(tmp_path / 'bag', records())
+    monkeypatch.setattr(bags, 'McapStorage', None)
+    with open_source(path) as source:
+        assert everything(source) == records()
+    data = (path / 'bag.mcap').read_bytes()
+    (tmp_path / 'b.mcap').write_bytes(data.replace(b'ros2', b'ros1', 1))
+    with pytest.raises(ConfigError, match='b.mcap cannot be opened.*`pip install mcap`'):
+        open_source(tmp_path / 'b.mcap')
 
 
 def test_a_damaged_chunk_is_passed_over(tmp_path):

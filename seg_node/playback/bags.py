@@ -237,5 +237,8 @@ def _refuse(path: Path, what: str, error: Exception) -> NoReturn:
     reason = (str(error) or type(error).__name__).rstrip('.')
     mend = ('`rosbag reindex`' if path.suffix == '.bag'
             else '`mcap recover`' if path.suffix == '.mcap' else '`ros2 bag reindex`')
+    if McapStorage is None and 'Profile' in reason:
+        raise ConfigError(f'{path} {what}: {reason}. `pip install mcap` reads those of every '
+                          'profile.') from error
     raise ConfigError(f'{path} {what}: {reason}. Copy it again, or try {mend} if the recording '
                       'was cut off.') from error
