@@ -14,6 +14,7 @@ from .jit import inner, njit
 from .model.taxonomy import UNLABELLED
 
 SURE = 0.97  # confidence from which on a pixel bears out its neighbours' change
+CLEAR = 0.86  # confidence from which on a pixel's own change is taken at once
 MAX_GAP_S = 0.5  # frames that are further apart are not one scene
 _REACH = 0.03  # of the image's height: how near such a pixel must be
 
@@ -38,7 +39,7 @@ class Steadiness:
         # Compiled or loaded now, not while the second frame waits.
         plane = np.zeros((2, 2), np.uint8)
         _hold(plane, plane, plane, plane, plane, plane, np.zeros((2, 2), np.bool_), self._at_once,
-              1, 1)
+              1, 1, 1)
 
     def reset(self) -> None:
         """Forget the frames before: the next one is taken as it is."""
@@ -67,7 +68,8 @@ class Steadiness:
             _hold(segmentation.labels, confidence, nothing if drivable is None else drivable,
                   last.labels, last.confidence,
                   nothing if last.drivable is None else last.drivable,
-                  self._held, self._at_once, int(np.ceil(SURE * 255)), step)
+                  self._held, self._at_once, int(np.ceil(SURE * 255)),
+                  int(np.ceil(CLEAR * 255)), step)
         # The segmenter may use its buffers again.
         self._last = Segmentation(segmentation.geometry, segmentation.labels.copy(),
                                   confidence.copy(),
@@ -76,7 +78,7 @@ class Steadiness:
 
 @njit()
 def _hold(labels, confidence, drivable, last_labels, last_confidence, last_drivable, held,
-          at_once, sure, step):
+          at_once, sure, clear, step):
     """
     Write the last frame's label, and what belongs to it, where the change must wait.
 
@@ -92,8 +94,8 @@ def _hold(labels, confidence, drivable, last_labels, last_confidence, last_driva
             if new == old:
                 held[y, x] = False
                 continue
-            if held[y, x] or at_once[new] or _borne_out(raw, raw_confidence, new, y, x, sure,
-                                                        step):
+            if (held[y, x] or at_once[new] or raw_confidence[y, x] >= clear
+                    or _borne_out(raw, raw_confidence, new, y, x, sure, step)):
                 held[y, x] = False
                 continue
             held[y, x] = True

@@ -16,7 +16,7 @@ from seg_node.pipeline import Pipeline
 from seg_node.products import NAMES
 from seg_node.running.loading import PipelineSpec
 from seg_node.scoring.flicker import Flicker
-from seg_node.steadiness import MAX_GAP_S, Steadiness, SURE
+from seg_node.steadiness import CLEAR, MAX_GAP_S, Steadiness, SURE
 from seg_node.tuning import Tuning
 
 SPEC = InputSpec('image', 'NCHW', 'rgb', 'float32', (0, 0, 0), (1, 1, 1), size=(32, 48))
@@ -92,13 +92,23 @@ def test_an_edge_that_moves_is_not_held():
         assert (shown.labels[:, :x] == TREE).all() and (shown.labels[:, x:] == ROAD).all()
 
 
-def test_sure_means_the_constant():
-    for certainty, held in ((int(np.ceil(SURE * 255)), False),
-                            (int(np.ceil(SURE * 255)) - 1, True)):
-        frames = Sequence()
-        frames.show()
-        shown = frames.show((PATCH, TREE, certainty))
-        assert (shown.labels[80, 70] == ROAD) == held
+@pytest.mark.parametrize('certainty, held', [
+    (int(np.ceil(SURE * 255)), False), (int(np.ceil(SURE * 255)) - 1, True)])
+def test_a_sure_neighbour_bears_out_a_change(certainty, held):
+    frames = Sequence()
+    frames.show()
+    beside = np.s_[50:110, 70:76]
+    shown = frames.show((PATCH, TREE, TORN), (beside, TREE, certainty))
+    assert (shown.labels[80, 66] == ROAD) == held and shown.labels[80, 72] == TREE
+
+
+@pytest.mark.parametrize('certainty, held', [
+    (int(np.ceil(CLEAR * 255)), False), (int(np.ceil(CLEAR * 255)) - 1, True)])
+def test_what_is_clear_by_itself_is_taken_at_once(certainty, held):
+    frames = Sequence()
+    frames.show()
+    shown = frames.show((PATCH, TREE, certainty))
+    assert (shown.labels[80, 70] == ROAD) == held
 
 
 @pytest.mark.parametrize('label', [CAR, 9, 10, 255])

@@ -375,6 +375,7 @@ def test_the_difference_of_the_same_layout_is_nothing():
     ({'layout': [[0.5, 0.5]] * BANDS}, 'with 2 classes'),
     ({'layout': [[0.5] * 11] * BANDS}, 'add up to'),
     ({'usual': {'layout': [0.5, 0.1]}}, 'must not be above'),
+    ({'usual': {}}, 'reference.usual has no'), ({'terms': {}}, 'reference.terms is empty'),
 ])
 def test_a_reference_that_does_not_fit_is_refused(changes, said):
     with pytest.raises(ConfigError, match=said) as refused:

@@ -5,6 +5,7 @@ from difflib import get_close_matches
 from functools import lru_cache
 from itertools import islice
 import json
+import math
 from pathlib import Path
 import re
 from typing import Any
@@ -124,6 +125,9 @@ def _check_leaf(key: str, value: Any, where: str) -> None:
     if isinstance(value, int) and not -MAX_NUMBER <= value <= MAX_NUMBER:
         raise ConfigError(f'{where}: {key} is a whole number of {len(str(abs(value)))} digits; '
                           f'allowed: at most {MAX_NUMBER}. Write the figure that is meant.')
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f'{where}: {key} is {value}; allowed: finite numbers. Write the figure '
+                          'that is meant.')
     if isinstance(value, str) and not _PRINTABLE.fullmatch(value):
         raise ConfigError(f'{where}: {repr(key)[1:-1]:.60} is {shorten(value)}; allowed: text '
                           'without control characters such as NUL. Remove them.')

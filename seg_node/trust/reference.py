@@ -136,6 +136,13 @@ def load_reference(card: ModelCard) -> Reference | None:
         raise ConfigError(f'{card.path}: reference.layout must have {BANDS} rows of shares that '
                           f'add up to 1; they add up to {layout.sum(axis=1).round(3).tolist()}. '
                           f'{mend}.')
+    if not raw['terms']:
+        raise ConfigError(f'{card.path}: reference.terms is empty; at least one of '
+                          f'{", ".join(TERMS)} is needed to tell a mask by. {mend}.')
+    for name in raw['terms']:
+        if name not in raw['usual']:
+            raise ConfigError(f'{card.path}: reference.usual has no {name}, but reference.terms '
+                              f'has: both must name the same figures. {mend}.')
     for name, (low, high) in raw['usual'].items():
         if not low <= high:
             raise ConfigError(f'{card.path}: reference.usual.{name} is [{low}, {high}]; the '
