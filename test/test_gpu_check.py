@@ -111,6 +111,22 @@ def test_without_a_gpu_it_says_so(tmp_path, monkeypatch, capsys):
     assert said.count('\n') == 1 and not (tmp_path / 'report.json').exists()
 
 
+@pytest.mark.parametrize('arguments, passes', [(['--without-network'], True), ([], False)])
+def test_a_network_that_was_asked_for_must_have_run(monkeypatch, arguments, passes):
+    """A machine without TensorRT passes only where no network was wanted."""
+    def missing():
+        raise BackendError('TensorRT cannot be loaded')
+    monkeypatch.setattr(gpu_check.trt, 'require_gpu', lambda number: gpu_check.trt.GpuInfo(
+        'A10', (8, 6), '13.0'))
+    monkeypatch.setattr(gpu_check.trt, 'load', missing)
+    monkeypatch.setattr(gpu_check.machine, 'clocks', lambda number: {})
+    monkeypatch.setattr(gpu_check.machine, 'versions', dict)
+    monkeypatch.setattr(gpu_check, 'check_stand_ins', lambda options, gpu: {'passed': True})
+    report = gpu_check.run(gpu_check._parser().parse_args(arguments))
+    assert report['passed'] == passes and report['network'] is None
+    assert ('TensorRT cannot be loaded' in report['network_reason']) != passes
+
+
 # What the machine tells.
 
 def program(folder, name, text):
