@@ -16,6 +16,7 @@ from seg_node.tools import gpu_check
 gpu_check.SIZES = (Size(90, 160), Size(96, 160))
 stand_in.card.__defaults__ = ('float32', 64)
 gpu_check._MOST_ROUNDS = 20  # the simulated clock does not see them
+gpu_check.machine.clocks = lambda number: {'clocks.sm': '1980 MHz'}
 """
 ARGUMENTS = ('--without-network', '--frames', '2', '--repeats', '5', '--camera', '192x108')
 
@@ -65,6 +66,7 @@ def test_the_report_says_of_what_it_speaks(proved):
     assert report['versions']['nvcc'] == '13.0'
     assert {'system', 'processor', 'cores'} <= set(report['machine'])
     assert set(report['clocks']) == {'before', 'after the stand-in'}
+    assert report['stand_in']['fp32']['clocks_at_work'] == {'clocks.sm': '1980 MHz'}
 
 
 def test_a_gpu_that_is_not_there(tmp_path):

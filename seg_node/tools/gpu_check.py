@@ -13,6 +13,7 @@ set in relation to the bare network, run back to back. Without CUDA graphs nothi
 
 import argparse
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache, partial
 import json
@@ -169,7 +170,12 @@ def check_stand_in(network: StandIn, precision: str, cameras: Sequence[Size], fr
     finally:
         segmenter.close()
     left = leaks(network.gpu, lambda: network.use(reference, cameras[0]))
+    # Of a run of its own: asking for them is work, too.
+    with ThreadPoolExecutor(1) as other:
+        clocks = other.submit(machine.clocks, network.gpu)
+        network.bare(cameras[0], repeats)
     found.update(cells=cells.entry(), leaks=left, rounds=network.rounds,
+                 clocks_at_work=clocks.result(),
                  without_graphs=found['without_graphs'] or plain)
     found['passed'] = bool(found['passed'] and cells.whole and not plain
                            and not left['device'] and not left['host'])
