@@ -55,6 +55,8 @@ def test_what_it_finds_of_the_stand_in(proved, precision):
         assert 0 < times['p50'] <= times['p95'] <= times['p99']
     assert found['frame_to_network'] == pytest.approx(
         found['latency_ms']['frame']['p50'] / found['bare_network_ms']['p50'], abs=0.001)
+    assert found['interval_ms'] > 0 and found['interval_to_network'] == pytest.approx(
+        found['interval_ms'] / found['bare_network_ms']['p50'], rel=0.01)
     left = found['leaks']
     assert len(left['free_device_bytes']) == 6 and not left['device'] and not left['host']
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..devices.segmenter import Segmenter
+from ..devices.segmenter import Result, Running, Segmenter, starter
 from ..errors import BackendError
 from ..frame import Demand, Frame, Segmentation, StageClock
 from ..geometry import fit, Size
@@ -64,6 +64,17 @@ class Exactness:
         """Whether nothing differs but the last digit of the confidence."""
         return self.frames > 0 and not self.labels and not self.drivable and self.confidence <= 1
 
+    def add(self, one: Segmentation, truth: Segmentation) -> None:
+        """Count where the masks of one frame differ."""
+        self.frames += 1
+        self.pixels += truth.labels.size
+        self.labels += int(np.count_nonzero(one.labels != truth.labels))
+        if one.drivable is not None and truth.drivable is not None:
+            self.drivable += int(np.count_nonzero(one.drivable != truth.drivable))
+        if one.confidence is not None and truth.confidence is not None:
+            off = np.abs(one.confidence.astype(np.int16) - truth.confidence)
+            self.confidence = max(self.confidence, int(off.max()))
+
     def entry(self) -> dict[str, Any]:
         """Return it as the report has it."""
         return {**asdict(self), 'equal': 1 - self.labels / self.pixels if self.pixels else 0.0}
@@ -72,32 +83,31 @@ class Exactness:
 def exactness(candidate: Segmenter, reference: Segmenter,
               batches: Iterable[Sequence[Frame]]) -> Exactness:
     """
-    Compare the masks of two segmenters, batch by batch.
+    Compare the masks of two segmenters, two batches in flight where the candidate can have two.
 
     :raises BackendError: one of them refuses a frame.
     """
-    found = Exactness()
-    for batch in batches:
-        pairs = zip(_segmented(candidate, batch), _segmented(reference, batch), strict=True)
-        for one, truth in pairs:
-            found.frames += 1
-            found.pixels += truth.labels.size
-            found.labels += int(np.count_nonzero(one.labels != truth.labels))
-            if one.drivable is not None and truth.drivable is not None:
-                found.drivable += int(np.count_nonzero(one.drivable != truth.drivable))
-            if one.confidence is not None and truth.confidence is not None:
-                off = np.abs(one.confidence.astype(np.int16) - truth.confidence)
-                found.confidence = max(found.confidence, int(off.max()))
+    begin, found = starter(candidate), Exactness()
+    running: Running | None = None
+    last: Sequence[Frame] = ()
+    for batch in (*batches, None):
+        # As the node does it: the next are begun before the last are fetched.
+        following = None if batch is None else begin(batch, Demand(), StageClock())
+        if running is not None:
+            truths = _masks(reference, reference.segment(last, Demand(), StageClock()))
+            for one, truth in zip(_masks(candidate, running.results()), truths, strict=True):
+                found.add(one, truth)
+        running, last = following, batch or ()
     return found
 
 
-def _segmented(segmenter: Segmenter, batch: Sequence[Frame]) -> list[Segmentation]:
-    results = []
-    for result in segmenter.segment(batch, Demand(), StageClock()):
+def _masks(segmenter: Segmenter, results: Sequence[Result]) -> list[Segmentation]:
+    masks = []
+    for result in results:
         if isinstance(result, Exception):
             raise BackendError(f'{segmenter.description} refuses a test frame: {result}')
-        results.append(result)
-    return results
+        masks.append(result)
+    return masks
 
 
 def latency(segmenter: Segmenter, frames: Sequence[Frame], repeats: Iterable[int]
@@ -118,6 +128,26 @@ def latency(segmenter: Segmenter, frames: Sequence[Frame], repeats: Iterable[int
             for name, ms in {'frame': whole, **clock.ms}.items():
                 times.setdefault(name, []).append(ms)
     return {name: Latency.of(values) for name, values in times.items()}
+
+
+def interval(segmenter: Segmenter, frames: Sequence[Frame], repeats: Iterable[int]) -> float:
+    """
+    Return the milliseconds from frame to frame where the next is begun before the last is fetched.
+
+    The segmenter has seen such frames before.
+
+    :param repeats: numbers from 0.
+    """
+    begin, running = starter(segmenter), None
+    number, start = 0, time.perf_counter_ns()
+    for number in repeats:
+        following = begin([frames[number % len(frames)]], Demand(), StageClock())
+        if running is not None:
+            running.results()
+        running = following
+    if running is not None:
+        running.results()
+    return (time.perf_counter_ns() - start) / 1e6 / (number + 1)
 
 
 def bare_network(number: int, verified: VerifiedEngine, load_engine: LoadEngine, model: ModelCard,

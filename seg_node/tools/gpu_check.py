@@ -39,6 +39,7 @@ from ..proving import machine, stand_in
 from ..proving.measure import (
     bare_network,
     exactness,
+    interval,
     Latency,
     latency,
     leaks,
@@ -77,7 +78,8 @@ def check(card: ModelCard, candidate: Segmenter, reference: Segmenter, frames: S
     found = exactness(candidate, reference,
                       ([frame] for frame in progress(frames, f'compare {precision}')))
     times = latency(candidate, frames, progress(range(WARM_UP + repeats), f'latency {precision}'))
-    equal = found.entry()['equal']
+    every = interval(candidate, frames, progress(range(repeats), f'interval {precision}'))
+    equal, network = found.entry()['equal'], (bare or times['network']).p50
     # Plain launches compute the same, but their latency is not what the node is made for.
     without = str(getattr(candidate, 'without_graphs', ''))
     return {
@@ -89,7 +91,8 @@ def check(card: ModelCard, candidate: Segmenter, reference: Segmenter, frames: S
         'batch': 1, 'repeats': repeats,
         'latency_ms': {name: vars(value) for name, value in times.items()},
         'bare_network_ms': None if bare is None else vars(bare),
-        'frame_to_network': round(times['frame'].p50 / (bare or times['network']).p50, 3)}
+        'interval_ms': round(every, 4), 'interval_to_network': round(every / network, 3),
+        'frame_to_network': round(times['frame'].p50 / network, 3)}
 
 
 @dataclass(frozen=True)
@@ -308,7 +311,8 @@ def _print_network(found: dict[str, Any]) -> None:
         if times:
             print(f'  {name:12} p50 {times["p50"]:8.3f}   p95 {times["p95"]:8.3f}   '
                   f'p99 {times["p99"]:8.3f} ms')
-    print(f'  frame / network: {found["frame_to_network"]}')
+    print(f'  frame / network: {found["frame_to_network"]}; a frame every '
+          f'{found["interval_ms"]:.3f} ms, {found["interval_to_network"]} of the network alone')
 
 
 def _parser() -> argparse.ArgumentParser:
