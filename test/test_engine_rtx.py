@@ -27,7 +27,7 @@ SHIPPED = ('bisenetv2_camvid', 'deeplabv3plus_lite0_camvid')
 CAMERA = Size(240, 320)
 
 
-def profile(card, batch=(1, 2, 4), camera=CAMERA):
+def profile(card, batch=(1, 2, 2), camera=CAMERA):
     return OptimizationProfile(batch, (fit(card.input, camera).network,))
 
 
@@ -77,7 +77,7 @@ def test_the_shipped_models_build(name, kind, engines, rtx, request):
     assert found.manifest.verified is None and 'no GPU' in found.manifest.verified_reason
     assert 'Building engine' in {phase for phase, *_ in phases}
     assert all(0 <= done <= steps for _, _, done, steps in phases)
-    again = open_verified(card, precision=kind, device=None, max_batch=4, cameras=[CAMERA],
+    again = open_verified(card, precision=kind, device=None, max_batch=2, cameras=[CAMERA],
                           library=rtx)
     assert again.plan == found.plan
 
@@ -169,7 +169,7 @@ def test_without_gpu_and_target_nothing_is_guessed(engines, rtx):
 
 def test_a_batch_that_the_model_does_not_take_is_refused(engines, rtx):
     card = load_card(ROOT / 'test/models/palette_fixed')
-    with pytest.raises(ConfigError, match='exactly 1 along N, asked is 1 to 4. Correct --batch'):
+    with pytest.raises(ConfigError, match='exactly 1 along N, asked is 1 to 2. Correct --batch'):
         ordered(card, engines, rtx)
     with pytest.raises(ConfigError, match='exactly 120 along H, asked is 60 to 60. Correct --siz'):
         ordered(card, engines, rtx, profile=OptimizationProfile((1, 1, 1), (Size(60, 160),)))

@@ -108,3 +108,12 @@ def test_what_waits_at_the_close_is_not_taken_but_drained(now):
     mailbox.close()
     assert now(mailbox) == []
     assert mailbox.drain() == [1, 3]
+
+
+def test_a_taker_may_wait_for_a_while_only():
+    mailbox = Mailbox('ab')
+    start = time.monotonic()
+    assert mailbox.take(timeout_s=0.0) == [] == mailbox.take(timeout_s=0.05)
+    assert time.monotonic() - start >= 0.05
+    mailbox.put('a', 1)
+    assert mailbox.take(timeout_s=0.0) == [1]

@@ -304,3 +304,72 @@ def test_what_was_being_taken_at_the_stop_is_not_delivered():
         go.set()
         setup.thread.join(5.0)
     assert not setup.delivered and not setup.refused
+
+
+class Ahead(Script):
+    """A script whose device works by itself until it is asked."""
+
+    warm_runs = 1
+
+    def __init__(self, *lines):
+        super().__init__(*lines)
+        self.events = []
+        self.go = Event()
+
+    def start(self, frames, demand, clock):
+        self.events.append('start')
+        number = len(self.batches)
+        line = self.lines[number] if number < len(self.lines) else 'good'
+        if line == 'no start':
+            self.batches.append([frame.camera for frame in frames])
+            raise BackendError('it did not start')
+        found = Script.segment(Script(), frames, demand, clock)
+        self.batches.append([frame.camera for frame in frames])
+        return type('Running', (), {'due': time.perf_counter() + 20,
+                                    'results': lambda _: self.results(line, number, found)})()
+
+    def results(self, line, number, found):
+        self.events.append(f'results {number}')
+        if line == 'lost':
+            raise DeviceLostError('it is gone')
+        return found
+
+
+@pytest.fixture
+def ahead(request):
+    setup = Setup()
+    setup.segmenter = Ahead(*request.param)
+    setup.pipeline = Pipeline(setup.segmenter, TABLE)
+    with setup:
+        setup.mailbox.put('a', frame('a'))
+        until(lambda: setup.segmenter.events)
+        yield setup
+
+
+@pytest.mark.parametrize('ahead', [('good', 'good')], indirect=True)
+def test_the_next_frames_are_brought_while_the_device_is_at_the_last(ahead):
+    time.sleep(0.05)
+    assert not ahead.delivered  # it waits for more, as the device is not likely done
+    ahead.mailbox.put('b', frame('b'))
+    until(lambda: ahead.delivered)
+    ahead.mailbox.close()
+    until(lambda: len(ahead.delivered) == 2)
+    assert ahead.segmenter.events == ['start', 'start', 'results 0', 'results 1']
+    assert [one.camera for one in ahead.delivered] == ['a', 'b']
+
+
+@pytest.mark.parametrize('ahead', [('good', 'no start')], indirect=True)
+def test_a_start_that_fails_is_told_after_what_runs(ahead):
+    ahead.mailbox.put('b', frame('b'))
+    until(lambda: ahead.refused)
+    assert [one.camera for one in ahead.delivered] == ['a']
+    [(refused, error)] = ahead.refused
+    assert refused.camera == 'b' and 'it did not start' in str(error)
+
+
+@pytest.mark.parametrize('ahead', [('lost', 'good')], indirect=True)
+def test_what_is_in_flight_behind_a_lost_device_is_accounted_for(ahead):
+    ahead.mailbox.put('b', frame('b'))
+    until(lambda: ahead.error is not None)
+    assert [one.camera for one, _ in ahead.refused] == ['a'] and not ahead.delivered
+    assert [one.camera for one in ahead.worker.stop(1.0)] == ['b']

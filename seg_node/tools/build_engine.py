@@ -183,7 +183,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument('--precision', choices=PRECISIONS, default='fp16',
                         help='default: %(default)s')
     parser.add_argument('--batch', type=_batch, default='1:4', metavar='MIN[:BEST]:MAX',
-                        help='images at a time; fastest at BEST, else at MAX (default: 1:4)')
+                        help='images at a time; up to eight numbers have a profile each, more '
+                        'share one that is fastest at BEST, else at MAX (default: 1:4)')
     parser.add_argument('--camera', type=camera_size, action='append', metavar='WIDTHxHEIGHT',
                         help='size of a camera; once for each size. For a network whose size '
                         'follows the camera; the engine is fastest at the first')
