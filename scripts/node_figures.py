@@ -14,6 +14,7 @@ networks not yet compared, and with empty caches.
 
 import argparse
 from contextlib import contextmanager
+import json
 import os
 from pathlib import Path
 import subprocess
@@ -214,9 +215,20 @@ def measure_all(options):
     rows = [measure(name, count, options) for count in options.cameras
             for _ in range(options.pairs) for name in SUBJECTS]
     if options.json:
+        measured = {(row['cameras'], row['hz']) for row in rows}
+        kept = [row for row in kept_rows(options.json)
+                if (row['cameras'], row['hz']) not in measured]
         keep_figures(options.json, over_dds={
             'executor': options.executor, 'threads': options.threads, 'image': str(SIZE),
-            'network_core_ms': network_core_ms(options.threads), 'rows': rows})
+            'network_core_ms': network_core_ms(options.threads),
+            'rows': sorted(kept + rows, key=lambda row: (row['cameras'], -row['hz']))})
+
+
+def kept_rows(path):
+    """Return what a machine's file has of earlier runs, for other numbers of cameras or rates."""
+    if not path.exists():
+        return []
+    return json.loads(path.read_text(encoding='utf-8')).get('over_dds', {}).get('rows', [])
 
 
 def measure_starts(count):
