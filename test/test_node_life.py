@@ -209,11 +209,14 @@ def transition(client, number):
     assert client.change_state(number), client.state()
 
 
-def test_lifecycle_by_hand(client, tmp_path):
+@pytest.mark.parametrize('executor', ['auto', 'waitset'])
+def test_lifecycle_by_hand(client, tmp_path, executor):
     """Each transition frees and restores what it should; a mended parameter is taken."""
     masks = client.listen('/seg_node/hand/mask')
-    bad = {'model': 'nowhere', 'cameras': '[hand]', 'autostart': False}
+    bad = {'model': 'nowhere', 'cameras': '[hand]', 'autostart': False, 'executor': executor}
     with NodeProcess(tmp_path, **bad) as node:
+        refused = set_parameter(client, 'executor', 'auto')
+        assert not refused.successful and 'read-only' in refused.reason
         assert client.state() == 'unconfigured'
         assert client.diagnostics('node').message == 'unconfigured'
         assert not client.change_state(Transition.TRANSITION_CONFIGURE)
