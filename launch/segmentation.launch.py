@@ -66,7 +66,8 @@ def _nodes(context):
                   ros_arguments=['--log-level', value['log_level']], **common)]
     if views := asked_for(value):
         # Named by hand: it is no second node of this name, but only reads as that one does.
-        nodes.append(Node(executable='layout', arguments=views, ros_arguments=[
+        # First: launch ends when it cannot start one, and forgets those that it has started.
+        nodes.insert(0, Node(executable='layout', arguments=views, ros_arguments=[
             '-r', f'__node:={start.name}', '-r', f'__ns:=/{start.namespace.strip("/")}'],
             **common))
     if value['view'] == 'true':

@@ -331,7 +331,7 @@ def test_launched_plainly(installed):
 
 def test_launched_without_rviz_the_node_runs_and_ends_with_the_launch(installed):
     (command, _, _), log = installed(
-        until='layout-2]: process has finished cleanly', rviz='true', name='seg', namespace='car',
+        until='layout-1]: process has finished cleanly', rviz='true', name='seg', namespace='car',
         params_file=CONFIG, preset='nvblox', model='7', foxglove='layout.json')
     assert 'RViz is not installed here' in log and 'there are now' not in log
     assert '__node:=seg' in command and '__ns:=/car' in command
