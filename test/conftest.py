@@ -1,9 +1,11 @@
 """What all tests share: ROS 2 kept to this run alone, and the recorded data."""
 
 import faulthandler
+import fcntl
 import os
 from pathlib import Path
 import socket
+import sys
 import tempfile
 
 import cv2
@@ -70,11 +72,14 @@ def data_dir():
 def message_types(request):
     """Have vision_msgs and bond, with the real types, here and in processes started from here."""
     from message_types import make_types
-    worker = os.environ.get('PYTEST_XDIST_WORKER', 'main')
-    try:
-        site = make_types(request.config.cache.mkdir(f'message_types_{worker}'))
-    except RuntimeError as error:
-        pytest.skip(str(error))
+    distro = os.environ.get('ROS_DISTRO', '')
+    folder = request.config.cache.mkdir(f'message_types_{distro}_{sys.version_info.minor}')
+    with (folder / 'lock').open('w') as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # all workers share them
+        try:
+            site = make_types(folder)
+        except RuntimeError as error:
+            pytest.skip(str(error))
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(site)
         patch.setenv('PYTHONPATH', os.pathsep.join(filter(None, [

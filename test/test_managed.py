@@ -15,7 +15,7 @@ TIMEOUT_S = 2.0
 
 
 @pytest.fixture
-def client(message_types):
+def client():
     client = Client()
     yield client
     client.close()
@@ -71,7 +71,7 @@ def start(folder):
                        autostart=False)
 
 
-def test_configure_bond_activate_kill_respawn(client, tmp_path):
+def test_configure_bond_activate_kill_respawn(message_types, client, tmp_path):
     manager = Manager(client)
     node = start(tmp_path)
     manager.start_up()  # the model is still loading: the bond does not wait for it

@@ -25,7 +25,7 @@ HEIGHT, WIDTH = 120, 160
 
 
 @pytest.fixture(scope='module')
-def client(message_types):
+def client():
     client = Client()
     yield client
     client.close()
@@ -113,7 +113,7 @@ def run(folder, preset, cameras, *arguments, **parameters):
                        max_age_s=3600.0, **parameters)
 
 
-def test_nav2_takes_it_and_logs_no_error(client, tmp_path):
+def test_nav2_takes_it_and_logs_no_error(message_types, client, tmp_path):
     """Two cameras, half the size; who comes late gets the LabelInfo as well."""
     from vision_msgs.msg import LabelInfo
     topics = ['/segmentation/left/mask', '/segmentation/right/mask',
