@@ -11,7 +11,7 @@ from seg_node.devices.choose import open_segmenter, Wish
 from seg_node.errors import BackendError
 from seg_node.geometry import Size
 from seg_node.model.card import load_card
-from seg_node.proving import machine, measure
+from seg_node.proving import machine, measure, stand_in
 from seg_node.proving.measure import exactness, Latency
 from seg_node.tools import gpu_check
 
@@ -117,6 +117,20 @@ def test_without_a_gpu_it_says_so(tmp_path, monkeypatch, capsys):
     said = capsys.readouterr().err
     assert said.startswith('gpu_check: there is no NVIDIA GPU number 0 here: nvidia-smi must')
     assert said.count('\n') == 1 and not (tmp_path / 'report.json').exists()
+
+
+@pytest.mark.parametrize('overhead, each, wanted', [
+    (0.01, 3e-6, 663_000), (0.01, 2e-4, 9950),  # a fast GPU, 200 rounds are noise; a slow one
+    (0.5, 1e-4, 15_000), (3.0, 1e-4, 0),        # a slow driver; one run takes longer already
+    (0.01, 0.0, 4_000_000)])                    # a clock that stands still: a bound
+def test_the_stand_in_lasts_as_long_as_a_network(overhead, each, wanted):
+    asked = []
+
+    def time_of(rounds):
+        asked.append(rounds)
+        return overhead + each * rounds
+    assert stand_in.rounds_to_last(time_of) == pytest.approx(wanted, rel=0.01)
+    assert max(asked) * each < 4 * stand_in.NETWORK_MS  # no trial takes long
 
 
 @pytest.mark.parametrize('arguments, passes', [(['--without-network'], True), ([], False)])

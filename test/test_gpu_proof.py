@@ -15,7 +15,7 @@ from seg_node.proving import stand_in
 from seg_node.tools import gpu_check
 gpu_check.SIZES = (Size(90, 160), Size(96, 160))
 stand_in.card.__defaults__ = ('float32', 64)
-gpu_check._MOST_ROUNDS = 20  # the simulated clock does not see them
+stand_in.MOST_ROUNDS = 20  # the simulated clock does not see them
 gpu_check.machine.clocks = lambda number: {'clocks.sm': '1980 MHz'}
 """
 ARGUMENTS = ('--without-network', '--frames', '2', '--repeats', '5', '--camera', '192x108')

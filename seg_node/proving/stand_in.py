@@ -9,7 +9,7 @@ are made of cells in palette colours, where rounding decides nothing.
 On the GPU it takes as long as it is told to, so that copies have something to hide behind.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 import struct
 from typing import Literal
@@ -40,6 +40,9 @@ PALETTE = np.array([[40, 40, 215], [40, 215, 40], [215, 40, 40], [40, 215, 215],
                     [215, 215, 40], [40, 40, 40], [128, 128, 128], [215, 215, 215]], np.uint8)
 _MEAN, _STD, _SCALE = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), 1 / 255
 _MAX_BATCH = 4
+#: How long one run shall take, in ms: about what a real network does.
+NETWORK_MS = 2.0
+_FIRST_ROUNDS, MOST_ROUNDS = 200, 4 * 10 ** 6
 _PARAMETERS = struct.Struct('4Q 7i 0Q')
 # Cells decide between classes by scores that no two classes share.
 _TABLE = (np.random.default_rng(5).normal(size=(len(PALETTE), 11)) * 3).astype(np.float32)
@@ -78,6 +81,20 @@ def compiled(capability: tuple[int, int]) -> bytes:
     :raises BackendError: see ``nvcc.compile_source``.
     """
     return compile_source(SOURCE, capability).cubin
+
+
+def rounds_to_last(time_of: Callable[[int], float]) -> int:
+    """
+    Return how many rounds make the network take about ``NETWORK_MS``.
+
+    :param time_of: milliseconds that so many rounds take; few take no longer than none.
+    """
+    none, rounds = time_of(0), min(_FIRST_ROUNDS, MOST_ROUNDS)
+    while (longer := time_of(rounds) - none) < NETWORK_MS / 4:
+        if rounds == MOST_ROUNDS:
+            return rounds
+        rounds = min(8 * rounds, MOST_ROUNDS)
+    return int(min(max(rounds * (NETWORK_MS - none) / longer, 0), MOST_ROUNDS))
 
 
 def verified(model: ModelCard, kernels: bytes, toolkit: str, cameras: Sequence[Size]

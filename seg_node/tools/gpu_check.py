@@ -53,9 +53,6 @@ from .console import progress
 FORMAT = 1
 #: Sizes that the stand-in network is compared at, beside the camera's own.
 SIZES = (Size(480, 640), Size(1080, 1920), Size(1200, 1920))
-#: How long one run of the stand-in network shall take, in ms: about what a real one does.
-_NETWORK_MS = 2.0
-_SOME_ROUNDS, _MOST_ROUNDS = 200, 10 ** 7
 
 
 def street(camera: Size, frames: int) -> list[Frame]:
@@ -142,9 +139,8 @@ def prepared(precision: str, gpu: trt.GpuInfo, number: int, cameras: Sequence[Si
         return StandIn(model, verified, number,
                        partial(stand_in.StandInEngine, model=model, cubin=cubin, rounds=rounds),
                        rounds)
-    fast, slow = (lasting(rounds).bare(cameras[0], 5)[0].p50 for rounds in (0, _SOME_ROUNDS))
-    each = max((slow - fast) / _SOME_ROUNDS, 1e-7)
-    return lasting(int(min(max((_NETWORK_MS - fast) / each, 0), _MOST_ROUNDS)))
+    return lasting(stand_in.rounds_to_last(
+        lambda rounds: lasting(rounds).bare(cameras[0], 5)[0].p50))
 
 
 @cache
