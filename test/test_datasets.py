@@ -9,8 +9,9 @@ import pytest
 
 from seg_node.errors import ConfigError
 from seg_node.model.taxonomy import load_taxonomy
-from seg_node.scoring.datasets import LAYOUTS, open_dataset
+from seg_node.scoring.datasets import open_dataset
 from seg_node.scoring.label_image import read_ids
+from seg_node.scoring.layouts import LAYOUTS
 
 CITY = 'aachen/aachen_000001_000019'
 # Where the image and the label of one frame lie in each layout.
@@ -20,6 +21,11 @@ PLACES = {
     'cityscapes': (f'{CITY}_leftImg8bit.png', f'{CITY}_gtFine_labelIds.png'),
     'cityscapes-trainids': (f'{CITY}_leftImg8bit.png', f'{CITY}_gtFine_labelTrainIds.png'),
     'voc': ('2007_000033.jpg', '2007_000033.png'),
+    'acdc': ('fog/GP1_frame_000001_rgb_anon.png', 'fog/GP1_frame_000001_gt_labelIds.png'),
+    'acdc-trainids': ('GP1_frame_1_rgb_anon.png', 'GP1_frame_1_gt_labelTrainIds.png'),
+    'kitti': ('000000_10.png', '000000_10.png'),
+    'bdd100k': ('val/7d06fefd.jpg', 'val/7d06fefd_train_id.png'),
+    'mapillary': ('a_b.jpg', 'a_b.png'),
     'ade20k': ('validation/ADE_val_00000001.jpg', 'validation/ADE_val_00000001.png'),
 }
 
@@ -62,6 +68,12 @@ def camvid(tmp_path):
     ('cityscapes', [0, 6, 7, 9, 11, 16, 23, 29, 33], [255, 255, 0, 255, 2, 255, 10, 255, 18]),
     ('cityscapes-trainids', [0, 18, 255], [0, 18, 255]),
     ('voc', [0, 20, 255], [0, 20, 255]),
+    ('acdc', [0, 6, 7, 9, 33], [255, 255, 0, 255, 18]),
+    ('acdc-trainids', [0, 18, 255], [0, 18, 255]),
+    ('kitti', [0, 6, 7, 9, 11, 33, 255], [255, 255, 0, 255, 2, 18, 255]),
+    ('bdd100k', [0, 18, 255], [0, 18, 255]),
+    ('mapillary', [13, 24, 41, 15, 2, 55, 20, 22, 27, 64, 65], [0, 0, 0, 1, 1, 13, 12, 12, 10,
+                                                              255, 255]),
     ('ade20k', [0, 1, 150], [255, 0, 149]),
 ])
 def test_what_ids_mean(tmp_path, layout, in_file, classes):
@@ -154,6 +166,10 @@ def test_a_split_names_the_pairs(camvid):
                          ('b\nb', 'names b twice')):
         split.write_text(text)
         assert reason in refusal(camvid, split=split)
+    for text in ('\ufeffc.png\r\nb.png', 'images/c.png labels/c.png\nimages/b.png,labels/b.png',
+                 'x/y/c.jpg\tlabels/c.png\n\n./b\n', 'labels/c.png\nb'):
+        split.write_text(text, encoding='utf-8')
+        assert [pair.name for pair in opened(camvid, split=split).pairs] == ['c', 'b'], text
     assert 'none.txt cannot be read' in refusal(camvid, split=camvid / 'none.txt')
 
 
@@ -185,7 +201,7 @@ def test_two_images_of_one_name(camvid):
 def test_a_layout_has_its_own_classes(camvid):
     text = refusal(camvid, table=load_taxonomy('cityscapes19'))
     assert 'camvid11, not cityscapes19' in text and '--layout' in text
-    assert "layout 'kitti' is unknown; allowed: pairs, camvid" in refusal(camvid, 'kitti')
+    assert "layout 'kitty' is unknown; allowed: pairs, camvid" in refusal(camvid, 'kitty')
 
 
 def test_images_of_other_formats(camvid):

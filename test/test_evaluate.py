@@ -297,14 +297,64 @@ def test_the_drivable_area_alone(camvid, measure):
         assert report['drivable_iou'] == report['iou']['drivable']
 
 
-def test_the_drivable_area_is_that_of_the_products(camvid, measure):
+def test_each_head_is_scored_as_what_it_is(camvid, measure):
     """The drivable head of this model takes terrain too, which its class table does not."""
     root, truths, predictions, _ = camvid
-    report = measure(root, MODELS / 'palette_two_heads', '--layout', 'camvid')
     known, here = np.stack(truths) != 255, np.stack(truths) == 3
-    there = np.isin(np.stack(predictions), (0, CITYSCAPES.names.index('terrain')))
-    assert report['drivable_iou'] == pytest.approx(
-        (here & there & known).sum() / ((here | there) & known).sum(), abs=1e-12)
+
+    def iou(ids):
+        there = np.isin(np.stack(predictions), ids)
+        return pytest.approx((here & there & known).sum() / ((here | there) & known).sum(),
+                             abs=1e-12)
+    by_classes, by_head = iou([0]), iou([0, CITYSCAPES.names.index('terrain')])
+    two = MODELS / 'palette_two_heads'
+    report = measure(root, two, '--layout', 'camvid')
+    # mIoU and "drivable IoU" are of one mask; that of the other head is told apart.
+    assert report['drivable_iou'] == report['iou']['Road'] == by_classes
+    assert report['drivable_head_iou'] == by_head and report['head'] == 'labels'
+    for options in (['--head', 'drivable'], ['--classes', 'drivable']):
+        report = measure(root, two, '--layout', 'camvid', *options)
+        assert report['drivable_iou'] == report['iou']['drivable'] == by_head
+        assert report['drivable_head_iou'] is None and report['head'] == 'drivable'
+        assert report['ece'] is None  # the confidence is that of the other head
+
+
+def test_a_head_that_the_model_has_not_is_refused(camvid, refuse):
+    error = refuse(camvid[0], MODELS / 'palette_two_heads', '--head', 'lanes')
+    assert 'has the heads labels, drivable' in error
+
+
+def test_ids_that_are_shifted_are_named(tmp_path, measure, capsys):
+    """ADE20K's labels count from 1, Cityscapes' train ids are no label ids."""
+    rng = np.random.default_rng(3)
+    ids = patches(rng, 0, 19)
+    write(tmp_path / 'images' / 'a_leftImg8bit.png', painted(ids))
+    write(tmp_path / 'labels' / 'a_gtFine_labelIds.png', ids)  # train ids under a false name
+    report = measure(tmp_path, PALETTE, '--layout', 'cityscapes')
+    assert 'taken as class ids' in report['suspicion'] and report['pixel_accuracy'] < 0.1
+    assert 'WARNING: the ids of the labels look shifted' in capsys.readouterr().err
+    pairs = tmp_path / 'pairs'
+    write(pairs / 'images' / 'a.png', painted(patches(rng, 0, 18)))
+    seen = patches(np.random.default_rng(4), 0, 18)
+    write(pairs / 'images' / 'a.png', painted(seen))
+    write(pairs / 'labels' / 'a.png', seen + 1)
+    report = measure(pairs, PALETTE, '--layout', 'pairs', '--taxonomy', 'cityscapes19')
+    assert 'one less than' in report['suspicion'] or 'one more than' in report['suspicion']
+    write(pairs / 'labels' / 'a.png', seen)
+    assert not measure(pairs, PALETTE, '--layout', 'pairs',
+                       '--taxonomy', 'cityscapes19')['suspicion']
+
+
+@pytest.mark.parametrize(('layout', 'images', 'labels'), [
+    ('kitti', 'image_2', 'semantic'), ('acdc', 'rgb_anon', 'gt')])
+def test_the_cases(data_dir, tmp_path, layout, images, labels):
+    root = data_dir / 'cases' / 'datasets' / layout
+    path = tmp_path / 'report.json'
+    assert evaluate.main(['--model', str(data_dir / 'cases' / 'models' / 'city19'), '--images',
+                          str(root / images), '--labels', str(root / labels), '--layout', layout,
+                          '--json', str(path)]) == 0
+    report = json.loads(path.read_text())
+    assert report['miou'] == 1.0 and not report['suspicion']
 
 
 def test_figures_without_meaning_are_none(tmp_path, measure):
@@ -478,7 +528,7 @@ def test_nothing_but_void(camvid, refuse):
 
 @pytest.mark.parametrize('options, reason', [
     (['--taxonomy', 'camvd11'], "Did you mean 'camvid11'?"),
-    (['--layout', 'kitti'], 'allowed: pairs, camvid'),
+    (['--layout', 'kitty'], 'allowed: pairs, camvid'),
     (['--layout', 'camvid', '--taxonomy', 'voc'], 'camvid11, not voc21'),
     (['--layout', 'camvid', '--sheet', 'sheet.gif'], '.png and .jpg'),
     (['--layout', 'camvid', '--sheet', 'none/sheet.png'], 'there is no folder none'),

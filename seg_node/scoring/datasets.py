@@ -6,7 +6,7 @@ that is neither a class nor void are refused.
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -20,54 +20,12 @@ from ..image.photo import orientation
 from ..image.wire import CompressedImageMessage, Header, ImageMessage
 from ..model.taxonomy import ClassTable, load_taxonomy, UNLABELLED
 from .label_image import read_ids
+from .layouts import Layout, LAYOUTS
 from .picture_file import decode_picture, PICTURE_SUFFIXES
+from .splits import wanted_names
 
 _PASSED_ON = {b'\xff\xd8\xff': 'jpeg', b'\x89PNG': 'png'}  # what the product's own decoder reads
 _OUTSIDE = -1
-
-# id in *_labelIds.png of each of the 19 classes, in their order
-_CITYSCAPES_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
-
-
-@dataclass(frozen=True)
-class Layout:
-    """
-    How a data set lies on disk.
-
-    :ivar about: a few words for the command line.
-    :ivar taxonomy: the class table its ids are for; None = any table.
-    :ivar ids: id in the file of each class of the table, in order; None = the class ids.
-    :ivar void: ids in the file that are no class and count nowhere.
-    :ivar image_ending: how the names of images end, without suffix.
-    :ivar label_endings: how the names of labels may end, without suffix.
-    """
-
-    name: str
-    about: str
-    taxonomy: str | None = None
-    ids: tuple[int, ...] | None = None
-    void: frozenset[int] = frozenset({UNLABELLED})
-    image_ending: str = ''
-    label_endings: tuple[str, ...] = ('',)
-
-
-_ALL = (
-    Layout('pairs', 'NAME.* and NAME.png, ids of any class table, 255 void'),
-    Layout('camvid', 'NAME.* and NAME.png, ids 0 to 10, 11 void', 'camvid11',
-           void=frozenset({11})),
-    Layout('cityscapes', '*_leftImg8bit and *_gtFine_labelIds.png; where there are none, '
-           '*_labelTrainIds.png', 'cityscapes19', _CITYSCAPES_IDS,
-           frozenset(range(34)) - set(_CITYSCAPES_IDS), '_leftImg8bit',
-           ('_gtFine_labelIds', '_gtCoarse_labelIds')),
-    Layout('cityscapes-trainids', '*_leftImg8bit and *_gtFine_labelTrainIds.png, 255 void',
-           'cityscapes19', image_ending='_leftImg8bit',
-           label_endings=('_gtFine_labelTrainIds', '_gtCoarse_labelTrainIds')),
-    Layout('voc', 'JPEGImages and SegmentationClass, palette PNG, 255 void', 'voc21'),
-    Layout('ade20k', 'images and annotations, 0 void, ids 1 to 150', 'ade20k150',
-           tuple(range(1, 151)), frozenset({0})),
-)
-LAYOUTS: Mapping[str, Layout] = {layout.name: layout for layout in _ALL}
-
 
 @dataclass(frozen=True)
 class Pair:
@@ -96,7 +54,9 @@ class Dataset:
     def _lut(self) -> np.ndarray:
         """The (256,) int16 class id of each id in a file, 255 = void, -1 = outside."""
         lut = np.full(256, _OUTSIDE, np.int16)
-        lut[list(self.layout.ids or self.table.ids)] = self.table.ids
+        for entry, ids in zip(self.table.ids, self.layout.ids or self.table.ids, strict=True):
+            lut[[ids] if isinstance(ids, int) else list(ids)] = entry
+        lut[list(self.table.void_ids)] = UNLABELLED
         lut[list(self.layout.void | self.ignore)] = UNLABELLED
         return lut
 
@@ -134,7 +94,22 @@ class Dataset:
 
         :raises ConfigError: when it cannot be read, or has an id that is neither class nor void.
         """
-        ids = read_ids(pair.label)
+        return self.meaning(self.raw(pair), pair)
+
+    def raw(self, pair: Pair) -> np.ndarray:
+        """
+        Return the label as its file has it, (H, W) ids.
+
+        :raises ConfigError: when it cannot be read.
+        """
+        return read_ids(pair.label)
+
+    def meaning(self, ids: np.ndarray, pair: Pair) -> np.ndarray:
+        """
+        Return the class ids that ids of a file stand for; see ``truth``.
+
+        :raises ConfigError: one is neither class nor void.
+        """
         counts = np.bincount(ids.reshape(-1), minlength=256)
         outside = [int(value) for value in np.flatnonzero(counts)
                    if value > 255 or self._lut[value] == _OUTSIDE]
@@ -142,10 +117,15 @@ class Dataset:
             raise ConfigError(
                 f'{pair.label}: {int(counts[outside].sum())} pixels have ids outside the classes: '
                 f'{_ranges(outside)}. Classes of {self.table.name} in the layout '
-                f'{self.layout.name}: {_ranges(self.layout.ids or self.table.ids)}, void: '
+                f'{self.layout.name}: {_ranges(self._files_ids())}, void: '
                 f'{_ranges(self.layout.void | self.ignore)}. Correct --layout or --taxonomy; '
                 '--ignore ID leaves an id out on purpose.')
         return self._lut.astype(np.uint8)[ids]
+
+    def _files_ids(self) -> list[int]:
+        """Return the ids of all classes in the files."""
+        return [one for ids in self.layout.ids or self.table.ids
+                for one in ([ids] if isinstance(ids, int) else ids)]
 
 
 def open_dataset(images: Path, labels: Path, layout: str, table: ClassTable | None = None,
@@ -173,14 +153,14 @@ def open_dataset(images: Path, labels: Path, layout: str, table: ClassTable | No
         raise ConfigError(f'--images and --labels are both {images}. Put images and labels into '
                           'two folders.')
     kind = _present(LAYOUTS[layout], labels)
-    pairs = _pair_up(kind, images, labels, None if split is None else _names(split))
+    pairs = _pair_up(kind, images, labels, split)
     return Dataset(kind, _table(kind, table), pairs, frozenset(ignore))
 
 
 def _present(layout: Layout, labels: Path) -> Layout:
-    """Return the layout by train ids for a Cityscapes tree that holds only those."""
-    other = LAYOUTS['cityscapes-trainids']
-    if layout.name == 'cityscapes' and not _files(labels, layout.label_endings, ('.png',)) \
+    """Return the layout by train ids for a tree that holds only those."""
+    other = LAYOUTS.get(f'{layout.name}-trainids')
+    if other is not None and not _files(labels, layout.label_endings, ('.png',)) \
             and _files(labels, other.label_endings, ('.png',)):
         return other
     return layout
@@ -201,7 +181,7 @@ def _table(layout: Layout, table: ClassTable | None) -> ClassTable:
 
 
 def _pair_up(layout: Layout, images: Path, labels: Path,
-             wanted: list[str] | None) -> tuple[Pair, ...]:
+             split: Path | None) -> tuple[Pair, ...]:
     found = _files(images, (layout.image_ending,), PICTURE_SUFFIXES)
     truths = _files(labels, layout.label_endings, ('.png',))
     for option, folder, files, endings in (
@@ -209,7 +189,8 @@ def _pair_up(layout: Layout, images: Path, labels: Path,
             ('--labels', labels, truths, layout.label_endings)):
         if not files:
             raise _nothing(layout, option, folder, endings)
-    names = sorted(found.keys() | truths.keys()) if wanted is None else wanted
+    names = (sorted(found.keys() | truths.keys()) if split is None
+             else wanted_names(split, layout, found.keys() | truths.keys()))
     without = [('image', images, [name for name in names if name not in found]),
                ('label', labels, [name for name in names if name not in truths])]
     problems = [f'{len(missing)} of {len(names)} pairs have no {what}, the first: {missing[0]} '
@@ -250,21 +231,6 @@ def _nothing(layout: Layout, option: str, folder: Path, endings: tuple[str, ...]
     return ConfigError(f'{option} {folder} holds nothing for the layout {layout.name}: {sought} '
                        f'with {", ".join(suffixes)}. Found: {there or "no file at all"}. Correct '
                        'the folder or --layout.')
-
-
-def _names(split: Path) -> list[str]:
-    try:
-        lines = split.read_text(encoding='utf-8').split('\n')
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f'--split {split} cannot be read: {error}. Give a text file with the '
-                          'name of one pair a line.') from error
-    names = [line.strip() for line in lines if line.strip()]
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if not names or twice:
-        raise ConfigError(f'--split {split} ' + (f'names {twice[0]} twice' if twice
-                                                 else 'names no pair')
-                          + '. It must hold the name of each pair once, one a line.')
-    return names
 
 
 def _ranges(ids: Iterable[int]) -> str:

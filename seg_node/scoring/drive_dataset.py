@@ -8,8 +8,9 @@ import numpy as np
 from ..frame import Frame
 from ..image.wire import Header, ImageMessage
 from ..model.taxonomy import load_taxonomy
-from .datasets import Dataset, LAYOUTS, Pair
+from .datasets import Dataset, Pair
 from .drive import Drive, DriveFrame, LABELS, VIDEO
+from .layouts import LAYOUTS
 
 
 class DriveDataset(Dataset):
@@ -40,7 +41,7 @@ class DriveDataset(Dataset):
                                image.reshape(-1))
         return Frame(pair.name, message)
 
-    def truth(self, pair: Pair) -> np.ndarray:
+    def raw(self, pair: Pair) -> np.ndarray:
         """Return the label as (H, W) uint8 class ids of ``table``."""
         return self._at(int(pair.name)).labels
 

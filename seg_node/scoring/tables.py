@@ -7,10 +7,14 @@ def as_table(report: dict[str, Any]) -> str:
     """Return the report for people."""
     width = max(map(len, report['iou']), default=0) + 2
     lines = [f'{report["model"]} on {report["images"]}, {report["frames"]} frames, classes '
-             f'{report["scored_in"]}, {report["ms_per_frame"]} ms a frame (median)',
+             f'{report["scored_in"]}, head {report["head"]}, {report["ms_per_frame"]} ms a frame '
+             '(median)',
              f'{report["backend"]}']
     for key, title in (('miou', 'mIoU'), ('pixel_accuracy', 'pixel accuracy'),
-                       ('drivable_iou', 'drivable IoU'), ('ece', 'calibration error')):
+                       ('drivable_iou', 'drivable IoU'), ('ece', 'calibration error'),
+                       ('drivable_head_iou', 'drivable IoU of the drivable head')):
+        if key == 'drivable_head_iou' and report[key] is None:
+            continue
         value = 'none' if report[key] is None else f'{report[key]:.4f}'
         lines.append(f'{title:{max(width, 18)}} {value}')
     lines += [f'  {name:{max(width, 18) - 2}} {iou:.4f}' for name, iou in report['iou'].items()]

@@ -13,157 +13,47 @@ much the labels flicker and how late they show what moves.
 """
 
 import argparse
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 import json
 from pathlib import Path
-import statistics
 import sys
-import time
 from typing import Any
 
 import cv2
 import numpy as np
 
 from ..devices.choose import AUTO, NAMES, ONNX_RUNTIME, open_segmenter, PRECISION_NAMES, Wish
-from ..errors import ConfigError, FrameError, SegNodeError
-from ..frame import Frame, Products, StageClock
-from ..image.wire import Header
+from ..errors import ConfigError, SegNodeError
 from ..model.card import load_card, ModelCard
-from ..model.taxonomy import ClassTable, load_taxonomy, UNLABELLED
+from ..model.taxonomy import ClassTable, load_taxonomy
+from ..model.tensors import OutputSpec
 from ..pipeline import Pipeline
 from ..running.warm_up import warm_up
 from ..scoring.class_match import ClassMatch, DRIVABLE_ONLY, match_classes
-from ..scoring.datasets import Dataset, LAYOUTS, open_dataset, Pair
+from ..scoring.datasets import Dataset, open_dataset
 from ..scoring.drive_dataset import DriveDataset
-from ..scoring.flicker import Flicker
-from ..scoring.metrics import BinaryIoU, ConfusionMatrix, ExpectedCalibrationError
+from ..scoring.evaluation import CAMERA, Head, make_report, run, Tally
+from ..scoring.layouts import LAYOUTS
+from ..scoring.metrics import ExpectedCalibrationError
 from ..scoring.reliability import reliability_diagram
 from ..scoring.tables import as_table
 from ..scoring.temperature import LIMIT
-from ..scoring.worst_frames import draw_sheet, ScoredFrame, WorstFrames
+from ..scoring.worst_frames import draw_sheet
 from . import fit_temperature
 from .console import progress
 
 TAXONOMIES = {'camvid': 'camvid11', 'cityscapes': 'cityscapes19', 'voc': 'voc21',
               'ade20k': 'ade20k150', 'autoware': 'autoware16'}
-CAMERA = 'sequence'
 SHIPPED = Path('shipped')
-WANTED = ('mask', 'confidence', 'drivable')
-#: Of the confidence, from which on the share of wrong drivable pixels is told.
-THRESHOLDS = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
-
-
-@dataclass
-class Tally:
-    """Everything that is counted over the frames."""
-
-    confusion: ConfusionMatrix
-    drivable: BinaryIoU
-    calibration: ExpectedCalibrationError
-    trusted: ExpectedCalibrationError  # of the pixels that are called drivable
-    times_ms: list[float]
-    void_pixels: int
-    worst: WorstFrames
-    flicker: Flicker | None = None
-
-
-def run(pipeline: Pipeline, dataset: Dataset, scoring: ClassMatch, worst: int = 0,
-        rate_hz: float | None = None) -> Tally:
-    """
-    Segment every image of a data set and count how its mask compares with the label.
-
-    :param worst: how many of the worst frames to keep with their pictures.
-    :param rate_hz: the pairs are the frames of a sequence, so many a second; None = they are not.
-    :raises ConfigError: when an image or label cannot be used; then there is no result at all.
-    :raises BackendError: when the device fails.
-    """
-    tally = Tally(ConfusionMatrix(scoring.classes, scoring.measurable), BinaryIoU(),
-                  ExpectedCalibrationError(), ExpectedCalibrationError(), [], 0,
-                  WorstFrames(worst), None if rate_hz is None else Flicker(rate_hz))
-    flags = dataset.table.drivable_lut()
-    warm_up(pipeline)
-    for index, pair in enumerate(progress(dataset.pairs, 'evaluate')):
-        frame, labels = dataset.frame(pair), dataset.truth(pair)
-        if rate_hz is not None:
-            frame = _at(frame, round(index * 1e9 / rate_hz))
-        products, ms = _segment(pipeline, pair, frame, labels)
-        tally.times_ms.append(ms)
-        truth, mask = scoring.of_labels[labels], scoring.of_model[products.images['mask']]
-        known = truth != UNLABELLED
-        tally.void_pixels += int(np.count_nonzero(~known))
-        here = ConfusionMatrix(scoring.classes, scoring.measurable)
-        here.add(truth, mask)
-        tally.confusion.counts += here.counts
-        tally.drivable.add(flags[labels], products.images['drivable'], labels != UNLABELLED)
-        if 'confidence' in products.images:
-            sure, area = products.images['confidence'], products.images['drivable'] > 0
-            tally.calibration.add(sure, truth == mask, known)
-            tally.trusted.add(sure, flags[labels] > 0, area & (labels != UNLABELLED))
-        if tally.flicker is not None:
-            tally.flicker.add(truth, mask)
-        if worst and here.iou():
-            tally.worst.add(ScoredFrame(pair.name, here.miou(), frame.bgr, truth, mask))
-    if not tally.confusion.pixels:
-        raise ConfigError(f'all pixels of all {len(dataset.pairs)} labels are void (the first is '
-                          f'{dataset.pairs[0].label}): there is nothing to measure. Labels of a '
-                          'test split are often withheld; give those of another.')
-    return tally
-
-
-def _at(frame: Frame, stamp_ns: int) -> Frame:
-    """Return the frame as the camera of the sequence sends it at a time."""
-    header = Header(*divmod(stamp_ns, 1_000_000_000), frame.header.frame_id)
-    return Frame(CAMERA, replace(frame.message, header=header), 0, frame.max_pixels)
-
-
-def _segment(pipeline: Pipeline, pair: Pair, frame: Frame,
-             labels: np.ndarray) -> tuple[Products, float]:
-    """Return the products of one frame and the milliseconds from its bytes to them."""
-    start = time.perf_counter_ns()
-    result = pipeline.process([frame], [WANTED], StageClock())[0]
-    ms = (time.perf_counter_ns() - start) / 1e6
-    if isinstance(result, FrameError):
-        raise ConfigError(f'{pair.image} is refused: {result}. Mend it, or take the pair out.')
-    shape = result.images['mask'].shape
-    if shape != labels.shape:
-        sizes = [f'{width}x{height}' for height, width in (shape, labels.shape)]
-        raise ConfigError(f'{pair.image} is {sizes[0]}, but its label {pair.label} is {sizes[1]}. '
-                          'They must have one size: scale the image (the label by nearest), or '
-                          'pair the right files.')
-    return result, ms
-
-
-def make_report(tally: Tally, scoring: ClassMatch, dataset: Dataset) -> dict[str, Any]:
-    """Return the figures as ``--json`` writes them; a figure that has no meaning here is None."""
-    confusion, drivable, names = tally.confusion, tally.drivable, scoring.classes.names
-    iou = confusion.iou()
-    seen = confusion.counts.sum(axis=1) > 0
-    return {
-        'miou': confusion.miou() if iou else None,
-        'iou': iou,
-        'pixel_accuracy': confusion.pixel_accuracy(),
-        'drivable_iou': (drivable.value() if drivable.either
-                         and dataset.table.drivable_lut().any() else None),
-        'ece': tally.calibration.value() if tally.calibration.pixels.any() else None,
-        'drivable_by_confidence': tally.trusted.from_each(THRESHOLDS),
-        'frames': len(tally.times_ms),
-        'ms_per_frame': round(statistics.median(tally.times_ms), 3),
-        'pixels': confusion.pixels,
-        'void_pixels': tally.void_pixels,
-        'sequence': tally.flicker.report() if tally.flicker is not None else None,
-        'confusion': {'truth': list(names), 'predicted': [*names, 'unlabelled'],
-                      'pixels': confusion.counts.tolist()},
-        'absent': [name for name, there in zip(names, seen, strict=True) if not there],
-        'not_in_labels': [names[n] for n in scoring.classes.ids if n not in scoring.measurable],
-        'not_in_model': [names[n] for n in scoring.classes.ids if n not in scoring.nameable],
-    }
 
 
 def _described(report: dict[str, Any], options: argparse.Namespace, card: ModelCard,
-               backend: str, dataset: Dataset, scoring: ClassMatch) -> dict[str, Any]:
+               backend: str, dataset: Dataset, scoring: ClassMatch,
+               head: Head) -> dict[str, Any]:
     """Return the report with what was measured; names only, so that it is the same anywhere."""
     return report | {
-        'model': card.name, 'sha256': card.sha256, 'model_taxonomy': card.main_output.classes.name,
+        'model': card.name, 'sha256': card.sha256, 'head': head.role,
+        'model_taxonomy': _output(card, head.role).classes.name,
         'taxonomy': dataset.table.name, 'scored_in': scoring.classes.name,
         'layout': dataset.layout.name, 'ignore': sorted(dataset.ignore),
         'images': 'drive' if options.drive else _tail(options.images),
@@ -190,17 +80,19 @@ def main(args: list[str] | None = None) -> int:
         print(f'evaluate: {error}', file=sys.stderr)
         return 2
     print(as_table(report))
+    if report['suspicion']:
+        print(f'evaluate: WARNING: {report["suspicion"]}', file=sys.stderr)
     return 0
 
 
 def _evaluate(options: argparse.Namespace) -> tuple[dict[str, Any], dict[Path, np.ndarray]]:
     """Return the report and pictures by their paths."""
     card = load_card(options.model)
-    own = card.main_output.classes
+    head = _head(card, options)
+    own = _output(card, head.role).classes
     dataset = (DriveDataset(None if options.drive == SHIPPED else options.drive)
                if options.drive else _dataset(options, own))
-    scoring = match_classes(own, dataset.table, dataset.ids, options.classes, options.remap,
-                            card.remaps)
+    scoring = _scoring(card, head, dataset, options)
     wish = Wish(options.backend, tuple(options.providers), options.threads,
                 options.gpu, options.precision)
     fitted = None
@@ -210,14 +102,14 @@ def _evaluate(options: argparse.Namespace) -> tuple[dict[str, Any], dict[Path, n
         fit_temperature.check(card, other, dataset)
         fitted = fit_temperature.fit(card, other, scoring, options.threads,
                                      options.calibration_limit)
-        before = _run(card, wish, dataset, scoring)[0].calibration
+        before = _run(card, wish, dataset, scoring, head)[0].calibration
         fit_temperature.write_temperature(card, fitted.temperature)
         card = load_card(card.path)
     rate_hz = dataset.drive.rate_hz if isinstance(dataset, DriveDataset) else options.sequence
-    tally, backend = _run(card, wish, dataset, scoring, options.worst if options.sheet else 0,
-                          rate_hz, options.steadiness)
+    tally, backend = _run(card, wish, dataset, scoring, head,
+                          options.worst if options.sheet else 0, rate_hz, options.steadiness)
     report = _described(make_report(tally, scoring, dataset), options, card, backend, dataset,
-                        scoring)
+                        scoring, head)
     if fitted is not None and before is not None:
         report['ece_before'] = before.value()
         report['fitted'] = asdict(fitted)
@@ -234,16 +126,55 @@ def _evaluate(options: argparse.Namespace) -> tuple[dict[str, Any], dict[Path, n
     return report, sheets
 
 
-def _run(card: ModelCard, wish: Wish, dataset: Dataset, scoring: ClassMatch,
+def _run(card: ModelCard, wish: Wish, dataset: Dataset, scoring: ClassMatch, head: Head,
          worst: int = 0, rate_hz: float | None = None,
          steadiness: bool = False) -> tuple[Tally, str]:
     """Return the tally of a model, and what really ran."""
     pipeline = Pipeline(open_segmenter(card, wish).segmenter, card.main_output.classes,
-                        steady=[CAMERA] if steadiness else [])
+                        steady=[CAMERA] if steadiness else [],
+                        heads=[output.role for output in card.other_outputs])
     try:
-        return run(pipeline, dataset, scoring, worst, rate_hz), pipeline.segmenter.description
+        warm_up(pipeline)
+        tally = run(pipeline, dataset, scoring, head, worst, rate_hz,
+                    lambda pairs: progress(pairs, 'evaluate', len(dataset.pairs)))
+        return tally, pipeline.segmenter.description
     finally:
         pipeline.segmenter.close()
+
+
+def _head(card: ModelCard, options: argparse.Namespace) -> Head:
+    """Return what is scored: --head, else the drivable area where that alone is asked for."""
+    area = options.classes == DRIVABLE_ONLY
+    role = options.head or ('drivable' if area else card.main_output.role)
+    roles = [output.role for output in card.outputs]
+    # What is drivable can be told by the flags of a class table, too.
+    if role not in (*roles, 'drivable') or (area and role != 'drivable'):
+        raise ConfigError(f'--head {role}: {card.name} has the heads {", ".join(roles)}'
+                          + (f'; --classes {DRIVABLE_ONLY} scores the head drivable'
+                             if area else '') + '. Choose one of them.')
+    if role == 'drivable':
+        return Head(role, 'drivable', np.arange(256).astype(np.uint8),
+                    card.main_output.role == role)
+    if role != 'labels':
+        return Head(role, role, None, False)
+    return Head(role, 'mask', card.main_output.classes.drivable_lut(), True,
+                card.drivable_output is not None)
+
+
+def _output(card: ModelCard, role: str) -> OutputSpec:
+    return next((output for output in card.outputs if output.role == role), card.main_output)
+
+
+def _scoring(card: ModelCard, head: Head, dataset: Dataset,
+             options: argparse.Namespace) -> ClassMatch:
+    """Return how the classes of the head and of the labels meet."""
+    own = _output(card, head.role).classes
+    if head.role != 'drivable':
+        return match_classes(own, dataset.table, dataset.ids, options.classes, options.remap,
+                             card.remaps if head.role == card.main_output.role else None)
+    scoring = match_classes(own, dataset.table, dataset.ids, DRIVABLE_ONLY, options.remap)
+    # The mask that is published, whatever makes it: 255 is drivable, 0 is not.
+    return replace(scoring, of_model=(np.arange(256) == 255).astype(np.uint8))
 
 
 def _dataset(options: argparse.Namespace, own: ClassTable, images: Path | None = None,
@@ -321,6 +252,8 @@ def _parser() -> argparse.ArgumentParser:
         f'{entry.name} ({entry.about})' for entry in LAYOUTS.values()))
     add('--classes', help='class table to score in (default: that of the labels); '
         f'{DRIVABLE_ONLY} scores the drivable area alone')
+    add('--head', metavar='ROLE', help='the output of the model that is scored, as its card names '
+        'it: labels (default), drivable (also by --classes drivable), lane_marks ...')
     add('--remap', type=Path, help="remap file of your own, from the model's classes to those "
         'scored (default: the shipped one)')
     add('--split', type=Path, help='text file with the name of each wanted pair, one a line')

@@ -27,7 +27,8 @@ from ..model.taxonomy import ClassTable
 from ..pipeline import Pipeline
 from ..running.warm_up import warm_up
 from ..scoring.corruptions import chosen
-from ..scoring.datasets import Dataset, LAYOUTS, open_dataset
+from ..scoring.datasets import Dataset, open_dataset
+from ..scoring.layouts import LAYOUTS
 from ..scoring.pictures import caption, contact_sheet, Painter
 from ..scoring.stress import CLEAN, GOOD, Outcome, stress, summarise
 from ..trust.policy import Policy, PUBLISH, Trust

@@ -1,0 +1,190 @@
+"""
+Check a model of one's own: python -m seg_node.tools.check_model FOLDER [PICTURE...].
+
+Everything that the node would refuse is refused here; then the network runs on pictures, and what
+is implausible in its card is told: a normalisation of the wrong scale, swapped colours. Writes a
+picture with the class colours over each, and tells what a frame costs.
+
+Ends with 0 if nothing is wrong, 1 with warnings, 2 if the node would refuse the model.
+"""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+import statistics
+import sys
+
+import cv2
+import numpy as np
+
+from ..devices import backend as backends
+from ..devices.checked import test_pictures
+from ..devices.choose import NAMES, ONNX_RUNTIME, Wish
+from ..devices.host import HostSegmenter
+from ..errors import ConfigError, FrameError, SegNodeError
+from ..frame import Demand, Frame, StageClock
+from ..gpu.suits import check_heads
+from ..image.photo import read_photo
+from ..image.wire import Header, ImageMessage
+from ..model.card import ModelCard
+from ..model.taxonomy import ClassTable, UNLABELLED
+from ..pipeline import Pipeline
+from ..running.loading import PipelineSpec
+from ..scoring.pictures import caption, contact_sheet, Painter
+from ..scoring.plausibility import contradictions, read, Reader, Reading, suspicions, variants
+from ..trust.policy import Policy
+from ..trust.watch import Timing
+
+_MOST_PICTURES = 12
+_WANTED = ('mask', 'overlay', 'drivable', 'confidence')
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Check a model from the command line."""
+    options = _parser().parse_args(args)
+    try:
+        warnings = check(options)
+    except (SegNodeError, OSError) as error:
+        print(f'check_model: {error}', file=sys.stderr)
+        return 2
+    for warning in warnings:
+        print(f'WARNING: {warning}')
+    return 1 if warnings else 0
+
+
+def check(options: argparse.Namespace) -> list[str]:
+    """
+    Check the model and write its picture; return what looks wrong.
+
+    :raises SegNodeError: what the node would refuse.
+    """
+    pictures = _pictures(options.pictures)
+    spec = PipelineSpec.check(str(options.model), Wish(options.backend, threads=options.threads),
+                              None, options.taxonomy, None, {}, Policy(), Timing())
+    card = spec.card
+    loaded = spec.open()
+    try:
+        print(f'{card.name} fits its card and runs: {loaded.pipeline.segmenter.description}')
+        tiles = [_shown(loaded.pipeline, picture, name) for name, picture in pictures]
+    finally:
+        loaded.pipeline.segmenter.close()
+    _draw(options.out, card, loaded.pipeline.classes, tiles)
+    print(f'TensorRT: {_tensorrt(card)}')
+    return [*contradictions(card.input), *_plausible(card, [image for _, image in pictures])]
+
+
+def _shown(pipeline: Pipeline, picture: np.ndarray, name: str) -> np.ndarray:
+    """Run a picture, print what is seen in it and what it costs, and return its overlay."""
+    times = []
+    for _ in range(3):
+        clock = StageClock()
+        [products] = pipeline.process([_frame(picture)], [_WANTED], clock)
+        times.append(sum(clock.ms.values()))
+    if isinstance(products, FrameError):
+        raise ConfigError(f'{name} is refused: {products}')
+    mask, sure = products.images['mask'], products.images.get('confidence')
+    shares = np.bincount(mask.reshape(-1), minlength=256) / mask.size
+    table = {entry.id: entry.name for entry in pipeline.classes.classes} | {
+        UNLABELLED: 'unlabelled'}
+    seen = ', '.join(f'{table.get(int(n), n)} {shares[n]:.0%}'
+                     for n in np.argsort(-shares)[:6] if shares[n] >= 0.005)
+    print(f'{name}: {seen}; drivable {(products.images["drivable"] > 0).mean():.0%}'
+          + (f', confidence {sure.mean() / 255:.2f}' if sure is not None else '')
+          + f'; {statistics.median(times):.0f} ms a frame, network '
+          f'{products.geometry.network}')
+    overlay = products.images['overlay']
+    width = 480
+    small = cv2.resize(overlay, (width, round(width * overlay.shape[0] / overlay.shape[1])),
+                       interpolation=cv2.INTER_AREA)
+    return np.vstack([caption(name, width), small])
+
+
+def _draw(path: Path, card: ModelCard, classes: ClassTable, tiles: list[np.ndarray]) -> None:
+    height = max(tile.shape[0] for tile in tiles)
+    even = [cv2.copyMakeBorder(tile, 0, height - tile.shape[0], 0, 0, cv2.BORDER_CONSTANT)
+            for tile in tiles]
+    sheet = contact_sheet(f'{card.name}: what it sees', even, Painter(classes),
+                          min(3, len(even)))
+    if not cv2.imwrite(str(path), sheet):
+        raise ConfigError(f'--out {path} cannot be written. Name a .jpg or .png in a folder that '
+                          'is there.')
+    print(f'overlay: {path}')
+
+
+def _tensorrt(card: ModelCard) -> str:
+    try:
+        check_heads(card)
+    except ConfigError as error:
+        return f'no. {error}'
+    return ('its kernels know all of this card; python -m seg_node.tools.build_engine builds and '
+            'compares the engine')
+
+
+def _plausible(card: ModelCard, pictures: list[np.ndarray]) -> list[str]:
+    if card.main_output.kind == 'labels':
+        return []  # without a confidence nothing can be compared
+    backend = backends.load(ONNX_RUNTIME, card, threads=0)
+    pictures = pictures[:3]
+    try:
+        own = read(_reader(card, backend), pictures)
+        others: dict[str, Reading] = {}
+        for change, spec in variants(card.input).items():
+            others[change] = read(_reader(replace(card, input=spec), backend), pictures)
+    finally:
+        backend.close()
+    return suspicions(own, others)
+
+
+def _reader(card: ModelCard, backend: backends.Backend) -> Reader:
+    segmenter = HostSegmenter(card, backend)
+
+    def reader(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        [result] = segmenter.segment([_frame(picture)], Demand(drivable=False), StageClock())
+        if isinstance(result, FrameError):  # such a variant makes no sense at all
+            return (np.full(picture.shape[:2], UNLABELLED, np.uint8),
+                    np.zeros(picture.shape[:2], np.uint8))
+        assert result.confidence is not None
+        return result.labels, result.confidence
+    return reader
+
+
+def _frame(picture: np.ndarray) -> Frame:
+    height, width = picture.shape[:2]
+    return Frame('', ImageMessage(Header(0, 0, ''), height, width, 'bgr8', False, width * 3,
+                                  np.ascontiguousarray(picture).reshape(-1)))
+
+
+def _pictures(paths: Sequence[Path]) -> list[tuple[str, np.ndarray]]:
+    """Return names and pictures, BGR; those that are shipped if none are given."""
+    if not paths:
+        return [(f'shipped {n}', image) for n, image in enumerate(test_pictures(), 1)][:3]
+    found = []
+    for path in paths[:_MOST_PICTURES]:
+        try:
+            image = read_photo(np.frombuffer(path.read_bytes(), np.uint8))
+        except (OSError, FrameError) as error:
+            raise ConfigError(f'{path} cannot be read: {error}. Give a picture.') from error
+        if image is None:
+            raise ConfigError(f'{path} is no picture that OpenCV can read. Give another.')
+        found.append((path.name, image))
+    return found
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog='check_model', description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add('model', type=Path, help='folder with model.onnx and card.yaml, or the path of a card')
+    add('pictures', type=Path, nargs='*', help='pictures of your camera (default: shipped ones)')
+    add('--out', type=Path, default=Path('check.jpg'), help='picture that is written (default: '
+        '%(default)s)')
+    add('--taxonomy', default='', help='class table that the node is to publish in')
+    add('--backend', choices=NAMES, default=ONNX_RUNTIME, help='(default: %(default)s)')
+    add('--threads', type=int, default=0, help='of the network on the CPU; 0 = one a core')
+    return parser
+
+
+if __name__ == '__main__':
+    sys.exit(main())
