@@ -5,7 +5,7 @@
 # sourced Jazzy (or ROS_DISTRO=jazzy) the Jazzy wheels are taken, with all others Kilted's.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench gpu-check train mutation lint clean distclean venv-run venv-test
+.PHONY: help demo test bench gpu-check train import check-model mutation lint clean distclean venv-run venv-test
 
 ifeq ($(ROS_DISTRO),jazzy)
 WHEELS := jazzy
@@ -34,7 +34,7 @@ RUNTIME := requirements/runtime.txt requirements/openvino.txt requirements/ros-$
 
 help:  ## Show this list
 	@echo 'Targets (all but clean set up $(VENV) first if need be):'
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo 'ROS_DISTRO=jazzy takes the Jazzy wheels instead of Kilted, PYTHON=... the interpreter.'
 
 demo: venv-run  ## Run the node on a drive; INPUT=video|images|bag MODEL=... RATE=... VIEW=1 ARGS=...
@@ -68,6 +68,17 @@ train:  ## Train a model: DATA=camvid RUN=runs/deeplab RECIPE=deeplab ARGS='...'
 	    --data "$(or $(DATA),$(error DATA=... must name the folder with train/ and val/))" \
 	    --run "$(or $(RUN),runs/$(or $(RECIPE),deeplab))" $(ARGS)
 
+# Its environment is its own, as that of training is, and never the car's.
+import:  ## From a checkpoint to a checked card: SOURCE=folder|file OUT=models/mine ARGS='...'
+	$(NOTE)
+	@scripts/venv.sh .venv-import requirements/runtime.txt requirements/import.txt
+	@.venv-import/bin/python -m importing.import_model \
+	    "$(or $(SOURCE),$(error SOURCE=... must name a folder or file))" \
+	    "$(or $(OUT),$(error OUT=... must name the folder to be made))" $(ARGS)
+
+check-model: venv-run  ## Check a model of your own: MODEL=models/mine ARGS='picture.jpg ...'
+	@$(PY) -m seg_node.tools.check_model "$(or $(MODEL),$(error MODEL=... is missing))" $(ARGS)
+
 mutation: venv-test  ## Which small mistakes would no test notice? ARGS='geometry labels'
 	@scripts/venv.sh $(VENV) requirements/mutation.txt
 	@$(PY) scripts/mutation.py $(ARGS)
@@ -81,7 +92,7 @@ clean:  ## Remove build products, caches and results; the virtual environments s
 	find . -name __pycache__ -not -path './.venv*' -prune -exec rm -rf {} +
 
 distclean: clean  ## Remove the virtual environments, too
-	rm -rf .venv .venv-jazzy .venv-train .venv-gpu
+	rm -rf .venv .venv-jazzy .venv-train .venv-import .venv-gpu
 
 venv-run:
 	$(NOTE)

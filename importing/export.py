@@ -33,7 +33,7 @@ class Exported:
     how: str
 
 
-def export(network: Any, size: tuple[int, int], path: Path) -> Exported:
+def export(network: Any, size: tuple[int, int], path: Path, any_size: bool = True) -> Exported:
     """
     Write a network as ONNX, as dynamic as it stays right.
 
@@ -42,10 +42,13 @@ def export(network: Any, size: tuple[int, int], path: Path) -> Exported:
     and another size where that is.
 
     :param size: (height, width) of the input, multiples of what the network wants.
+    :param any_size: whether to try for any size.
     :raises ConfigError: nothing that was written says the same as torch.
     """
     problems: list[str] = []
     for axes, dynamo in _ways():
+        if 2 in axes and not any_size:
+            continue
         how = f'torch.onnx, {"dynamo" if dynamo else "TorchScript"}'
         try:
             _write(network, size, path, axes, dynamo)

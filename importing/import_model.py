@@ -162,7 +162,7 @@ def _onnx(recipe: Recipe, path: Path) -> Exported | None:
         shutil.copyfile(recipe.onnx, path)
         return None
     size = recipe.input.get('size')
-    return export(recipe.network, (size[0], size[1]) if size else _SAMPLE, path)
+    return export(recipe.network, (size[0], size[1]) if size else _SAMPLE, path, recipe.any_size)
 
 
 def _channels(recipe: Recipe, folder: Path) -> int:

@@ -29,6 +29,7 @@ class Recipe:
     :ivar family: of the network, for description and messages.
     :ivar code_licence: of the code that defines the network; '' = unknown.
     :ivar told: what the source says of the licences of ``weights`` and ``data``.
+    :ivar any_size: whether its export for any size is worth trying: some bake the size in.
     :ivar onnx: the ONNX file, where there is one.
     """
 
@@ -41,6 +42,7 @@ class Recipe:
     family: str
     code_licence: str = ''
     told: Mapping[str, str] = field(default_factory=dict)
+    any_size: bool = True
     onnx: Path | None = None
 
 

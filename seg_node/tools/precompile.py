@@ -16,6 +16,7 @@ import numpy as np
 
 import seg_node
 
+from ..antialias import antialiased
 from ..devices.heads import read_confidence, read_head
 from ..frame import Segmentation
 from ..geometry import fit, Size
@@ -44,6 +45,7 @@ def exercise() -> None:
         taken = InputSpec('image', 'NCHW', 'rgb', dtype, (0, 0, 0), (1, 1, 1), size=(48, 64))
         geometry = fit(taken, _CAMERA)
         Preprocessor(taken).tensor([image], [geometry])
+    antialiased(image, Size(48, 64))
     logits = np.random.default_rng(0).normal(size=(2, 12, 16)).astype(np.float32)
     spec = OutputSpec('out', 'logits', 'NCHW', 'labels', classes)
     labels, sure = read_head(spec, logits, geometry, True)
