@@ -101,6 +101,7 @@ setup(
         'view = seg_node.tools.view:main',
         'benchmark = seg_node.tools.benchmark:main',
         'evaluate = seg_node.tools.evaluate:main',
+        'check_model = seg_node.tools.check_model:main',
         'build_engine = seg_node.tools.build_engine:main',
         'gpu_check = seg_node.tools.gpu_check:main',
         'healthcheck = seg_node.tools.healthcheck:main',

@@ -17,7 +17,7 @@ from .recipe import imagenet, Recipe, sized, torch_labels
 from .weights import fill, read_state
 
 _BISENET = {'colour': 'rgb', 'scale': 1 / 255, 'mean': [0.3257, 0.3690, 0.3223],
-            'std': [0.2112, 0.2148, 0.2115]}
+            'std': [0.2112, 0.2148, 0.2115], 'interpolation': 'unrounded'}
 #: What the demos of known repositories do: network, arguments, input, multiple, rounding,
 #: align_corners, and whether the picture is normalised before it is resized.
 _KNOWN: dict[str, dict[str, Any]] = {

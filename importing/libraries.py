@@ -59,12 +59,13 @@ def torchvision_recipe(path: Path, name: str, size: Sequence[int] | None,
             return self.network(image)['out']
     scores = Out().eval()
     preset = torchvision.transforms._presets.SemanticSegmentation
+    resize = torchvision.transforms.functional.resize
 
     def label(picture: np.ndarray) -> np.ndarray:
         from PIL import Image
         small = target(rule, picture)
         wanted = [rule['short_side']] if 'short_side' in rule else list(small)
-        image = preset(resize_size=wanted)(Image.fromarray(picture))[None]
+        image = preset(resize_size=None)(resize(Image.fromarray(picture), wanted))[None]
         with torch.no_grad():
             found = torch.nn.functional.interpolate(scores(image), picture.shape[:2],
                                                     mode='bilinear', align_corners=False)

@@ -35,11 +35,14 @@ class Preprocessor:
         network = geometries[0].network
         batch = self._buffer(len(images), network)
         words = batch.view(self._table.dtype)
-        for item, image, geometry in zip(words, images, geometries, strict=True):
-            small = _fitted(image, geometry, self._spec)
+        for values, item, image, geometry in zip(batch, words, images, geometries, strict=True):
             top, left = geometry.top, geometry.left
             if geometry.content != network:
                 self._fill_border(item)
+            if self._spec.interpolation == 'unrounded':
+                self._fill_unrounded(values, image, geometry)
+                continue
+            small = _fitted(image, geometry, self._spec)
             _look_up(small, self._table, self._order, item, top, left, self._spec.layout == 'NHWC')
         return batch
 
@@ -52,6 +55,24 @@ class Preprocessor:
                      else (count, *network, 3))
             self._buffers[key] = np.empty(shape, self._spec.dtype)
         return self._buffers[key]
+
+    def _fill_unrounded(self, values: np.ndarray, image: np.ndarray, geometry: Geometry) -> None:
+        """Fill the content without rounding what lies between pixels to whole grey levels."""
+        spec = self._spec
+        if geometry.rectification is not None:
+            image = geometry.rectification.picture(image, geometry.camera, round(spec.pad_value))
+        gain = np.array([spec.scale / std for std in spec.std], np.float32)
+        offset = np.array([mean / std for mean, std in zip(spec.mean, spec.std, strict=True)],
+                          np.float32)
+        size = geometry.content
+        small = cv2.resize(image.astype(np.float32), (size.width, size.height),
+                           interpolation=cv2.INTER_LINEAR)[..., self._order] * gain - offset
+        rows = slice(geometry.top, geometry.top + size.height)
+        columns = slice(geometry.left, geometry.left + size.width)
+        if spec.layout == 'NCHW':
+            values[:, rows, columns] = small.transpose(2, 0, 1)
+        else:
+            values[rows, columns] = small
 
     def _fill_border(self, item: np.ndarray) -> None:
         border = self._table[:, round(self._spec.pad_value)]

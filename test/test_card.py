@@ -276,6 +276,8 @@ def test_a_git_lfs_pointer_is_told_from_a_model(tmp_path):
      ['input.pad has no meaning without resize: letterbox']),
     ({'input.size': [120, 160], 'input.short_side': REMOVE, 'input.multiple': REMOVE,
       'input.rounding': 'up'}, ['input.rounding has no meaning without short_side']),
+    ({'input.interpolation': 'unrounded', 'input.dtype': 'uint8', 'input.mean': [0, 0, 0],
+      'input.std': [1, 1, 1]}, ['input.interpolation is unrounded, but dtype is uint8']),
     ({'input.window': {'size': [64, 64]}}, ['input.window.stride is missing']),
     ({'input.window': {'size': [64, 64], 'stride': [65, 1]}},
      ['input.window.stride is [65, 1]', 'more than its size']),

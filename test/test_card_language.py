@@ -57,6 +57,22 @@ def test_antialias_is_pillows_within_a_grey_level(size):
         assert np.abs(linear - found).max() > 30  # which another filter is not
 
 
+@pytest.mark.parametrize('layout', ['NCHW', 'NHWC'])
+def test_unrounded_keeps_what_lies_between_grey_levels(layout):
+    spec = replace(SPEC, interpolation='unrounded', layout=layout, colour='rgb', scale=1 / 255,
+                   mean=(.3, .4, .5), std=(.2, .25, .3), resize='letterbox', pad_value=51)
+    image = picture(120, 160)
+    geometry = fit(spec, Size(120, 160))
+    found = Preprocessor(spec).tensor([image], [geometry])[0]
+    found = found if layout == 'NHWC' else found.transpose(1, 2, 0)
+    left, width = geometry.left, geometry.content.width
+    small = cv2.resize(image[..., ::-1] / 255, (width, 32), interpolation=cv2.INTER_LINEAR)
+    np.testing.assert_allclose(found[:, left:left + width], (small - spec.mean) / spec.std,
+                               atol=1e-5)
+    np.testing.assert_allclose(found[:, :left], np.broadcast_to(
+        (0.2 - np.array(spec.mean)) / spec.std, (32, left, 3)), atol=1e-6)
+
+
 def test_the_card_chooses_the_resize():
     image = picture(120, 160)
     found = Preprocessor(replace(SPEC, interpolation='antialias')).tensor(

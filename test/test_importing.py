@@ -8,12 +8,15 @@ import numpy as np
 import pytest
 import yaml
 
+from seg_node.model.card import load_card
+from seg_node.model.taxonomy import load_taxonomy
+
 torch = pytest.importorskip('torch', reason='needs requirements/import.txt')
 pytest.importorskip('onnxscript', reason='needs requirements/import.txt')
 
-from importing import import_model, verify  # noqa: E402
-from seg_node.model.card import load_card  # noqa: E402
-from seg_node.model.taxonomy import load_taxonomy  # noqa: E402
+import_model = pytest.importorskip('importing.import_model')
+huggingface = pytest.importorskip('importing.huggingface')
+verify = pytest.importorskip('importing.verify')
 
 TOLD = ['--weights-licence', 'unknown', '--data-licence', 'unknown', '--most', '2']
 NAMES = load_taxonomy('cityscapes19').names
@@ -115,7 +118,6 @@ def test_what_cannot_be_imported_is_refused(segformer, tmp_path, capsys):
 
 def test_no_card_where_the_labels_are_others(segformer, tmp_path, capsys, monkeypatch):
     """A processor that does more than the card says shows in the labels."""
-    from importing import huggingface
     real = huggingface._input
     monkeypatch.setattr(huggingface, '_input', lambda *given: real(*given) | {
         'mean': [0, 0, 0], 'std': [1, 1, 1]})

@@ -43,6 +43,9 @@ def input_spec(entry: dict[str, Any], path: Path) -> InputSpec:
                           f'scale, mean and std are {entry["scale"]}, {entry["mean"]} and '
                           f'{entry["std"]}. Set scale: 1, mean: [0, 0, 0], std: [1, 1, 1], or '
                           'correct dtype.')
+    if entry['dtype'] == 'uint8' and entry.get('interpolation') == 'unrounded':
+        raise ConfigError(f'{path}: input.interpolation is unrounded, but dtype is uint8, which '
+                          'holds whole grey levels. Choose linear or antialias.')
     size, short_side = entry.get('size'), entry.get('short_side')
     return InputSpec(
         name=entry['name'], layout=entry['layout'], colour=entry['colour'],

@@ -39,8 +39,9 @@ class InputSpec:
 
     :ivar multiple: with short_side, both sides of the input are multiples of this.
     :ivar pad_value: grey level 0..255 of the letterbox border, before the normalisation.
-    :ivar interpolation: of the resize: ``linear`` between the four nearest pixels, or over all
-        that a pixel of the input covers (``antialias``, as Pillow's BILINEAR).
+    :ivar interpolation: of the resize: ``linear`` between the four nearest pixels, the same
+        without rounding to whole grey levels (``unrounded``), or over all that a pixel of the
+        input covers (``antialias``, as Pillow's BILINEAR).
     :ivar rounding: with short_side, how the sides of the picture become whole numbers and, under
         ``stretch``, multiples.
     :ivar longest_side: with short_side, what the longer side is at most; then the shorter side is
@@ -61,7 +62,7 @@ class InputSpec:
     multiple: int = 1
     resize: Literal['stretch', 'letterbox'] = 'stretch'
     pad_value: float = 0.0
-    interpolation: Literal['linear', 'antialias'] = 'linear'
+    interpolation: Literal['linear', 'antialias', 'unrounded'] = 'linear'
     rounding: Literal['nearest', 'up', 'down'] = 'nearest'
     longest_side: int | None = None
     pad: Literal['centre', 'right_bottom'] = 'centre'
