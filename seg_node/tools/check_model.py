@@ -33,8 +33,6 @@ from ..pipeline import Pipeline
 from ..running.loading import PipelineSpec
 from ..scoring.pictures import caption, contact_sheet, Painter
 from ..scoring.plausibility import contradictions, read, Reader, Reading, suspicions, variants
-from ..trust.policy import Policy
-from ..trust.watch import Timing
 
 _MOST_PICTURES = 12
 _WANTED = ('mask', 'overlay', 'drivable', 'confidence')
@@ -61,7 +59,7 @@ def check(options: argparse.Namespace) -> list[str]:
     """
     pictures = _pictures(options.pictures)
     spec = PipelineSpec.check(str(options.model), Wish(options.backend, threads=options.threads),
-                              None, options.taxonomy, None, {}, Policy(), Timing())
+                              taxonomy=options.taxonomy)
     card = spec.card
     loaded = spec.open()
     try:

@@ -26,7 +26,8 @@ from ..model.card import load_card, ModelCard
 from ..model.card_text import write_key
 from ..model.int8_copy import int8_copy, Int8Copy
 from ..scoring.class_match import match_classes
-from ..scoring.datasets import Dataset, LAYOUTS, open_dataset
+from ..scoring.datasets import Dataset, open_dataset
+from ..scoring.layouts import LAYOUTS
 from ..scoring.metrics import ConfusionMatrix
 from .console import progress
 from .reference import spread_pictures
