@@ -251,7 +251,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         try:
             trt.load()
         except BackendError as error:
-            report['network_reason'] = str(error)
+            report['network_reason'] = (f'{error}. What needs none has been checked; '
+                                        '--without-network asks for no more')
         else:
             report['network'] = check_network(options, gpu)
             report['clocks']['after the network'] = machine.clocks(options.gpu)
