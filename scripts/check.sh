@@ -3,8 +3,8 @@
 #
 #   scripts/check.sh PYTHON STAGE...      stages: ruff, mypy, pytest, coverage
 #
-# pytest takes further options from PYTEST_ADDOPTS; without any it runs two workers a core, as the
-# tests wait half of their time, each with a ROS domain of its own, and the tests of one file in one
+# pytest takes further options from PYTEST_ADDOPTS; without any it runs three workers on two cores,
+# as the tests wait half of their time, each with a ROS domain of its own, and the tests of one file in one
 # worker.
 set -u
 
@@ -17,7 +17,7 @@ omit=
 
 workers=
 # shellcheck disable=SC2086  # words on purpose
-[ -n "$(echo ${PYTEST_ADDOPTS:-})" ] || workers="-n $((2 * $(nproc))) --dist loadfile --no-loadscope-reorder"
+[ -n "$(echo ${PYTEST_ADDOPTS:-})" ] || workers="-n $(((3 * $(nproc) + 1) / 2)) --dist loadfile --no-loadscope-reorder"
 
 run() {
     case $1 in

@@ -30,7 +30,7 @@ LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE,
                      durability=DurabilityPolicy.TRANSIENT_LOCAL)
 #: The pictures here are painted, and sent again and again: what they show is not judged.
 STILL = {'on_blind': 'publish', 'frozen_after_s': 0.0}
-START_S = 60.0  # the very first start of all compiles the kernels
+START_S = 150.0  # where nothing is compiled yet, several first starts may compile at once
 
 
 class NodeProcess:
