@@ -4,8 +4,8 @@
 #   scripts/check.sh PYTHON STAGE...      stages: ruff, mypy, pytest, coverage
 #
 # pytest takes further options from PYTEST_ADDOPTS; without any it runs three workers on two cores,
-# as the tests wait half of their time, each with a ROS domain of its own, and the tests of one file in one
-# worker.
+# as the tests wait half of their time, each with a ROS domain of its own, and the tests of one file
+# in one worker.
 set -u
 
 python=$1
