@@ -98,26 +98,27 @@ def measure(camera: Camera, fault: str) -> str:
     camera.drivable.clear()
     began = time.monotonic()
     camera.run(BAD_S, spoil, still=fault == 'frozen')
-    published = [np.count_nonzero(message.data) / len(message.data)
-                 for message in camera.drivable[-5:]]
+    published = [bool(np.any(message.data)) for message in camera.drivable[-10:]]
     bad = list(camera.told)
     camera.told.clear()
     ended = time.monotonic()
     camera.run(GOOD_S, lambda picture: picture)
     told = first(bad, began, lambda level: level != OK)
     withheld = next((entry for entry in bad if entry[3]), None)
+    states = ', then '.join(dict.fromkeys(entry[2] for entry in bad if entry[1] != OK))
     cleared = first(camera.told, ended, lambda level: level == OK)
     if told is None:
         return f'| {fault} | ok | never | - | as the network has it |'
     if spoil is None:
         what = 'nothing'
-    elif max(published, default=0) == 0:
-        what = 'nothing drivable' + ('' if withheld is None else
-                                     f', from {withheld[0] - began:.1f} s on')
-    else:
+    elif withheld is None:
         what = 'as the network has it (`on_doubtful: publish`)'
+    else:
+        what = f'nothing drivable from {withheld[0] - began:.1f} s on'
+        if any(published):
+            what += f', but in {sum(published)} of the last {len(published)} frames'
     clear = '-' if cleared is None else f'{cleared[0] - ended:.1f}'
-    return f'| {fault} | {told[2]} | {told[0] - began:.1f} | {clear} | {what} |'
+    return f'| {fault} | {states} | {told[0] - began:.1f} | {clear} | {what} |'
 
 
 def main() -> None:
