@@ -30,9 +30,9 @@ GOOD_S, BAD_S = 5.0, 4.0
 
 
 def night(picture: np.ndarray) -> np.ndarray:
-    """Return the picture with a fiftieth of its light, and the noise of its amplification."""
+    """Return the picture with a twelfth of its light under the noise of amplification."""
     rng = np.random.default_rng(int(picture[0, 0, 0]))
-    return np.clip(picture * 0.02 * 4 + rng.normal(0, 12, picture.shape), 0, 255).astype(np.uint8)
+    return np.clip(picture * 0.08 + rng.normal(0, 12, picture.shape), 0, 255).astype(np.uint8)
 
 
 def noise(picture: np.ndarray) -> np.ndarray:
