@@ -29,6 +29,11 @@ _COVER = 1 << 10  # FFmpeg's AV_DISPOSITION_ATTACHED_PIC: the picture on a recor
 _MATRIX = np.dtype('<i4')
 
 
+def _any_text() -> dict[str, str]:
+    """Return what has PyAV pass over titles that are no Unicode: from 19 on it always does."""
+    return {} if int(av.__version__.partition('.')[0]) >= 19 else {'metadata_errors': 'replace'}
+
+
 @dataclass(frozen=True)
 class VideoFrame:
     """
@@ -81,7 +86,7 @@ class Video:
         options = {'protocol_whitelist': 'file'}
         try:
             # A relative name like 10:05:33.mp4 would be taken for an address.
-            container = av.open(f'file:{self.path}', options=options, metadata_errors='replace')
+            container = av.open(f'file:{self.path}', options=options, **_any_text())
         except (av.error.FFmpegError, ValueError) as error:
             reason = getattr(error, 'strerror', None) or error
             raise ConfigError(f'{self.path} ({self.path.stat().st_size} bytes) cannot be opened '
