@@ -13,8 +13,8 @@ from .frame import Segmentation
 from .jit import inner, njit
 from .model.taxonomy import UNLABELLED
 
-SURE = 0.97  # confidence from which on a pixel bears out its neighbours' change
-CLEAR = 0.86  # confidence from which on a pixel's own change is taken at once
+SURE = 0.985  # confidence from which on a pixel bears out its neighbours' change
+CLEAR = 0.9  # confidence from which on a pixel's own change is taken at once
 MAX_GAP_S = 0.5  # frames that are further apart are not one scene
 _REACH = 0.03  # of the image's height: how near such a pixel must be
 
