@@ -2,8 +2,8 @@
 Make a half-precision or int8 copy of a model folder and tell how far its masks agree.
 
 The copies are for ONNX Runtime: fp16 keeps float32 at its input and output, int8 has Q/DQ nodes,
-symmetric and per channel. Engines for TensorRT are made from the original, by
-``seg_node.tools.build_engine``.
+weights symmetric and per channel, activations without a sign. Engines for TensorRT are made from
+the original, by ``seg_node.tools.build_engine``.
 """
 
 import argparse

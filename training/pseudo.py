@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from seg_node.devices import backend as backends
 from seg_node.devices.backend import Backend
+from seg_node.errors import ConfigError
 from seg_node.geometry import fit, Size
 from seg_node.model.card import load_card, ModelCard
 from seg_node.model.taxonomy import UNLABELLED
@@ -81,7 +82,10 @@ def main() -> None:
     for name in ('images', 'labels'):
         (options.folder / name).mkdir(parents=True, exist_ok=True)
     for path in tqdm(paths, mininterval=10):
-        image = read_picture(path)
+        try:
+            image = read_picture(path)
+        except ConfigError as error:
+            raise SystemExit(str(error)) from None
         scale = options.height / image.shape[0]
         image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
         cv2.imwrite(str(options.folder / 'images' / f'{path.stem}.jpg'), image,

@@ -17,7 +17,7 @@ import numpy as np
 import seg_node
 
 from ..antialias import antialiased
-from ..devices.heads import read_confidence, read_head
+from ..devices.heads import read_confidence, read_entropy, read_head
 from ..frame import Segmentation
 from ..geometry import fit, Size
 from ..ground.calibration import CameraCalibration, Mount
@@ -50,6 +50,9 @@ def exercise() -> None:
     spec = OutputSpec('out', 'logits', 'NCHW', 'labels', classes)
     labels, sure = read_head(spec, logits, geometry, True)
     read_confidence(spec, logits, geometry, labels, places(_CAMERA, _CAMERA))
+    read_entropy(spec, logits, geometry, labels)
+    shares = OutputSpec('out', 'probabilities', 'NCHW', 'labels', classes)
+    read_entropy(shares, np.full_like(logits, 0.5), geometry, labels)
     measure(image[..., 1], labels, labels, sure, certainty_at(1))
     steady = Steadiness(classes.dynamic_lut())
     for stamp_ns in (1, 2):
