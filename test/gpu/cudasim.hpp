@@ -356,11 +356,12 @@ CUresult load(CUmodule* module, const void* image) {
   if (memcmp(header->e_ident, ELFMAG, SELFMAG) != 0) return CUDA_ERROR_INVALID_IMAGE;
   if (header->e_type != ET_DYN) return CUDA_ERROR_NO_BINARY_FOR_GPU;
   const size_t size = header->e_shoff + size_t(header->e_shentsize) * header->e_shnum;
-  const int file = memfd_create("module", 0);
-  char path[64];
-  snprintf(path, sizeof path, "/proc/self/fd/%d", file);
+  // A name of its own each time: by the name of one that was never unloaded, that would come back.
+  char path[] = "/tmp/cudasim_module_XXXXXX";
+  const int file = mkstemp(path);
   const bool written = write(file, image, size) == static_cast<ssize_t>(size);
   void* library = written ? dlopen(path, RTLD_NOW | RTLD_LOCAL) : nullptr;
+  unlink(path);
   if (!library) {
     close(file);
     return CUDA_ERROR_INVALID_IMAGE;

@@ -79,7 +79,8 @@ def failures(lost):
             report.append({'name': name, 'first': first, 'count': count, 'outcome': outcome,
                            'text': text, 'description': description, 'happened': happened,
                            'left': dict(zip(STATE, left, strict=True))})
-            assert run()[0] == 'right'  # and the next one works
+            again = run()
+            assert again[0] == 'right', again  # and the next one works
     return report
 
 
