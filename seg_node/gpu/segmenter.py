@@ -235,11 +235,12 @@ class TensorRTSegmenter:
                 yield
                 return
         except BackendError as error:
-            self._broken = str(error)
+            # Its traceback would hold GPU memory beyond ``close``: since Python 3.13 it is part of
+            # a circle, by way of this generator's frame.
+            self._broken = str(error.with_traceback(None))
         except BaseException as error:
             self._broken = f'{type(error).__name__}: {error}'
             raise
-        # Not the error itself: its traceback would hold GPU memory beyond ``close``.
         raise DeviceLostError(self._broken)
 
     def _collect(self, flight: Flight, found: list[Result | None], clock: StageClock) -> None:
