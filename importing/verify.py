@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 import statistics
 import time
@@ -14,16 +15,15 @@ from seg_node.devices.checked import test_pictures
 from seg_node.devices.host import HostSegmenter
 from seg_node.errors import ConfigError, FrameError
 from seg_node.frame import Demand, Frame, StageClock
-from seg_node.image.photo import read_photo
 from seg_node.image.wire import Header, ImageMessage
 from seg_node.model.card import ModelCard
+from seg_node.playback.video import Video
+from seg_node.scoring.picture_file import PICTURE_SUFFIXES, read_picture
 
 from .recipe import Labeller
 
 #: The least share of pixels with the library's label.
 LEAST_EQUAL = 0.999
-_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp')
-_VIDEOS = ('.mp4', '.avi', '.mkv', '.mov')
 
 
 @dataclass(frozen=True)
@@ -59,33 +59,27 @@ def pictures(places: Sequence[Path], most: int) -> list[np.ndarray]:
             raise ConfigError(f'--pictures {place}: there is nothing. Give pictures, folders of '
                               'them, or videos.')
         files = ([place] if place.is_file() else
-                 sorted(path for path in place.rglob('*') if path.suffix.lower() in _SUFFIXES))
+                 sorted(path for path in place.rglob('*') if not path.name.startswith('.')
+                        and path.suffix.lower() in PICTURE_SUFFIXES))
         found += [image for file in files[:: max(1, len(files) // most)]
-                  for image in (_frames(file, most) if file.suffix.lower() in _VIDEOS
-                                else _photo(file))]
+                  for image in (_frames(file, most) if _is_video(file)
+                                else [read_picture(file)])]
     if not found:
         raise ConfigError(f'--pictures {", ".join(map(str, places))} hold no picture.')
     return found[:most]
 
 
-def _photo(path: Path) -> Iterator[np.ndarray]:
-    try:
-        image = read_photo(np.frombuffer(path.read_bytes(), np.uint8))
-    except (FrameError, OSError) as error:
-        raise ConfigError(f'--pictures {path} cannot be read: {error}') from error
-    if image is None:
-        raise ConfigError(f'--pictures {path} is no picture that OpenCV can read.')
-    yield image
+def _is_video(path: Path) -> bool:
+    """Return whether a file is one by its name: all that is no picture, as for replay."""
+    return path.suffix.lower() not in ('', *PICTURE_SUFFIXES)
 
 
 def _frames(path: Path, most: int) -> Iterator[np.ndarray]:
-    video = cv2.VideoCapture(str(path))
-    step = max(1, int(video.get(cv2.CAP_PROP_FRAME_COUNT)) // most)
-    index = 0
-    while video.grab():
-        if index % step == 0:
-            yield video.retrieve()[1]
-        index += 1
+    """Yield at most so many frames of a video, spread evenly if it says how many it has."""
+    with Video(path) as video:
+        step = max(1, (video.count or 0) // most)
+        for frame in islice(video.frames(), 0, most * step, step):
+            yield frame.bgr()
 
 
 def agreement(card: ModelCard, label: Labeller, images: Sequence[np.ndarray]) -> Agreement:

@@ -3,8 +3,6 @@
 import json
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
 import yaml
 
@@ -16,7 +14,6 @@ pytest.importorskip('onnxscript', reason='needs requirements/import.txt')
 
 import_model = pytest.importorskip('importing.import_model')
 huggingface = pytest.importorskip('importing.huggingface')
-verify = pytest.importorskip('importing.verify')
 
 TOLD = ['--weights-licence', 'unknown', '--data-licence', 'unknown', '--most', '2']
 NAMES = load_taxonomy('cityscapes19').names
@@ -136,10 +133,3 @@ def test_an_onnx_file_with_its_options(data_dir, tmp_path, capsys):
     assert card.input.layout == 'NHWC' and card.main_output.name == 'tf.identity'
     assert card.main_output.classes.drivable_lut().nonzero()[0].tolist() == [1, 3]
     assert yaml.safe_load(card.path.read_text())['speed'][0]['input'] == '896x512'
-
-
-def test_pictures_of_videos_and_folders(tmp_path):
-    for n in range(5):
-        assert cv2.imwrite(str(tmp_path / f'{n}.png'), np.full((8, 8, 3), n * 10, np.uint8))
-    found = verify.pictures([tmp_path], 3)
-    assert [int(image[0, 0, 0]) for image in found] == [0, 10, 20]
