@@ -25,14 +25,15 @@ from ..devices.host import HostSegmenter
 from ..errors import ConfigError, FrameError, SegNodeError
 from ..frame import Demand, Frame, StageClock
 from ..gpu.suits import check_heads
-from ..image.photo import read_photo
 from ..image.wire import Header, ImageMessage
 from ..model.card import ModelCard
 from ..model.taxonomy import ClassTable, UNLABELLED
 from ..pipeline import Pipeline
 from ..running.loading import PipelineSpec
+from ..scoring.picture_file import read_picture
 from ..scoring.pictures import caption, contact_sheet, Painter
 from ..scoring.plausibility import contradictions, read, Reader, Reading, suspicions, variants
+from ..trust.verdict import Standing, State
 
 _MOST_PICTURES = 12
 _WANTED = ('mask', 'overlay', 'drivable', 'confidence')
@@ -57,6 +58,9 @@ def check(options: argparse.Namespace) -> list[str]:
 
     :raises SegNodeError: what the node would refuse.
     """
+    if not (cv2.haveImageWriter(str(options.out)) and options.out.parent.is_dir()):
+        raise ConfigError(f'--out {options.out} cannot be written. Name a .jpg or .png in a '
+                          'folder that is there.')
     pictures = _pictures(options.pictures)
     spec = PipelineSpec.check(str(options.model), Wish(options.backend, threads=options.threads),
                               taxonomy=options.taxonomy)
@@ -77,7 +81,7 @@ def _shown(pipeline: Pipeline, picture: np.ndarray, name: str) -> np.ndarray:
     times = []
     for _ in range(3):
         clock = StageClock()
-        [products] = pipeline.process([_frame(picture)], [_WANTED], clock)
+        [products] = pipeline.process([_frame(picture, name)], [_WANTED], clock)
         times.append(sum(clock.ms.values()))
     if isinstance(products, FrameError):
         raise ConfigError(f'{name} is refused: {products}')
@@ -90,12 +94,20 @@ def _shown(pipeline: Pipeline, picture: np.ndarray, name: str) -> np.ndarray:
     print(f'{name}: {seen}; drivable {(products.images["drivable"] > 0).mean():.0%}'
           + (f', confidence {sure.mean() / 255:.2f}' if sure is not None else '')
           + f'; {statistics.median(times):.0f} ms a frame, network '
-          f'{products.geometry.network}')
+          f'{products.geometry.network}{_judged(products.standing)}')
     overlay = products.images['overlay']
     width = 480
     small = cv2.resize(overlay, (width, round(width * overlay.shape[0] / overlay.shape[1])),
                        interpolation=cv2.INTER_AREA)
-    return np.vstack([caption(name, width), small])
+    return np.vstack([caption(Path(name).name, width), small])
+
+
+def _judged(standing: Standing | None) -> str:
+    """Return what the node thinks of a picture, where it does not believe its mask."""
+    if standing is None or standing.verdict.state == State.OK:
+        return ''
+    withheld = ', so its mask is withheld' if standing.withheld else ''
+    return f'; judged {standing.verdict.state}{withheld}: {standing.verdict.reason}'
 
 
 def _draw(path: Path, card: ModelCard, classes: ClassTable, tiles: list[np.ndarray]) -> None:
@@ -105,8 +117,8 @@ def _draw(path: Path, card: ModelCard, classes: ClassTable, tiles: list[np.ndarr
     sheet = contact_sheet(f'{card.name}: what it sees', even, Painter(classes),
                           min(3, len(even)))
     if not cv2.imwrite(str(path), sheet):
-        raise ConfigError(f'--out {path} cannot be written. Name a .jpg or .png in a folder that '
-                          'is there.')
+        raise ConfigError(f'--out {path} cannot be written: is the disk full, or the folder '
+                          'read-only?')
     print(f'overlay: {path}')
 
 
@@ -147,9 +159,10 @@ def _reader(card: ModelCard, backend: backends.Backend) -> Reader:
     return reader
 
 
-def _frame(picture: np.ndarray) -> Frame:
+def _frame(picture: np.ndarray, camera: str = '') -> Frame:
+    """Return a picture as a frame; those of one camera are judged as following one another."""
     height, width = picture.shape[:2]
-    return Frame('', ImageMessage(Header(0, 0, ''), height, width, 'bgr8', False, width * 3,
+    return Frame(camera, ImageMessage(Header(0, 0, ''), height, width, 'bgr8', False, width * 3,
                                   np.ascontiguousarray(picture).reshape(-1)))
 
 
@@ -157,16 +170,9 @@ def _pictures(paths: Sequence[Path]) -> list[tuple[str, np.ndarray]]:
     """Return names and pictures, BGR; those that are shipped if none are given."""
     if not paths:
         return [(f'shipped {n}', image) for n, image in enumerate(test_pictures(), 1)][:3]
-    found = []
-    for path in paths[:_MOST_PICTURES]:
-        try:
-            image = read_photo(np.frombuffer(path.read_bytes(), np.uint8))
-        except (OSError, FrameError) as error:
-            raise ConfigError(f'{path} cannot be read: {error}. Give a picture.') from error
-        if image is None:
-            raise ConfigError(f'{path} is no picture that OpenCV can read. Give another.')
-        found.append((path.name, image))
-    return found
+    if len(paths) > _MOST_PICTURES:
+        print(f'the first {_MOST_PICTURES} of {len(paths)} pictures are taken')
+    return [(str(path), read_picture(path)) for path in paths[:_MOST_PICTURES]]
 
 
 def _parser() -> argparse.ArgumentParser:

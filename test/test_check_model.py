@@ -1,0 +1,57 @@
+"""The tool that looks at a model of one's own: what it reads, tells and refuses."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from seg_node.devices.checked import test_pictures as shipped_pictures
+from seg_node.tools import check_model
+
+MODEL = str(Path(__file__).parent / 'models' / 'palette_cityscapes19')
+
+
+def checked(capsys, *arguments):
+    """Return how the tool ends, and what it prints."""
+    code = check_model.main([MODEL, *map(str, arguments)])
+    return code, *capsys.readouterr()
+
+
+@pytest.fixture
+def street(tmp_path):
+    """Return a picture file of a kind that is neither JPEG nor PNG."""
+    path = tmp_path / 'street.bmp'
+    assert cv2.imwrite(str(path), shipped_pictures()[0])
+    return path
+
+
+def test_a_picture_that_is_not_believed_is_told_and_says_nothing_of_the_next(street, tmp_path,
+                                                                             capsys):
+    black = tmp_path / 'black.png'
+    assert cv2.imwrite(str(black), np.zeros((90, 160, 3), np.uint8))
+    out = tmp_path / 'seen.jpg'
+    code, told, _ = checked(capsys, black, street, '--out', out)
+    of_black, of_street = (next(line for line in told.splitlines() if line.startswith(str(path)))
+                           for path in (black, street))
+    assert 'unlabelled 100%' in of_black and 'judged blind, so its mask is withheld: ' in of_black
+    assert 'building' in of_street and 'judged' not in of_street
+    assert code == 1 and 'WARNING: with scale: 0.0039' in told  # one of its colours, not photos
+    assert cv2.imread(str(out)).shape[1] >= 2 * 480
+
+
+def test_no_more_pictures_than_fit_on_the_sheet(street, tmp_path, capsys):
+    _, told, _ = checked(capsys, *[street] * 13, '--out', tmp_path / 'seen.jpg')
+    assert 'the first 12 of 13 pictures are taken' in told
+    assert told.count('ms a frame') == 12
+
+
+@pytest.mark.parametrize('name, words', [
+    ('seen.what', 'Name a .jpg or .png'), ('none/seen.jpg', 'in a folder that is there'),
+    ('seen.jpg', 'is not an image that can be read')])
+def test_refused_before_anything_runs(name, words, tmp_path, capsys):
+    broken = tmp_path / 'broken.jpg'
+    broken.write_bytes(b'no image')
+    code, told, refused = checked(capsys, broken, '--out', tmp_path / name)
+    assert code == 2 and not told and refused.count('\n') == 1
+    assert words in refused and 'check_model: ' in refused
