@@ -19,7 +19,7 @@ import numpy as np
 
 from ..devices.host import HostSegmenter
 from ..devices.openvino import OpenVinoBackend
-from ..engines.precision import quantise
+from ..engines.precision import KEEP_FIRST, quantise
 from ..errors import FrameError, SegNodeError
 from ..frame import Demand, Frame, Segmentation, StageClock
 from ..model.card import load_card, ModelCard
@@ -105,13 +105,13 @@ def main(args: list[str] | None = None) -> int:
     add('--images', required=True, type=Path, help='pictures to measure on')
     add('--labels', required=True, type=Path, help='their labels')
     add('--layout', default='camvid', choices=list(LAYOUTS), help='of the labels')
-    add('--keep-first', type=int, default=9, help='convolutions that stay float32')
+    add('--keep-first', type=int, default=KEEP_FIRST, help='convolutions that stay float32')
     add('--copy', type=Path, help='measure this one instead of making one')
     add('--pictures', help='what was measured on, for the card')
     add('--calibration', help='what the ranges were taken from, for the card')
     try:
         said = run(parser.parse_args(args))
-    except SegNodeError as error:
+    except (SegNodeError, OSError) as error:
         print(f'int8_copy: {error}', file=sys.stderr)
         return 2
     print(f'{said["labels_equal"]:.3%} of the labels are equal, mIoU is '
