@@ -52,7 +52,10 @@ class Augmentation:
             # Its light has colours, in BGR.
             image = np.ascontiguousarray(changed(image[..., ::-1], labels, name, rng)[..., ::-1])
         if self.bonnet and rng.random() < self.bonnet:
-            image, labels = draw_bonnet(rng).painted(image, labels, self.vehicle)
+            # Its paints, too.
+            image, labels = draw_bonnet(rng).painted(np.ascontiguousarray(image[..., ::-1]),
+                                                     labels, self.vehicle)
+            image = np.ascontiguousarray(image[..., ::-1])
         return _relit(rng, image, self.light), labels
 
     def _moved(self, rng: np.random.Generator, image: np.ndarray, labels: np.ndarray,
