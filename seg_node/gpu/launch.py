@@ -3,7 +3,7 @@ The launches of the kernels in ``kernels.cu``: name, grid, block, parameters; an
 
 Nothing here needs CUDA, so that all of it is tested without a GPU. A kernel takes one structure by
 value; ``Launch.parameters`` are its bytes. Addresses are plain integers and name device memory,
-0 = none. ``layout.py`` says how the buffers are laid out and what the limits are.
+0 = none. ``buffers.py`` says how the buffers are laid out and what the limits are.
 """
 
 from collections.abc import Sequence

@@ -92,7 +92,7 @@ def run(options: argparse.Namespace, command: str) -> dict[str, Any]:
 
     :param command: the command line, for the manifest.
     :returns: what ``--json`` writes.
-    :raises SegNodeError: see ``engine_build.build`` and ``engine_verify.verify``.
+    :raises SegNodeError: see ``engines.build.build`` and ``engines.verify.verify``.
     """
     card = load_card(options.model)
     order = BuildOptions(options.precision,

@@ -133,7 +133,7 @@ class Execution:
 
 
 class Backend:
-    """The stand-in for the CPU path; see ``seg_node.devices.backend.Backend``."""
+    """The stand-in for the CPU path; see ``seg_node.devices.segmenter.Backend``."""
 
     description, device, max_batch = 'stand-in', 'cpu', None
 
