@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import onnxruntime
 import pytest
+import yaml
 
 from seg_node.model.card import load_card
 from seg_node.model.taxonomy import load_taxonomy
@@ -236,6 +237,21 @@ def test_what_a_teacher_cannot_teach_is_refused_by_name(teach, said):
     with pytest.raises(ValueError, match=said):
         teacher.Teacher(str(PALETTES / 'palette_cityscapes19'), 'camvid11', student, cuda=False,
                         threads=1, teach=teach, classes=load_taxonomy('camvid11').names)
+
+
+def test_a_teacher_with_void_channels_is_refused(tmp_path):
+    """Its channels are not its classes, so it would teach other ones."""
+    source = PALETTES / 'palette_cityscapes19'
+    card = yaml.safe_load((source / 'card.yaml').read_text())
+    card['outputs'][0] |= {'void_channels': [18], 'classes': [
+        {'id': n, 'name': name, 'colour': [n, n, n], 'drivable': n == 0, 'dynamic': False}
+        for n, name in enumerate(load_taxonomy('cityscapes19').names[:18])]}
+    (tmp_path / 'card.yaml').write_text(yaml.safe_dump(card))
+    (tmp_path / 'model.onnx').symlink_to(source / 'model.onnx')
+    with pytest.raises(ValueError, match='cannot teach: its card has void channels'):
+        teacher.Teacher(str(tmp_path), 'camvid11', models.build('deeplab', 11, pretrained=False),
+                        cuda=False, threads=1, teach={'Road': ['road']},
+                        classes=load_taxonomy('camvid11').names)
 
 
 @pytest.mark.slow

@@ -18,8 +18,9 @@ class Teacher:
 
     Its classes need not be the student's: what it says of a *group* of them is compared with what
     the student says of another (``teach: {Road: [road, mark]}``); all other classes of each are
-    one group more. It runs in ONNX Runtime, on the CPU in a third of torch's time, and so any
-    model with a card can teach: of any layout, colour order, size and kind of output.
+    one group more. It runs in ONNX Runtime, on the CPU in a third of torch's time, and so almost
+    any model with a card can teach: of any layout, colour order, size and kind of output, but not
+    one with windows or void.
 
     :ivar groups: (groups, classes of the student) float32, 1 where a class belongs to a group.
     """
@@ -36,10 +37,14 @@ class Teacher:
             empty: the teacher has the student's classes and teaches all.
         :param classes: names of the student's classes, in the order of its channels.
         :raises ValueError: a model of other classes and no ``teach``, a class that one of them
-            does not have, or one named twice.
+            does not have, or one named twice; a model with windows or void.
         """
         card = load_card(folder)
         self._spec, self._head = card.input, card.main_output
+        if self._spec.window or self._head.class_lut is not None:
+            raise ValueError(f'{card.directory} cannot teach: its card has '
+                             f'{"a window" if self._spec.window else "void channels or classes"}, '
+                             'which training does not know. Take another teacher.')
         self._index = [output.name for output in card.outputs].index(self._head.name)
         provider = 'CUDAExecutionProvider' if cuda else 'CPUExecutionProvider'
         self._backend = backends.load('onnxruntime', card, providers=[provider], threads=threads)
