@@ -149,12 +149,14 @@ class Products:
     :ivar images: by the names of ``products.OUTPUTS``; those that were wanted and that this model
         has.
     :ivar standing: how far it is to be believed; None: nobody judged it.
+    :ivar missing: the names of those that were wanted and that this model does not have.
     """
 
     frame: Frame
     segmentation: Segmentation
     images: dict[str, np.ndarray]
     standing: Standing | None = None
+    missing: frozenset[str] = frozenset()
 
     @property
     def geometry(self) -> Geometry:

@@ -125,9 +125,10 @@ def make(frame: Frame, segmentation: Segmentation, tables: Tables, wanted: Colle
          standing: Standing | None = None, outputs: Sequence[Output] = OUTPUTS) -> Products:
     """Return the outputs that are wanted, as far as this model has them."""
     making = Making(frame, segmentation, tables)
-    images = {output.name: output.make(making) for output in outputs if output.name in wanted}
-    return Products(frame, segmentation, {name: image for name, image in images.items()
-                                          if image is not None}, standing)
+    made = {output.name: output.make(making) for output in outputs if output.name in wanted}
+    images = {name: image for name, image in made.items() if image is not None}
+    return Products(frame, segmentation, images, standing,
+                    missing=frozenset(made.keys() - images.keys()))
 
 
 def look_up(labels: np.ndarray, table: np.ndarray) -> np.ndarray:

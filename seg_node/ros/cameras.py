@@ -34,7 +34,7 @@ from ..products import OUTPUTS
 from .camera_info import calibration_of, info_of
 from .executors import told_apart
 from .ground import GroundOutputs, GroundSettings, NEEDS
-from .hints import elsewhere, infos, sibling
+from .hints import Hints
 from .label_info import label_info
 from .outputs import ImageOutputs, QOS
 from .settings import CameraSettings
@@ -44,7 +44,6 @@ from .topics import beside
 # As many images as DDS keeps until the executor takes them: enough for it to be late by some
 # frames, so that what is missing in the numbers was lost on the way. The mailbox keeps one.
 _INPUT_DEPTH = 5
-_HINTS_S = 1.0
 _DISABLED_S = 1.0  # between two messages that a camera is disabled
 _LATCHED_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE,
                           durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -93,13 +92,12 @@ class Camera:
         enable = f'~/{settings.name}/enable'
         self._service = node.create_service(SetBool, enable, self._on_enable)
         self._enable_name = node.resolve_service_name(enable)
-        self._hints: tuple[float, str, str] = float('-inf'), '', ''
         self._enabled, self._active, self._told_at = True, False, 0.0
         self._info_needed = info_needed
-        self._asked: frozenset[str] = frozenset()
         self._missing: frozenset[str] = frozenset()
         self._label_topic = node.resolve_topic_name(topic('label_info'))
         self.health = CameraHealth(node.resolve_topic_name(settings.topic), settings.name)
+        self._hints = Hints(node, self.health.topic)
 
     @property
     def mask_topic(self) -> str:
@@ -159,7 +157,7 @@ class Camera:
 
     def wanted(self) -> frozenset[str]:
         """Return the names of the outputs that have a subscriber now."""
-        self._asked = wanted = self._images.wanted()
+        wanted = self._images.wanted()
         return wanted | NEEDS if self._ground.wanted() else wanted
 
     def deliver(self, products: Products, clock: StageClock) -> None:
@@ -168,7 +166,7 @@ class Camera:
         if not self._enabled:  # it was in hand
             self.health.on_dropped()
             return
-        self._missing = self._asked - products.images.keys()
+        self._missing = products.missing
         with clock.stage('publish'):
             self._publish(products)
         if (standing := products.standing) is not None:
@@ -188,7 +186,7 @@ class Camera:
         return self.health.judge(limits, self._publishers, InfoFacts(
             topic=self._info_topic, wanted=wanted,
             lacking=self._lacking(), needed=self._info_needed,
-            elsewhere=(infos(self._node) if calibration is None
+            elsewhere=(self._hints.infos() if calibration is None
                        and (wanted or self._info_needed) else ''),
             size=None if calibration is None else Size(calibration.height, calibration.width),
             problem=self._info_problem, ground_problem=self._ground.problem))
@@ -201,8 +199,8 @@ class Camera:
 
     def _lacking(self) -> str:
         """Say why there are no outputs that somebody waits for; '' = there are all."""
-        found = [f'no {name}: {output.lacking}' for name, output in
-                 ((output.name, output) for output in OUTPUTS) if name in self._missing]
+        found = [f'no {output.name}: {output.lacking}' for output in OUTPUTS
+                 if output.name in self._missing]
         publisher, message = self._label_infos[0]
         if isinstance(message, String) and self._node.count_subscribers(self._label_topic):
             found.append(f'no {self._label_topic}: vision_msgs is not installed here (apt install '
@@ -250,18 +248,11 @@ class Camera:
         wanted = f'{package}/msg/{self._type.__name__}'
         return Publishers(
             count=len(found), wanted=wanted,
-            sibling='' if found else self._where()[0],
-            elsewhere='' if found else self._where()[1],
+            sibling='' if found else self._hints.sibling(),
+            elsewhere='' if found else self._hints.images(),
             types=tuple(sorted({info.topic_type for info in found} - {wanted})),
             compatible=not any(qos_check_compatible(info.qos_profile, self._qos)[0]
                                == QoSCompatibility.ERROR for info in found))
-
-    def _where(self) -> tuple[str, str]:
-        """Return where else images are; looked for once a second, as that asks of every topic."""
-        if time.monotonic() - self._hints[0] > _HINTS_S:
-            self._hints = (time.monotonic(), sibling(self._node, self.health.topic),
-                           elsewhere(self._node, self.health.topic))
-        return self._hints[1:]
 
     def _subscribe(self) -> Subscription:
         # Raw: the bytes are parsed in place; a deserialised message would copy every pixel.

@@ -1,41 +1,72 @@
-"""Where a camera's images may be, when nobody publishes them where they were looked for."""
+"""Where a camera's images and camera_info may be, when they are not where they were looked for."""
+
+from collections.abc import Callable, Collection
+import time
 
 from rclpy.node import Node
 
 from .topics import COMPRESSED
 
-_TYPES = ('sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage')
+_IMAGES = ('sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage')
+_INFOS = ('sensor_msgs/msg/CameraInfo',)
 _MOST = 3  # topics that are named
+_PERIOD_S = 1.0  # between two looks: one asks of every topic in the graph
 
 
-def sibling(node: Node, topic: str) -> str:
-    """Return the topic of the other transport of the same images, if it is published; else ''."""
-    other = topic.removesuffix(COMPRESSED) if topic.endswith(COMPRESSED) else topic + COMPRESSED
-    return other if node.count_publishers(other) else ''
-
-
-def elsewhere(node: Node, topic: str) -> str:
+class Hints:
     """
-    Return image topics that others publish, '' = none.
+    Looks around when it is asked to, once a second at the most.
 
-    Those that differ in their namespace only come first, and alone.
+    :param topic: where the images were looked for.
     """
-    own = (node.get_name(), node.get_namespace())
-    found = [name for name, types in node.get_topic_names_and_types()
-             if any(kind in _TYPES for kind in types) and any(
-                 (info.node_name, info.node_namespace) != own
-                 for info in node.get_publishers_info_by_topic(name))]
-    last = topic.rsplit('/', 2)[-2:]
-    near = [name for name in found if name.rsplit('/', 2)[-2:] == last]
-    shown = near or found
-    more = ', ...' if len(shown) > _MOST else ''
-    return ', '.join(shown[:_MOST]) + more
+
+    def __init__(self, node: Node, topic: str) -> None:
+        self._node = node
+        self._topic = topic
+        self._found: dict[str, tuple[float, str]] = {}
+
+    def sibling(self) -> str:
+        """Return the topic of the other transport of the same images, '' = nobody publishes it."""
+        return self._look('sibling', self._sibling)
+
+    def images(self) -> str:
+        """
+        Return image topics that others publish, '' = none.
+
+        Those that differ in their namespace only come first, and alone.
+        """
+        return self._look('images', self._images)
+
+    def infos(self) -> str:
+        """Return topics of camera_info that others publish, '' = none."""
+        return self._look('infos', lambda: _named(self._others(_INFOS)))
+
+    def _look(self, name: str, look: Callable[[], str]) -> str:
+        looked_at, found = self._found.get(name, (float('-inf'), ''))
+        now = time.monotonic()
+        if now - looked_at >= _PERIOD_S:
+            found = look()
+            self._found[name] = now, found
+        return found
+
+    def _sibling(self) -> str:
+        other = (self._topic.removesuffix(COMPRESSED) if self._topic.endswith(COMPRESSED)
+                 else self._topic + COMPRESSED)
+        return other if self._node.count_publishers(other) else ''
+
+    def _images(self) -> str:
+        found = self._others(_IMAGES)
+        last = self._topic.rsplit('/', 2)[-2:]
+        return _named([name for name in found if name.rsplit('/', 2)[-2:] == last] or found)
+
+    def _others(self, kinds: Collection[str]) -> list[str]:
+        """Return the topics of some types that other nodes publish."""
+        own = (self._node.get_name(), self._node.get_namespace())
+        return [name for name, types in self._node.get_topic_names_and_types()
+                if any(kind in kinds for kind in types) and any(
+                    (info.node_name, info.node_namespace) != own
+                    for info in self._node.get_publishers_info_by_topic(name))]
 
 
-def infos(node: Node) -> str:
-    """Return topics of camera_info that are published, '' = none."""
-    found = [name for name, types in node.get_topic_names_and_types()
-             if 'sensor_msgs/msg/CameraInfo' in types and any(
-                 info.node_name != node.get_name()
-                 for info in node.get_publishers_info_by_topic(name))]
-    return ', '.join(found[:_MOST])
+def _named(topics: list[str]) -> str:
+    return ', '.join(topics[:_MOST]) + (', ...' if len(topics) > _MOST else '')
