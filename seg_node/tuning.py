@@ -51,12 +51,8 @@ class Tuned:
 
         :raises ConfigError: a class that the model does not have, or what it cannot do.
         """
-        labels_only = card.main_output.kind == 'labels'
-        if wishes.withholding.min_confidence and labels_only:
-            raise ConfigError(f'min_confidence is {wishes.withholding.min_confidence:g}, but '
-                              f'{card.name} gives class ids without a confidence: set it to 0, '
-                              'or export the model with its logits.')
-        if wishes.steady and labels_only:
+        wishes.withholding.check(card)
+        if wishes.steady and card.main_output.kind == 'labels':
             raise ConfigError(f'parameter {min(wishes.steady)}.steadiness is true, but '
                               f'{card.name} gives class ids without a confidence: set it to '
                               'false, or export the model with its logits')

@@ -33,6 +33,13 @@ class Policy:
     on_doubtful: str = PUBLISH
     min_confidence: float = 0.0
 
+    def check(self, card: ModelCard) -> None:
+        """Raise ConfigError where a confidence is asked for that the model does not have."""
+        if self.min_confidence and card.main_output.kind == 'labels':
+            raise ConfigError(f'min_confidence is {self.min_confidence:g}, but {card.name} gives '
+                              'class ids without a confidence: set it to 0, or export the model '
+                              'with its logits.')
+
     def withholds(self, standing: Standing) -> bool:
         """
         Return whether a frame's mask is withheld.
@@ -58,10 +65,7 @@ class Trust:
     def __init__(self, card: ModelCard, policy: Policy | None = None,
                  timing: Timing | None = None) -> None:
         self.policy, self.timing = policy or Policy(), timing or Timing()
-        if self.policy.min_confidence and card.main_output.kind == 'labels':
-            raise ConfigError(f'min_confidence is {self.policy.min_confidence:g}, but '
-                              f'{card.name} gives class ids without a confidence: set it to 0, '
-                              'or export the model with its logits.')
+        self.policy.check(card)
         self.judge = Judge(card, load_reference(card))
         self._watches: dict[str, CameraWatch] = {}
 
