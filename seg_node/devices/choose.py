@@ -194,4 +194,3 @@ def _tensorrt(card: ModelCard, wish: Wish, policy: DrivablePolicy | None) -> Seg
                 raise
             return [find([camera]) for camera in wish.cameras][0]
     return BySizeSegmenter(load(first()), lambda size: find(sizes=[size]), load)
-

@@ -108,16 +108,15 @@ class HostSegmenter:
                                               look.classes)
                 torn = (read_entropy(main, maps[main], geometry, labels)
                         if demand.entropy else None)
+                heads = {spec.role: read_head(spec, maps[spec], geometry, False)[0]
+                         for spec in self._others if spec.role in demand.heads}
                 area = None
                 if demand.drivable:
                     ids = (labels if head == main
                            else read_head(head, maps[head], geometry, False)[0])
                     area = look_up(ids, self._policy.lut)
-                heads = {spec.role: read_head(spec, maps[spec], geometry, False)[0]
-                         for spec in self._others if spec.role in demand.heads}
-                if demand.drivable and DRIVABLE_CLASS in demand.heads and (
-                        self._policy.has_classes):
-                    heads[DRIVABLE_CLASS] = ids
+                    if DRIVABLE_CLASS in demand.heads and self._policy.has_classes:
+                        heads[DRIVABLE_CLASS] = ids
         except FrameError as error:
             return error.with_traceback(None)
         return Segmentation(geometry, labels, sure, area, heads, glimpse, torn)

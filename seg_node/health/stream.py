@@ -293,5 +293,3 @@ def _percentiles(name: str, series: Sequence[float | None]) -> dict[str, str]:
     percents = (50, 95, 99)
     return {f'{name}_p{percent}': f'{value:.1f}' for percent, value in
             zip(percents, np.percentile(known, percents), strict=True)}
-
-

@@ -111,5 +111,3 @@ class LiveParameters:
         if dot and camera not in self._cameras():
             return None
         return next((row for row in rows if row.name == last), None)
-
-

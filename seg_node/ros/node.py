@@ -74,7 +74,7 @@ class SegNode(LifecycleNode):
         self._starting = self._gave_up = self._abandoning = False
         self._settings: Settings | None = None
         self._live = LiveParameters(self, lambda: self._settings is not None,
-                                          self._check_tuning, self._retune)
+                                    self._check_tuning, self._retune)
         self._cameras: dict[str, Camera] = {}
         self._serving: Serving | None = None
         self._bond = Bond(self, 0.0)

@@ -127,8 +127,6 @@ def _check_needs(preset: Preset, output: Size | None) -> None:
                           f'{output.height}: leave both at 0')
 
 
-
-
 def _wish(node: Node, cameras: Iterable[CameraSettings]) -> devices.Wish:
     backend, providers = value_of(node, 'backend'), tuple(names_in(node, 'providers'))
     if backend == devices.AUTO and providers != (devices.CPU_PROVIDER,):
