@@ -87,6 +87,15 @@ def message_types(request):
         yield site
 
 
+@pytest.fixture(scope='module')
+def client():
+    """Return what talks to the node of a module as its cameras and its consumers do."""
+    from harness import Client
+    client = Client()
+    yield client
+    client.close()
+
+
 @pytest.fixture(scope='session')
 def streets(tmp_path_factory):
     """Return small pictures of the rendered street to calibrate with."""

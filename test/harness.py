@@ -1,13 +1,15 @@
 """A real seg_node process and a real ROS 2 client, talking over DDS."""
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 import os
 from pathlib import Path
 import signal
 import subprocess
 import sys
 import time
+from typing import Any
 
 from seg_node.ros.transport import apply_transport_environment
 
@@ -19,6 +21,7 @@ from lifecycle_msgs.srv import ChangeState, GetState
 import numpy as np
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
+from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
@@ -88,6 +91,26 @@ class NodeProcess:
     def __exit__(self, *_: object) -> None:
         if self.process.poll() is None:
             self.interrupt()
+
+
+@contextmanager
+def read_node(*arguments: str) -> Iterator[tuple[LifecycleNode, Any, Any]]:
+    """
+    Yield a node of this process, its live parameters and its settings, read as configure does.
+
+    :param arguments: of its command line, behind ``--ros-args``.
+    """
+    from seg_node.ros.live_parameters import LiveParameters
+    from seg_node.ros.settings import read
+    context = rclpy.Context()
+    rclpy.init(args=['--ros-args', *arguments], context=context)
+    node = LifecycleNode('seg_node', context=context)
+    try:
+        live = LiveParameters(node, lambda: False, lambda wishes: None, lambda: None)
+        yield node, live, read(node, live.preset())
+    finally:
+        node.destroy_node()
+        rclpy.shutdown(context=context)
 
 
 class Client:

@@ -3,28 +3,24 @@
 from pathlib import Path
 import time
 
-from harness import Client, RELIABLE
+from harness import Client, read_node, RELIABLE
 from nav_msgs.msg import OccupancyGrid
 import numpy as np
 from patience import patience
 import pytest
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
-from rclpy.lifecycle import LifecycleNode
-from rclpy.parameter import Parameter
 from sensor_msgs.msg import CameraInfo, Image
 
 from seg_node.frame import Frame, Products, Segmentation, StageClock
 from seg_node.geometry import fit, Size
+from seg_node.health.report import Limits
 from seg_node.image.wire import Header, ImageMessage
 from seg_node.model.card import InputSpec
 from seg_node.model.taxonomy import load_taxonomy
 from seg_node.products import NAMES
 from seg_node.ros.cameras import Camera
-from seg_node.ros.parameter_table import CAMERA
-from seg_node.ros.parameters import declare
-from seg_node.ros.presets import NO_PRESET
-from seg_node.ros.settings import read
+from seg_node.ros.hints import Hints
 
 SPEC = InputSpec('image', 'NCHW', 'rgb', 'float32', (0, 0, 0), (1, 1, 1), size=(32, 48))
 SIZE = Size(24, 40)
@@ -40,45 +36,30 @@ def client():
 @pytest.fixture
 def camera():
     """Return an active camera called `camera`, and what lets its node receive."""
-    context = rclpy.Context()
-    rclpy.init(context=context)
-    node = LifecycleNode('seg_node', context=context)
-    executor = SingleThreadedExecutor(context=context)
-    executor.add_node(node)
-    assert not declare(node) and not declare(node, CAMERA, 'camera.')
-    settings = read(node, NO_PRESET)
-    found = Camera(node, settings.cameras[0], load_taxonomy('camvid11'),
-                   lambda output: settings.topic(output, 'camera'), settings.ground, False,
-                   lambda frame: None)
-    node.trigger_configure()
-    node.trigger_activate()
-    found.activate()
-    found.spin = lambda: executor.spin_once(timeout_sec=0.01)
-    yield found
-    found.deactivate()
-    found.destroy()
-    executor.shutdown()
-    node.destroy_node()
-    rclpy.shutdown(context=context)
+    with read_node() as (node, _, settings):
+        executor = SingleThreadedExecutor(context=node.context)
+        executor.add_node(node)
+        found = Camera(node, settings.cameras[0], load_taxonomy('camvid11'),
+                       lambda output: settings.topic(output, 'camera'), settings.ground, False,
+                       lambda frame: None)
+        node.trigger_configure()
+        node.trigger_activate()
+        found.activate()
+        found.spin = lambda: executor.spin_once(timeout_sec=0.01)
+        yield found
+        found.deactivate()
+        found.destroy()
+        executor.shutdown()
 
 
 def test_the_device_is_told_the_sizes_of_calibrated_cameras():
     """What it needs an engine for, and what it gets ready for before the first frame."""
-    context = rclpy.Context()
-    rclpy.init(context=context)
-    file = str(Path(__file__).parents[1] / 'calibration' / 'demo_camera.yaml')
-    node = LifecycleNode('seg_node', context=context, parameter_overrides=[
-        Parameter('cameras', value=['front', 'left', 'rear']),
-        Parameter('front.calibration', value=file), Parameter('left.calibration', value=file)])
-    assert not declare(node)
-    for name in ('front', 'left', 'rear'):
-        assert not declare(node, CAMERA, f'{name}.')
-    settings = read(node, NO_PRESET)
-    [size] = settings.wish.cameras
-    calibration = settings.cameras[0].calibration
-    assert size == Size(calibration.height, calibration.width)
-    node.destroy_node()
-    rclpy.shutdown(context=context)
+    file = Path(__file__).parents[1] / 'calibration' / 'demo_camera.yaml'
+    with read_node('-p', 'cameras:=[front, left, rear]', '-p', f'front.calibration:={file}',
+                   '-p', f'left.calibration:={file}') as (_, _, settings):
+        [size] = settings.wish.cameras
+        calibration = settings.cameras[0].calibration
+        assert size == Size(calibration.height, calibration.width)
 
 
 def until(condition):
@@ -88,13 +69,13 @@ def until(condition):
         time.sleep(0.01)
 
 
-def products(age_s=0.0, received_ago_s=0.0):
+def products(age_s=0.0, received_ago_s=0.0, **more):
     now_ns = time.time_ns() - round(age_s * 1e9)
     message = ImageMessage(Header(*divmod(now_ns, 10**9), 'cam'), *SIZE, 'bgr8', False, 120,
                            np.zeros(SIZE.pixels * 3, np.uint8))
     frame = Frame('camera', message, time.monotonic_ns() - round(received_ago_s * 1e9))
     labels = np.zeros(SIZE, np.uint8)
-    return Products(frame, Segmentation(fit(SPEC, SIZE), labels), {'mask': labels})
+    return Products(frame, Segmentation(fit(SPEC, SIZE), labels), {'mask': labels}, **more)
 
 
 def test_wanted_is_what_has_a_subscriber_now(camera, client):
@@ -118,6 +99,38 @@ def test_wanted_is_what_has_a_subscriber_now(camera, client):
 def test_each_output_is_wanted_by_its_own_topic(camera, client, name):
     client.listen(f'/seg_node/camera/{name}')
     until(lambda: camera.wanted() == {name})
+
+
+def test_what_a_model_lacks_is_told_and_what_was_not_wanted_yet_is_not(camera, client):
+    """Who comes while a frame is in hand is not told of that frame that the output is missing."""
+    limits = Limits(image_timeout_s=60.0, max_age_s=60.0, min_rate_hz=0.0)
+    client.listen('/seg_node/camera/entropy')
+    until(lambda: camera.wanted() == {'entropy'})
+    camera.deliver(products(), StageClock())
+    assert camera.judge(limits).names == ()
+    camera.deliver(products(missing=frozenset({'entropy'})), StageClock())
+    found = camera.judge(limits)
+    assert found.names == ('lacking',) and 'export it with its logits' in found.texts[0]
+    camera.deliver(products(), StageClock())
+    assert camera.judge(limits).names == ()
+
+
+def test_hints_name_others_topics_and_ask_for_all_of_them_once_a_second(client, monkeypatch):
+    namesake = rclpy.create_node(client.node.get_name(), namespace='/rear',
+                                 context=client.context)
+    namesake.create_publisher(CameraInfo, '/rear/info', 1)
+    client.node.create_publisher(CameraInfo, '/own/info', 1)
+    until(lambda: client.node.count_publishers('/rear/info')
+          and client.node.count_publishers('/own/info'))
+    asked = []
+    real = client.node.get_topic_names_and_types
+    monkeypatch.setattr(client.node, 'get_topic_names_and_types',
+                        lambda: asked.append(None) or real())
+    start = time.monotonic()
+    hints = Hints(client.node, '/camera/image_raw')
+    assert {hints.infos() for _ in range(20)} == {'/rear/info'}
+    assert len(asked) <= 1 + (time.monotonic() - start)
+    namesake.destroy_node()
 
 
 def test_latency_counts_from_the_stamp_and_processing_from_the_receipt(camera):

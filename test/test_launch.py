@@ -14,10 +14,8 @@ import signal
 import subprocess
 import sys
 
-from harness import NodeProcess, wait_until
+from harness import NodeProcess, read_node, wait_until
 import pytest
-import rclpy
-from rclpy.lifecycle import LifecycleNode
 import yaml
 
 from seg_node.errors import ConfigError
@@ -25,10 +23,8 @@ from seg_node.model.taxonomy import load_taxonomy
 from seg_node.ros.cameras import Camera
 from seg_node.ros.launching import arguments, asked_for, refuse_unknown, start_of
 from seg_node.ros.layouts import foxglove_layout, rviz_config, View
-from seg_node.ros.live_parameters import LiveParameters
 from seg_node.ros.parameter_table import CAMERA, NODE
 from seg_node.ros.parameters import EMPTY
-from seg_node.ros.settings import read
 from seg_node.ros.topics import OUTPUT_NAMES
 from seg_node.tools import layout
 
@@ -115,8 +111,8 @@ def test_the_pairs_are_complete():
 
 
 def command_line(folder, start):
-    """Return the arguments that launch_ros gives the node."""
-    found = ['--ros-args', '-r', f'__node:={start.name}', '-r', f'__ns:=/{start.namespace}']
+    """Return the arguments that launch_ros gives the node behind --ros-args."""
+    found = ['-r', f'__node:={start.name}', '-r', f'__ns:=/{start.namespace}']
     for index, entry in enumerate(start.parameters):
         if isinstance(entry, dict):
             path = folder / f'{index}.yaml'
@@ -128,20 +124,12 @@ def command_line(folder, start):
 
 def published(command, classes):
     """Return the topics of the publishers that a node with this command line has."""
-    context = rclpy.Context()
-    rclpy.init(args=command, context=context)
-    node = LifecycleNode('seg_node', context=context)
-    try:
-        live = LiveParameters(node, lambda: False, lambda wishes: None, lambda: None)
-        settings = read(node, live.preset())
+    with read_node(*command) as (node, _, settings):
         for camera in settings.cameras:
             Camera(node, camera, classes,
                    lambda output, name=camera.name: settings.topic(output, name),
                    settings.ground, False, lambda frame: None)
         return {publisher.topic_name for publisher in node.publishers}
-    finally:
-        node.destroy_node()
-        rclpy.shutdown(context=context)
 
 
 @pytest.mark.parametrize('preset, cameras, namespace, file, rviz', PAIRS)
@@ -151,7 +139,7 @@ def test_pairs_work_together(message_types, tmp_path, preset, cameras, namespace
                    params_file=CONFIG if file else '')
     command = command_line(tmp_path, start_of(given))
     topics = published(command, load_taxonomy('camvid11'))
-    views, frame, _ = layout.views_of(command)
+    views, frame, _ = layout.views_of(['--ros-args', *command])
     names = cameras.split(',') if cameras else ['front', 'rear'] if file else ['camera']
     assert [one.name for one in views] == names and frame == 'base_link'
     for one in views:

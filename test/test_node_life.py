@@ -12,7 +12,7 @@ import time
 from builtin_interfaces.msg import Time
 import cv2
 import fault_models
-from harness import all_counted, Client, image_cdr, MODELS, NodeProcess, values
+from harness import all_counted, image_cdr, MODELS, NodeProcess, values
 from hypothesis import given, settings, strategies as st
 from lifecycle_msgs.msg import Transition
 import numpy as np
@@ -37,13 +37,6 @@ STREET = cv2.resize(np.random.default_rng(0).integers(0, 256, (12, 16, 3), np.ui
                     interpolation=cv2.INTER_CUBIC)  # with structure, or it would be blind
 SOAK_S = float(os.environ.get('SEG_NODE_SOAK_S', 8))
 OK, WARN, ERROR, STALE = (bytes([level]) for level in range(4))
-
-
-@pytest.fixture(scope='module')
-def client():
-    client = Client()
-    yield client
-    client.close()
 
 
 def broken_file(folder: Path) -> Path:

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import time
 
-from harness import Client, image_cdr, MODELS, NodeProcess, values
+from harness import image_cdr, MODELS, NodeProcess, values
 import numpy as np
 import pytest
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
@@ -18,13 +18,6 @@ from test_node_outputs import camera_info, painted, pixels, ROOT, TABLE
 from seg_node.ros.state import DISABLED
 
 MASK, DRIVABLE = '/seg_node/usb/mask', '/seg_node/usb/drivable'
-
-
-@pytest.fixture(scope='module')
-def client():
-    client = Client()
-    yield client
-    client.close()
 
 
 @pytest.fixture(scope='module')

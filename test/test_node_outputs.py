@@ -6,7 +6,6 @@ from pathlib import Path
 import cv2
 from harness import (
     all_counted,
-    Client,
     compressed_cdr,
     CompressedImage,
     image_cdr,
@@ -44,13 +43,6 @@ def bonnet():
     mask = np.zeros((120, 160), np.uint8)
     cv2.ellipse(mask, (80, 130), (90, 50), 0, 0, 360, 255, cv2.FILLED)
     return mask
-
-
-@pytest.fixture(scope='module')
-def client():
-    client = Client()
-    yield client
-    client.close()
 
 
 @pytest.fixture(scope='module')

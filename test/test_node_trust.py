@@ -3,7 +3,7 @@
 import time
 
 from diagnostic_msgs.msg import DiagnosticArray
-from harness import Client, image_cdr, NodeProcess, values
+from harness import image_cdr, NodeProcess, values
 import numpy as np
 import pytest
 
@@ -12,13 +12,6 @@ from seg_node.scoring.drive import Drive
 
 OK, WARN, ERROR = (bytes([level]) for level in range(3))
 WAIT_S = 60.0  # for one frame of the whole model, on a busy machine
-
-
-@pytest.fixture(scope='module')
-def client():
-    client = Client()
-    yield client
-    client.close()
 
 
 class Lens:

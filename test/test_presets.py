@@ -3,11 +3,9 @@
 import re
 import sys
 
-from harness import Client, image_cdr, LATCHED, MODELS, NodeProcess
+from harness import image_cdr, LATCHED, MODELS, NodeProcess, read_node
 import numpy as np
 import pytest
-import rclpy
-from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import CameraInfo
 from test_node_outputs import camera_info, painted, ROOT, TABLE
 import yaml
@@ -15,20 +13,11 @@ import yaml
 from seg_node.errors import ConfigError
 from seg_node.model.grouping import Grouping
 from seg_node.model.taxonomy import load_taxonomy, remap_lut
-from seg_node.ros.live_parameters import LiveParameters
 from seg_node.ros.presets import load_preset, shipped
-from seg_node.ros.settings import read
 from seg_node.running.loading import PipelineSpec
 
 PALETTE = MODELS / 'palette_cityscapes19'
 HEIGHT, WIDTH = 120, 160
-
-
-@pytest.fixture(scope='module')
-def client():
-    client = Client()
-    yield client
-    client.close()
 
 
 def costmap():
@@ -161,19 +150,10 @@ def test_autoware_takes_it(client, tmp_path):
 
 def configured(**parameters):
     """Do what configure does, as far as it needs no device."""
-    command = ['--ros-args', *(word for name, value in parameters.items()
-                               for word in ('-p', f'{name}:={value}'))]
-    context = rclpy.Context()
-    rclpy.init(args=command, context=context)
-    node = LifecycleNode('seg_node', context=context)
-    try:
-        live = LiveParameters(node, lambda: False, lambda wishes: None, lambda: None)
-        settings = read(node, live.preset())
+    with read_node(*(word for name, value in parameters.items()
+                     for word in ('-p', f'{name}:={value}'))) as (_, live, settings):
         return PipelineSpec.check(settings.model, settings.wish, live.tuning(),
                                   taxonomy=settings.taxonomy, grouping=settings.grouping)
-    finally:
-        node.destroy_node()
-        rclpy.shutdown(context=context)
 
 
 @pytest.mark.parametrize('preset, parameters, words', [

@@ -47,6 +47,7 @@ def made(wanted, segmentation=None, **tables):
                             | tables)
     found = products.make(FRAME, result, given, wanted)
     assert found.frame is FRAME and found.segmentation is result
+    assert found.missing == frozenset(wanted) - found.images.keys()
     return found.images
 
 
