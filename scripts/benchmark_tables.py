@@ -3,8 +3,8 @@ Make the tables and pictures of docs/benchmarks from the figures of the machines
 
     python scripts/benchmark_tables.py
 
-It writes docs/benchmarks/README.md, a picture (SVG) for each machine, and the tables of the first
-one into docs/performance.md. Add a machine: `make bench ARGS='--backend onnxruntime openvino
+It writes docs/benchmarks/README.md, a picture (SVG) for each machine, and the tables of MAIN into
+docs/performance.md. Add a machine: `make bench ARGS='--backend onnxruntime openvino
 --json docs/benchmarks/NAME.json'` and `python scripts/node_figures.py --cameras 1 2 4 8 --json
 docs/benchmarks/NAME.json`, then run this.
 """
@@ -69,8 +69,8 @@ def over_dds(figures):
     lines = [f'Over DDS, {figures["image"]} in and a mask of that size out, executor '
              f'{figures["executor"]}; the network is next to none ({figures["network_core_ms"]} '
              'of the core ms); `bare` is rclpy alone with the same traffic:', '',
-             '| cameras | | core ms a frame, median (10 % to 90 %), n seconds | masks | latency '
-             'p50, p99, p99.9 (ms) |', '|---|---|---|---|---|']
+             '| cameras | | core ms a frame sent, median (10 % to 90 %), n seconds | masks | '
+             'latency p50, p99, p99.9 (ms) |', '|---|---|---|---|---|']
     for row in figures['rows']:
         low, high = row['core_ms_spread']
         late = row['latency_ms']

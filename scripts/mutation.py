@@ -126,7 +126,7 @@ def run(name: str) -> None:
     for module in PRELOADED:
         importlib.import_module(module)
     start = time.monotonic()
-    if code := test_run(target, LIMIT_S):
+    if code := run_tests(target, LIMIT_S):
         sys.exit(f'{name}: its tests fail (pytest exit code {code}) without any mutant')
     # A mutant that takes so much longer runs for ever.
     limit_s = min(LIMIT_S, 5 + 5 * (time.monotonic() - start))
@@ -153,7 +153,7 @@ def run(name: str) -> None:
             except TimeoutError:
                 continue
             with connection:
-                connection.sendall(str(test_run(target, limit_s)).encode())
+                connection.sendall(str(run_tests(target, limit_s)).encode())
     if running.returncode:
         sys.exit(f'{name}: cosmic-ray ended with {running.returncode}')
 
@@ -169,7 +169,7 @@ def leave_out(results: Path) -> None:
                 work.set_result(item.job_id, WorkResult(worker_outcome=WorkerOutcome.SKIPPED))
 
 
-def test_run(target: Target, limit_s: float) -> int:
+def run_tests(target: Target, limit_s: float) -> int:
     """Run the tests in a fork of this process, which has all but the project loaded."""
     child = os.fork()
     if child == 0:

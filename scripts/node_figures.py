@@ -14,7 +14,6 @@ networks not yet compared, and with empty caches.
 
 import argparse
 from contextlib import contextmanager
-import json
 import os
 from pathlib import Path
 import subprocess
@@ -26,6 +25,7 @@ import cv2
 import numpy as np
 
 from seg_node.devices import backend as backends
+from seg_node.errors import SegNodeError
 from seg_node.geometry import fit, Size
 from seg_node.model.card import load_card
 from seg_node.model.taxonomy import load_taxonomy
@@ -34,7 +34,7 @@ from seg_node.playback.messages import with_stamp
 from seg_node.playback.node_process import NodeProcess
 from seg_node.ros.transport import apply_transport_environment
 from seg_node.scoring.drive import Drive
-from seg_node.tools.machine import keep_figures
+from seg_node.tools.machine import keep_figures, kept_figures
 
 MODEL = Path(__file__).parents[1] / 'test' / 'models' / 'palette_cityscapes19'
 SIZE = Size(720, 1280)
@@ -179,7 +179,10 @@ def measure(name, count, options):
     """Play into it; print and return what a frame costs and how late its mask is."""
     cores = []
     with Cameras(count) as cameras, subject(name, cameras.names, options) as process:
+        end = time.monotonic() + START_S
         while not cameras.connected():
+            if time.monotonic() > end:
+                sys.exit(f'{name} and its cameras have not found each other in {START_S:g} s')
             time.sleep(0.05)
         start = due = time.monotonic()
         second = None
@@ -212,23 +215,17 @@ def measure(name, count, options):
 
 def measure_all(options):
     """Measure node and control in turn, for each number of cameras; keep it if so wished."""
+    before = kept_figures(options.json) if options.json else {}
     rows = [measure(name, count, options) for count in options.cameras
             for _ in range(options.pairs) for name in SUBJECTS]
     if options.json:
         measured = {(row['cameras'], row['hz']) for row in rows}
-        kept = [row for row in kept_rows(options.json)
+        kept = [row for row in before.get('over_dds', {}).get('rows', [])
                 if (row['cameras'], row['hz']) not in measured]
         keep_figures(options.json, over_dds={
             'executor': options.executor, 'threads': options.threads, 'image': str(SIZE),
             'network_core_ms': network_core_ms(options.threads),
             'rows': sorted(kept + rows, key=lambda row: (row['cameras'], -row['hz']))})
-
-
-def kept_rows(path):
-    """Return what a machine's file has of earlier runs, for other numbers of cameras or rates."""
-    if not path.exists():
-        return []
-    return json.loads(path.read_text(encoding='utf-8')).get('over_dds', {}).get('rows', [])
 
 
 def measure_starts(count):
@@ -267,10 +264,13 @@ def main():
     os.environ.update(ROS_DOMAIN_ID=str(domain), ROS_AUTOMATIC_DISCOVERY_RANGE='LOCALHOST')
     apply_transport_environment()
     with reservation:
-        if options.starts:
-            measure_starts(options.starts)
-        else:
-            measure_all(options)
+        try:
+            if options.starts:
+                measure_starts(options.starts)
+            else:
+                measure_all(options)
+        except SegNodeError as error:
+            sys.exit(f'node_figures: {error}')
 
 
 if __name__ == '__main__':

@@ -1,5 +1,5 @@
 """
-Measure how the node tells of a camera that fails: the table "Live" of docs/trust.md.
+Measure how the node tells of a camera that fails: "How soon it is told" in docs/trust.md.
 
     python scripts/trust_figures.py [--hz 10] [--model NAME]
 
@@ -129,6 +129,7 @@ def main() -> None:
     parser.add_argument('--model', default='deeplabv3plus_lite0_camvid')
     options = parser.parse_args()
     client = Client('trust_figures')
+    # The two that the harness sets otherwise are given as they are by default.
     with tempfile.TemporaryDirectory() as folder, NodeProcess(
             Path(folder), cameras='[front]', model=options.model,
             frozen_after_s=1.0, on_blind='withhold_drivable') as node:

@@ -49,6 +49,15 @@ def test_unreadable_picture(tmp_path, capsys):
     assert 'none.png' in capsys.readouterr().err
 
 
+@pytest.mark.parametrize('file, said', [('figures.json', 'does not hold the figures'),
+                                        ('nowhere/figures.json', 'there is no folder')])
+def test_where_the_figures_go_is_looked_at_before_anything_is_measured(tmp_path, capsys, file,
+                                                                       said):
+    (tmp_path / 'figures.json').write_text('[]')
+    assert benchmark.main(['--model', 'none_such', '--json', str(tmp_path / file)]) == 2
+    assert said in capsys.readouterr().err
+
+
 def test_figures_of_two_programs_share_a_file_and_those_of_two_machines_do_not(tmp_path):
     path = tmp_path / 'machine.json'
     keep_figures(path, in_process=[1])

@@ -103,6 +103,17 @@ def test_boards_that_are_never_tilted_do_not_tell_the_focal_length():
         calibrate(looked_at(images))
 
 
+def test_of_a_recording_a_damaged_message_is_left_out_with_the_reason(tmp_path):
+    pytest.importorskip('rosbags', reason='needs rosbags')
+    from recordings import IMAGE, records, write_bag
+    images = [one for one in records(3) if one.topic == IMAGE]
+    images[1] = replace(images[1], data=images[1].data[:40])
+    photos = tool.photos_of(write_bag(tmp_path / 'bag', images), Board(9, 6), 60)
+    reasons = dict(photos.rejected)
+    assert list(reasons) == [f'{IMAGE} {index}' for index in range(3)]
+    assert len(set(reasons.values())) == 2 and 'board' not in reasons[f'{IMAGE} 1']
+
+
 def test_the_tool_writes_what_the_node_reads(shots, tmp_path, capsys):
     folder = tmp_path / 'photos'
     folder.mkdir()

@@ -142,7 +142,7 @@ def test_the_build_installs_what_ros_looks_for(workspace):
 @pytest.mark.slow
 def test_the_build_installs_all_shared_files(workspace):
     share = workspace[0] / 'share' / 'seg_node'
-    tops = ('config', 'drive', 'launch', 'models', 'calibration', 'rviz')
+    tops = ('config', 'drive', 'launch', 'models', 'calibration', 'presets', 'rviz')
     expected = {path.relative_to(ROOT) for top in tops for path in (ROOT / top).rglob('*')
                 if path.is_file() and '__pycache__' not in path.parts
                 and not any(part.startswith('.') for part in path.relative_to(ROOT).parts)}

@@ -51,7 +51,8 @@ from seg_node.playback.player import replay
 from seg_node.playback.replay_options import ReplayOptions
 from seg_node.playback.schedule import Schedule
 from seg_node.playback.sources import FrameOptions, Record, Span
-from seg_node.tools.replay import main, split_ros_args
+from seg_node.tools.replay import main
+from seg_node.tools.ros_arguments import split_ros_args
 
 MASK = '/seg_node/camera/mask'
 PLAYED_IMAGE = '/camera/image_raw'

@@ -1,8 +1,6 @@
 """Runs seg_node as a process of its own, as a user starts it."""
 
 from collections.abc import Mapping
-import ctypes
-from functools import partial
 import os
 from pathlib import Path
 import signal
@@ -12,13 +10,12 @@ from threading import Lock
 import time
 from types import TracebackType
 
+from ..child import end_with_parent
 from ..errors import SegNodeError
 
 _END_S = 20.0
 _LAST_LINES = 20
 _LOOK_S = 0.1
-_LIBC = ctypes.CDLL(None)
-_PR_SET_PDEATHSIG = 1
 
 
 class NodeProcess:
@@ -42,7 +39,7 @@ class NodeProcess:
             # A session of its own: Ctrl-C at the terminal is for the tool, which then ends it.
             self._process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT,
                                              stdin=subprocess.DEVNULL, start_new_session=True,
-                                             preexec_fn=partial(_end_with, os.getpid()))
+                                             preexec_fn=end_with_parent(signal.SIGKILL))
 
     def clock(self) -> float:
         """
@@ -111,13 +108,6 @@ class NodeProcess:
 def _fields(stat: Path) -> list[str]:
     """Return the fields of a stat file of /proc from the state on, proc(5)'s third."""
     return stat.read_text().rpartition(')')[2].split()
-
-
-def _end_with(parent: int) -> None:
-    """Have this process, a child before its program starts, killed when its parent ends."""
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # which has ended already
-        os._exit(1)
 
 
 def _as_yaml(value: object) -> str:

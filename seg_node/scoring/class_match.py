@@ -34,8 +34,8 @@ class ClassMatch:
 
 
 def match_classes(model: ClassTable, labels: ClassTable, known: Collection[int],
-                 classes: str | None = None, remap: Path | None = None,
-                 own_remaps: Mapping[str, Path] | None = None) -> ClassMatch:
+                  classes: str | None = None, remap: Path | None = None,
+                  own_remaps: Mapping[str, Path] | None = None) -> ClassMatch:
     """
     Bring a model's classes and those of labels into one table.
 
@@ -67,8 +67,8 @@ def match_classes(model: ClassTable, labels: ClassTable, known: Collection[int],
                 f'{DRIVABLE_ONLY!r} among them, which needs no remap; or give a remap of the '
                 "model's classes as --remap FILE.") from error
     return ClassMatch(target, of_model, of_labels,
-                   frozenset(of_labels[list(known)].tolist()) - {UNLABELLED},
-                   frozenset(of_model[list(model.ids)].tolist()) - {UNLABELLED})
+                      frozenset(of_labels[list(known)].tolist()) - {UNLABELLED},
+                      frozenset(of_model[list(model.ids)].tolist()) - {UNLABELLED})
 
 
 def _flags(table: ClassTable, whose: str) -> np.ndarray:

@@ -27,6 +27,7 @@ from .splits import wanted_names
 _PASSED_ON = {b'\xff\xd8\xff': 'jpeg', b'\x89PNG': 'png'}  # what the product's own decoder reads
 _OUTSIDE = -1
 
+
 @dataclass(frozen=True)
 class Pair:
     """An image and its label; ``name`` is their common path below the two folders."""

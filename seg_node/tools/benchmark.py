@@ -30,7 +30,7 @@ from ..scoring.drive import Drive, resized
 from ..scoring.picture_file import read_picture
 from .baselines import Baseline, BASELINES
 from .console import progress
-from .machine import keep_figures
+from .machine import keep_figures, kept_figures
 
 WANTED = ('mask', 'confidence', 'drivable')
 
@@ -217,6 +217,8 @@ def main(args: list[str] | None = None) -> int:
     keep_buffers()
     reports = []
     try:
+        if options.json:
+            kept_figures(options.json)  # refuses before the work what would fail after it
         card = load_card(options.model)
         for backend, precision in _ways(options, card):
             report = measure(card, _image(options), n=options.n,

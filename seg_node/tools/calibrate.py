@@ -10,9 +10,10 @@ middle, at the edges and in the corners, tilted by 30 to 45 degrees in all direc
 """
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 import sys
+from typing import Any
 
 import cv2
 import numpy as np
@@ -28,6 +29,7 @@ from ..scoring.picture_file import PICTURE_SUFFIXES
 from ..scoring.pictures import caption
 from .console import progress
 
+Message = wire.ImageMessage | wire.CompressedImageMessage
 _RESIDUAL_SCALE = 20  # residuals are drawn so many times as long as they are
 
 
@@ -50,7 +52,7 @@ def _images(path: Path, most: int) -> Iterator[tuple[str, np.ndarray | str]]:
     if files:
         for file in files:
             data = np.fromfile(file, np.uint8)
-            yield file.name, _decoded(wire.CompressedImageMessage(wire.Header(0, 0, ''), '', data))
+            yield file.name, _decoded(data, _photo)
         return
     with open_source(path) as source:
         topics = [topic for topic in source.topics if topic.is_image]
@@ -62,12 +64,17 @@ def _images(path: Path, most: int) -> Iterator[tuple[str, np.ndarray | str]]:
         step = max(1, (topic.count or 0) // most)
         for index, record in enumerate(source.records([topic.name])):
             if index % step == 0:
-                yield f'{topic.name} {index}', _decoded(parse(record.data))
+                yield f'{topic.name} {index}', _decoded(record.data, parse)
 
 
-def _decoded(message: wire.ImageMessage | wire.CompressedImageMessage) -> np.ndarray | str:
+def _photo(data: np.ndarray) -> wire.CompressedImageMessage:
+    return wire.CompressedImageMessage(wire.Header(0, 0, ''), '', data)
+
+
+def _decoded(data: Any, parse: Callable[[Any], Message]) -> np.ndarray | str:
+    """Return what a photo or message shows, or why it shows nothing."""
     try:
-        return decode(message)
+        return decode(parse(data))
     except FrameError as error:
         return str(error)
 

@@ -163,4 +163,3 @@ def _digest(pair: Pair) -> str:
     except OSError as error:
         raise ConfigError(f'{pair.image} cannot be read: {error.strerror}. Mend it, or take the '
                           'pair out.') from error
-

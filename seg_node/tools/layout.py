@@ -16,6 +16,7 @@ import tempfile
 
 from ..errors import ConfigError, SegNodeError
 from ..ros.layouts import foxglove_layout, rviz_config, View
+from .ros_arguments import split_ros_args
 
 _DISCOVERY = 'ROS_AUTOMATIC_DISCOVERY_RANGE'
 
@@ -29,7 +30,7 @@ def main(args: Sequence[str] | None = None) -> int:
                         help='write a configuration for RViz')
     parser.add_argument('--foxglove', type=Path, metavar='FILE',
                         help='write a layout for Foxglove, to be imported by its menu')
-    own, ros = _split(sys.argv[1:] if args is None else list(args))
+    own, ros = split_ros_args(sys.argv[1:] if args is None else args)
     options = parser.parse_args(own)
     if not (options.rviz or options.rviz_config or options.foxglove):
         parser.error('say what to make: --rviz, --rviz-config FILE or --foxglove FILE')
@@ -73,11 +74,6 @@ def views_of(ros_arguments: Sequence[str]) -> tuple[list[View], str, bool]:
     finally:
         node.destroy_node()
         rclpy.shutdown(context=context)
-
-
-def _split(arguments: list[str]) -> tuple[list[str], list[str]]:
-    at = arguments.index('--ros-args') if '--ros-args' in arguments else len(arguments)
-    return arguments[:at], arguments[at:]
 
 
 def _show(options: argparse.Namespace, ros: list[str]) -> int:

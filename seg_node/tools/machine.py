@@ -33,22 +33,34 @@ def keep_figures(path: Path, **figures: object) -> None:
     """
     Put figures of this machine into its JSON file, in place of those of the same name.
 
-    :raises SegNodeError: the file holds something else, or figures of another processor.
+    :raises SegNodeError: as ``kept_figures`` does.
     """
-    facts = machine_facts()
-    kept: dict[str, Any] = {}
-    if path.exists():
-        try:
-            kept = json.loads(path.read_text(encoding='utf-8'))
-            before = kept['machine']['cpu']
-        except (ValueError, KeyError, TypeError):
-            raise SegNodeError(f'{path} does not hold the figures of a machine: name another '
-                               'file') from None
-        if before != facts['cpu']:
-            raise SegNodeError(f'{path} holds figures of {before}, this is {facts["cpu"]}: name '
-                               'another file')
-    text = json.dumps({**kept, 'machine': facts, **figures}, indent=1)
+    text = json.dumps({**kept_figures(path), 'machine': machine_facts(), **figures}, indent=1)
     path.write_text(text + '\n', encoding='utf-8')
+
+
+def kept_figures(path: Path) -> dict[str, Any]:
+    """
+    Return what a machine's JSON file holds until now; to be asked before anything is measured.
+
+    :raises SegNodeError: there is no such folder, or the file holds something else, or figures of
+        another processor.
+    """
+    if not path.absolute().parent.is_dir():
+        raise SegNodeError(f'{path} cannot be written: there is no folder {path.parent}. Make it, '
+                           'or name another file')
+    if not path.exists():
+        return {}
+    try:
+        kept: dict[str, Any] = json.loads(path.read_text(encoding='utf-8'))
+        before = kept['machine']['cpu']
+    except (ValueError, KeyError, TypeError):
+        raise SegNodeError(f'{path} does not hold the figures of a machine: name another '
+                           'file') from None
+    if before != cpu.identity():
+        raise SegNodeError(f'{path} holds figures of {before}, this is {cpu.identity()}: name '
+                           'another file')
+    return kept
 
 
 def _gpu() -> str:

@@ -11,6 +11,7 @@ from ..errors import SegNodeError
 from ..paths import shared
 from ..playback.open_source import open_source
 from ..playback.sources import FrameOptions, Source, Span
+from .ros_arguments import split_ros_args
 from .source_arguments import add_source_arguments, positive
 
 _EPILOG = """examples:
@@ -122,22 +123,6 @@ def _report(result: Any, recording: bool) -> None:
     if result.bag is not None:
         print(f'recorded {sum(result.recorded.values())} messages of {len(result.recorded)} '
               f'topics in {result.bag}')
-
-
-def split_ros_args(argv: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Return (the program's own arguments, those between ``--ros-args`` and ``--``)."""
-    own: list[str] = []
-    ros: list[str] = []
-    target = own
-    for argument in argv:
-        if argument == '--ros-args':
-            target = ros
-        if argument == '--' and target is ros:
-            ros.append(argument)
-            target = own
-        else:
-            target.append(argument)
-    return own, ros
 
 
 def _renaming(text: str) -> tuple[str, str]:

@@ -22,7 +22,7 @@ from typing import Any
 from ..errors import ConfigError, SegNodeError
 from ..viewing.stream import RerunStream
 from ..viewing.viewer import LOOPBACK, Viewer, without_analytics
-from .replay import split_ros_args
+from .ros_arguments import split_ros_args
 from .source_arguments import positive
 
 _LOOK_S = 0.1

@@ -1,7 +1,5 @@
 """Rerun's viewer as a process of its own: on this machine only, reporting nothing to its maker."""
 
-import ctypes
-from functools import partial
 import importlib.util
 import json
 import os
@@ -13,13 +11,12 @@ import tempfile
 import time
 from urllib.parse import quote
 
+from ..child import end_with_parent
 from ..errors import SegNodeError
 
 LOOPBACK = '127.0.0.1'
 _START_S, _END_S = 30.0, 5.0
 _LAST_LINES = 10
-_LIBC = ctypes.CDLL(None)
-_PR_SET_PDEATHSIG = 1
 
 
 def without_analytics(folder: Path) -> dict[str, str]:
@@ -65,7 +62,7 @@ class Viewer:
         with self._log.open('wb') as log:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                start_new_session=True, preexec_fn=partial(_end_with, os.getpid()),
+                start_new_session=True, preexec_fn=end_with_parent(signal.SIGTERM),
                 env={**os.environ, **without_analytics(Path(self._folder.name))})
 
     @property
@@ -151,10 +148,3 @@ def program() -> Path:
         raise SegNodeError('Rerun is not installed: `pip install rerun-sdk` (Python 3.11 or newer '
                            'and NumPy 2).')
     return path
-
-
-def _end_with(parent: int) -> None:
-    """Have this process, a child before its program starts, ended when its parent ends."""
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:
-        os._exit(1)
