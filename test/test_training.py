@@ -10,7 +10,6 @@ import yaml
 
 from seg_node.model.card import load_card
 from seg_node.model.taxonomy import load_taxonomy
-from street.conditions import changed, CONDITIONS
 
 torch = pytest.importorskip('torch', reason='needs requirements/train.txt')
 onnx = pytest.importorskip('onnx')
@@ -431,34 +430,3 @@ def test_a_vehicle_of_the_cameras_own_stands_in_front_of_what_is_below_its_edge(
         assert (seen[far] == 90).all()
         shares.append(own.mean())
     assert 0.02 < np.mean(shares) < 0.3 and max(shares) > 0.15
-
-
-@pytest.mark.parametrize('name', CONDITIONS)
-def test_conditions_are_drawn_for_any_labels(name):
-    """Without road, without sky, all of one class, all void: a picture of the same kind comes."""
-    image = np.full((60, 80, 3), 120, np.uint8)
-    image[:30] = 200
-    street = np.full((60, 80), 1, np.uint8)
-    street[:20], street[34:] = 0, 3
-    for labels in (street, *(np.full((60, 80), one, np.uint8) for one in (0, 3, 5, 255))):
-        seen = changed(image, labels, name, np.random.default_rng(4))
-        assert seen.shape == image.shape and seen.dtype == np.uint8
-        assert np.abs(seen.astype(int) - image).mean() > 0.2
-    again = [changed(image, street, name, np.random.default_rng(7)) for _ in range(2)]
-    assert (again[0] == again[1]).all()
-
-
-def test_night_lights_the_road_ahead_more_than_the_sky_and_fog_the_far_less_than_the_near():
-    """What is far is told by the row below the horizon, and by the foot of what stands there."""
-    image = np.full((120, 160, 3), 128, np.uint8)
-    labels = np.full((120, 160), 3, np.uint8)
-    labels[:50] = 0
-    labels[20:80, 60:100] = 1
-    for seed in range(8):
-        dark = changed(image, labels, 'night', np.random.default_rng(seed)).mean(axis=2)
-        assert np.median(dark[60:100, 70:90]) >= np.median(dark[:15])
-        grey = changed(image, labels, 'fog', np.random.default_rng(seed)).astype(int)
-        change = np.abs(grey - 128).mean(axis=2)
-        assert change[118, :40].mean() < change[54, :40].mean()
-        # The middle of the house is as far as its foot, not as what is seen beside it.
-        assert change[52, 80] < change[52, 10] + 1
