@@ -88,7 +88,7 @@ class Demand:
     :ivar output: size of the masks; None = each camera's own.
     :ivar heads: roles of the model's further outputs that are wanted.
     :ivar glimpse: where the confidence is looked at although not all of it is wanted.
-    :ivar entropy: needs the confidence.
+    :ivar entropy: how much the classes compete, at each pixel.
     """
 
     output: Size | None = None

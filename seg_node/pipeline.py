@@ -149,10 +149,9 @@ class Pipeline:
                 self._last.settle()  # its frames are made by what they were begun with
             self._tune()
         steady = any(frame.camera in self._steady for frame in frames)
-        entropy = any('entropy' in names for names in wanted)
         demand = Demand(
-            self.output, entropy=entropy,
-            confidence=steady or entropy
+            self.output, entropy=any('entropy' in names for names in wanted),
+            confidence=steady
             or (self.trust is not None and self.trust.needs_confidence)
             or any('confidence' in names for names in wanted),
             drivable=(self.trust is not None and self.trust.judge.needs_drivable) or steady

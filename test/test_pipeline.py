@@ -75,7 +75,7 @@ def test_each_frame_gets_what_is_wanted_of_it_in_order(make):
     ([('mask',), ('confidence',), ('mask',)], True, False, False),
     ([('drivable',), (), ()], False, True, False),
     ([(), (), ('confidence', 'drivable')], True, True, False),
-    ([(), ('entropy',), ()], True, False, True)])
+    ([(), ('entropy',), ()], False, False, True)])
 def test_the_device_is_asked_for_what_anybody_wants_and_no_more(make, wanted, confidence,
                                                                 drivable, entropy):
     pipeline = make()

@@ -128,7 +128,8 @@ class TensorRTSegmenter:
             return GpuRunning(found, 0.0, None)
         with self._guarded():
             assert self._runner is not None
-            sure = demand.confidence or demand.glimpse is not None
+            # The kernel makes a glimpse and the entropy of what the whole confidence needs.
+            sure = demand.confidence or demand.entropy or demand.glimpse is not None
             flight = self._runner.launch(
                 self._batches(images, replace(demand, confidence=sure)), clock)
         return GpuRunning(found, flight.due, lambda: self._collect(flight, found, clock))
