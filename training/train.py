@@ -183,7 +183,8 @@ class Run:
 
     def _resume(self) -> None:
         state = run_state.load(self._folder / 'last.pt')
-        if state['recipe'] != asdict(self._recipe):
+        # A value that recipes have had only since is what it is by default.
+        if {**asdict(Recipe('', 0)), **state['recipe']} != asdict(self._recipe):
             raise SystemExit(f'{self._folder} holds a run of another recipe: choose another '
                              'folder, or give the recipe it was started with')
         self._model.load_state_dict(state['model'])
