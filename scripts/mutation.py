@@ -67,7 +67,7 @@ TARGETS = {
     'health': Target('seg_node/health', ('test_health_small.py', 'test_health.py'),
                      options=('-k', 'not flicker')),  # two minutes of looks each
     'worker': Target('seg_node/running/worker.py', ('test_worker.py',)),
-    'pipeline': Target('seg_node/pipeline.py', ('test_pipeline.py',)),
+    'pipeline': Target('seg_node/pipeline.py', ('test_pipeline.py', 'test_retuning.py')),
     'policy': Target('seg_node/model/policy.py', ('test_policy.py',)),
 }
 

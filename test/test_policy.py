@@ -40,6 +40,7 @@ def ids(policy):
 def test_a_head_of_the_model_decides(two_heads):
     policy = DrivablePolicy(two_heads)
     assert (policy.output.name, ids(policy)) == ('drivable', [1])
+    assert not policy.has_classes, 'drivable or not is no more than the mask says'
 
 
 def test_names_overrule_the_head(two_heads):
@@ -117,6 +118,7 @@ def test_a_head_of_several_classes_is_an_output_of_its_own(two_heads):
     ids = np.random.default_rng(1).integers(0, 3, (120, 160))
     scores = np.moveaxis(np.eye(3, dtype=np.float32)[ids], 2, 0)[None]
     segmenter = HostSegmenter(card, Constant(np.zeros((1, 19, 120, 160), np.float32), scores))
+    assert DrivablePolicy(card).has_classes and not DrivablePolicy(card, ['road']).has_classes
     pipeline = Pipeline(segmenter, card.main_output.classes)
     pipeline.retune(Tuned.check(card, Tuning()))
     image = np.zeros((120, 160, 3), np.uint8)

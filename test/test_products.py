@@ -94,3 +94,23 @@ def test_a_mask_is_remapped_once_for_all_that_show_it(monkeypatch):
     monkeypatch.setattr(products, 'look_up', lambda *given: calls.append(given) or LABELS)
     made(['mask', 'overlay', 'color_mask'])
     assert len(calls) == 1
+
+
+def test_of_the_drivable_head_only_what_is_still_drivable_stays():
+    """Withheld, unlabelled and unsure pixels are 255; ids that are not drivable stay."""
+    ids = np.array([[0, 1, 2, 1, 2, 0]], np.uint8)
+    labels = np.array([[3, 3, 3, 255, 3, 255]], np.uint8)
+    drivable = np.array([[0, 255, 0, 255, 255, 0]], np.uint8)
+    table = np.zeros(256, np.uint8)
+    table[1:3] = 1  # any value but 0 counts
+    segmentation = Segmentation(fit(SPEC, Size(1, 6)), labels, None, drivable,
+                                {DRIVABLE_CLASS: ids})
+    images = made([DRIVABLE_CLASS], segmentation, drivable_class=table)
+    assert images[DRIVABLE_CLASS].tolist() == [[0, 1, 255, 255, 2, 255]]
+    assert ids.tolist() == [[0, 1, 2, 1, 2, 0]], "the segmenter's own image was changed"
+
+
+@pytest.mark.parametrize(('heads', 'drivable'), [({}, DRIVABLE), ({DRIVABLE_CLASS: LABELS}, None)])
+def test_without_head_or_area_there_is_no_drivable_class(heads, drivable):
+    segmentation = Segmentation(fit(SPEC, Size(40, 60)), LABELS, SURE, drivable, heads)
+    assert made([DRIVABLE_CLASS], segmentation) == {}

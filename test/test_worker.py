@@ -2,6 +2,7 @@
 
 from threading import Event, Thread
 import time
+from types import SimpleNamespace
 
 import numpy as np
 from patience import patience
@@ -15,7 +16,7 @@ from seg_node.model.taxonomy import load_taxonomy
 from seg_node.pipeline import Pipeline
 from seg_node.running.mailbox import Mailbox
 from seg_node.running.watchdog import AwakeClock, Patience, Watched
-from seg_node.running.worker import TRIES, Worker
+from seg_node.running.worker import _InHand, TRIES, Worker
 
 SIZE = Size(8, 8)
 TABLE = load_taxonomy('cityscapes19')
@@ -108,6 +109,26 @@ def until(condition, timeout_s=10.0):
     while not condition():
         assert time.monotonic() < end, 'it never came to that'
         time.sleep(0.002)
+
+
+def test_how_long_the_device_is_at_a_batch_by_itself():
+    batch = _InHand([frame()])
+    assert not batch.runs_on and batch.left_s == 0 and batch.took_s == 0
+    for due, runs_on, left in ((0.0, False, 0), (0.5, True, 0),
+                               (time.perf_counter() + 100, True, 100)):
+        batch.started = SimpleNamespace(due=due)
+        assert batch.runs_on == runs_on and left - 50 < batch.left_s <= left
+    batch.started.due = -0.5
+    assert not batch.runs_on and batch.left_s == 0
+
+
+def test_only_a_lost_device_is_lost():
+    batch = _InHand([frame()])
+    assert (batch.failure, batch.lost) == ('', False)
+    batch.fail(ValueError('a fault'))
+    assert 'a fault' in batch.failure and not batch.lost
+    batch.fail(DeviceLostError('gone'))
+    assert 'gone' in batch.failure and batch.lost
 
 
 def test_frames_are_delivered_and_refused_each_to_its_own():
