@@ -80,30 +80,6 @@ def test_the_card_chooses_the_resize():
     np.testing.assert_array_equal(found[0], antialiased(image, Size(32, 48)).transpose(2, 0, 1))
 
 
-@pytest.mark.parametrize(('camera', 'given', 'network', 'content'), [
-    # torchvision's Resize(520) cuts the longer side off: 520 x int(520 * 480 / 360)
-    ((360, 480), {'short_side': 520, 'multiple': 1, 'rounding': 'down'}, (520, 693), (520, 693)),
-    ((480, 360), {'short_side': 520, 'multiple': 1, 'rounding': 'down'}, (693, 520), (693, 520)),
-    # BiSeNet's authors round up to 32
-    ((720, 1280), {'short_side': 720, 'multiple': 32, 'rounding': 'up'}, (736, 1280), (736, 1280)),
-    ((720, 1280), {'short_side': 720, 'multiple': 32}, (704, 1280), (704, 1280)),
-    ((720, 1280), {'short_side': 31, 'multiple': 32, 'rounding': 'down'}, (32, 32), (32, 32)),
-    # Mask2Former: shortest edge 800, longest 1333, padded to 32 right and below
-    ((720, 1280), {'short_side': 800, 'multiple': 32, 'longest_side': 1333, 'rounding': 'down',
-                   'resize': 'letterbox', 'pad': 'right_bottom'}, (768, 1344), (750, 1333)),
-    ((600, 800), {'short_side': 800, 'multiple': 32, 'longest_side': 1333, 'rounding': 'down',
-                  'resize': 'letterbox', 'pad': 'right_bottom'}, (800, 1088), (800, 1066)),
-])
-def test_sizes(camera, given, network, content):
-    geometry = fit(replace(SPEC, size=None, **given), Size(*camera))
-    assert (geometry.network, geometry.content) == (network, content)
-    assert (geometry.top, geometry.left) == (0, 0)
-    lines = Preprocessor(replace(SPEC, size=None, pad_value=7, **given)).tensor(
-        [np.full((*camera, 3), 200, np.uint8)], [geometry])[0]
-    inside = lines[:, :content[0], :content[1]]
-    assert (inside == 200).all() and (lines == 7).sum() == lines.size - inside.size
-
-
 # kinds and void
 
 

@@ -15,6 +15,7 @@ from seg_node.geometry import (
     Size,
 )
 from seg_node.model.card import InputSpec
+from seg_node.preprocess import Preprocessor
 
 
 def spec(**given):
@@ -34,6 +35,47 @@ def test_dynamic_size(camera, resize, network, content, top, left):
     assert (geometry.network, geometry.content) == (network, content)
     assert (geometry.top, geometry.left) == (top, left)
     assert geometry.output == camera
+
+
+# As other libraries size their pictures. torchvision's Resize(520) cuts the longer side off,
+# BiSeNet's authors round up to 32, Mask2Former has a shortest edge, a longest, and pads to 32.
+TORCHVISION = {'short_side': 520, 'multiple': 1, 'rounding': 'down', 'resize': 'stretch'}
+MASK2FORMER = {'short_side': 800, 'longest_side': 1333, 'rounding': 'down', 'pad': 'right_bottom'}
+
+
+@pytest.mark.parametrize(('camera', 'given', 'network', 'content'), [
+    ((360, 480), TORCHVISION, (520, 693), (520, 693)),
+    ((480, 360), TORCHVISION, (693, 520), (693, 520)),
+    ((400, 400), TORCHVISION, (520, 520), (520, 520)),
+    ((720, 1280), {'short_side': 720, 'rounding': 'up', 'resize': 'stretch'},
+     (736, 1280), (736, 1280)),
+    ((360, 487), {'short_side': 520, 'multiple': 1, 'rounding': 'up', 'resize': 'stretch'},
+     (520, 704), (520, 704)),  # 520 x 487 / 360 is 703.4
+    ((360, 480), {'short_side': 480, 'multiple': 1, 'rounding': 'up', 'resize': 'stretch'},
+     (480, 640), (480, 640)),  # a whole number stays
+    ((720, 1280), {'short_side': 720, 'resize': 'stretch'}, (704, 1280), (704, 1280)),
+    ((720, 1280), {'short_side': 31, 'rounding': 'down', 'resize': 'stretch'}, (32, 32), (32, 32)),
+    ((720, 1280), {'short_side': 70, 'rounding': 'down', 'resize': 'stretch'}, (64, 96), (64, 96)),
+    ((720, 1280), MASK2FORMER, (768, 1344), (750, 1333)),
+    ((1280, 720), MASK2FORMER, (1344, 768), (1333, 750)),
+    ((600, 800), MASK2FORMER, (800, 1088), (800, 1066)),
+    ((600, 1000), MASK2FORMER, (800, 1344), (800, 1333)),  # just within
+    # One row is left of it, however long it is.
+    ((1, 8), {'short_side': 4, 'longest_side': 4, 'rounding': 'down', 'multiple': 4}, (4, 8),
+     (1, 8)),
+    ((1, 40), {'short_side': 9, 'longest_side': 9, 'rounding': 'down', 'multiple': 4}, (4, 40),
+     (1, 40)),
+])
+def test_sizes_by_the_rules_of_other_libraries(camera, given, network, content):
+    geometry = fit(spec(**given), Size(*camera))
+    assert (geometry.network, geometry.content) == (network, content)
+    if 'pad' in given or given.get('resize') == 'stretch':
+        assert (geometry.top, geometry.left) == (0, 0)
+    lines = Preprocessor(spec(pad_value=7, **given)).tensor(
+        [np.full((*camera, 3), 200, np.uint8)], [geometry])[0]
+    inside = lines[:, geometry.top:geometry.top + content[0],
+                   geometry.left:geometry.left + content[1]]
+    assert (inside == 200).all() and (lines == 7).sum() == lines.size - inside.size
 
 
 def test_fixed_size_letterbox_and_stretch():
