@@ -30,6 +30,11 @@ _KNOWN: dict[str, dict[str, Any]] = {
                           'input': imagenet(), 'align_corners': True} for size in 'sml'}}
 
 
+def input_of(network: str) -> dict[str, Any]:
+    """Return how the demo of a network normalises pictures; of others ImageNet's way."""
+    return dict(_KNOWN.get(network, {'input': imagenet()})['input'])
+
+
 def clone_recipe(weights: Path, clone: Path, network: str, classes: int,
                  size: Sequence[int] | None, short_side: int | None,
                  changes: Mapping[str, Any]) -> Recipe:

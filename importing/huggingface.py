@@ -43,6 +43,7 @@ def read(folder: Path, size: Sequence[int] | None = None) -> Recipe:
         raise ConfigError(f'{folder} has no preprocessor_config.json, so nobody knows what the '
                           'network was fed. Fetch it from where the model came from.')
     import transformers
+    transformers.utils.logging.disable_progress_bar()
     name, queries = _FAMILIES[kind]
     try:
         network = getattr(transformers, name).from_pretrained(

@@ -20,7 +20,7 @@ from typing import Any
 from seg_node.errors import ConfigError, SegNodeError
 from seg_node.model.card import load_card
 
-from . import clone, huggingface, libraries, onnx_source, verify
+from . import clone, huggingface, libraries, onnx_source, runtimes, verify
 from .card_file import write_card
 from .class_names import bind
 from .export import export, Exported
@@ -68,7 +68,9 @@ def run(options: argparse.Namespace) -> None:
         found = verify.agreement(card, recipe.label, images)
         verify.require(found, recipe.own)
         write_card(folder, recipe, about, found)
-        load_card(folder)
+        card = load_card(folder)
+        if not options.no_runtimes:
+            notes += runtimes.tried(card, recipe.label, images)
         if out.exists():
             out.rmdir()
         shutil.move(str(folder), str(out))
@@ -194,7 +196,7 @@ def _tell(out: Path, found: verify.Agreement, exported: Exported | None, recipe:
               f'{batch}.')
     for note in notes:
         print(note)
-    print(f'Next: python3 -m seg_node.tools.check_model {out} PICTURE.jpg')
+    print(f'Next: make check-model MODEL={out} ARGS=PICTURE.jpg')
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -226,6 +228,8 @@ def _parser() -> argparse.ArgumentParser:
     add('--pictures', type=Path, nargs='+', default=[], help='pictures, folders or videos to '
         'compare labels on (default: those that are shipped)')
     add('--most', type=int, default=20, help='at most so many (default: %(default)s)')
+    add('--no-runtimes', action='store_true', help='do not try OpenVINO and TensorRT, where they '
+        'are installed')
     group = parser.add_argument_group('an ONNX file, or a clone that is not known')
     add = group.add_argument
     add('--colour', choices=('rgb', 'bgr'))

@@ -22,10 +22,11 @@ import torch
 from seg_node.model.taxonomy import load_taxonomy
 
 from . import verify
-from .recipe import imagenet
+from .clone import input_of
 
 _FEATURES = 8  # principal components that a class is a mixture of
 _QUERIES = 40
+_PICTURES = 6
 _SURE = 6.0  # logits of a query's own class, and of its mask
 _ROUNDS = 4  # the queries depend on the masks of earlier layers
 CITYSCAPES = load_taxonomy('cityscapes19').names
@@ -46,16 +47,16 @@ def main(args: Sequence[str] | None = None) -> int:
     if options.clone:
         sys.path.insert(0, str(options.clone.resolve()))
     with torch.no_grad():
-        scores = FAMILIES[options.family](_images(options.pictures, options.size), options.out)
+        images = _images(options.pictures, options.size, input_of(options.family))
+        scores = FAMILIES[options.family](images, options.out)
     print(f'{options.out}: {len(scores.argmax(1).unique())} of {scores.shape[1]} classes occur')
     return 0
 
 
-def _images(places: Sequence[Path], size: Sequence[int]) -> torch.Tensor:
-    """Return four pictures as most networks get them, (4, 3, height, width)."""
-    rule = imagenet()
+def _images(places: Sequence[Path], size: Sequence[int], rule: dict[str, Any]) -> torch.Tensor:
+    """Return pictures as the network gets them, (N, 3, height, width)."""
     rgb = np.stack([cv2.resize(image, (size[1], size[0]), interpolation=cv2.INTER_AREA)[..., ::-1]
-                    for image in verify.pictures(places, 4)])
+                    for image in verify.pictures(places, _PICTURES)])
     values = (rgb * rule['scale'] - np.array(rule['mean'])) / np.array(rule['std'])
     return torch.from_numpy(values.transpose(0, 3, 1, 2).astype(np.float32))
 

@@ -10,7 +10,7 @@ import time
 import cv2
 import numpy as np
 
-from seg_node.devices.backend import load
+from seg_node.devices.backend import load, ONNX_RUNTIME
 from seg_node.devices.checked import test_pictures
 from seg_node.devices.host import HostSegmenter
 from seg_node.errors import ConfigError, FrameError
@@ -82,13 +82,15 @@ def _frames(path: Path, most: int) -> Iterator[np.ndarray]:
             yield frame.bgr()
 
 
-def agreement(card: ModelCard, label: Labeller, images: Sequence[np.ndarray]) -> Agreement:
+def agreement(card: ModelCard, label: Labeller, images: Sequence[np.ndarray],
+              name: str = ONNX_RUNTIME) -> Agreement:
     """
     Return how far the node's labels are the library's.
 
+    :param name: of the backend.
     :raises ConfigError: the node refuses a picture.
     """
-    backend = load('onnxruntime', card, threads=0)
+    backend = load(name, card, threads=0)
     segmenter = HostSegmenter(card, backend)
     lut = card.main_output.class_lut
     equal, seen, times = [], set[int](), []

@@ -40,6 +40,14 @@ def test_a_picture_that_is_not_believed_is_told_and_says_nothing_of_the_next(str
     assert cv2.imread(str(out)).shape[1] >= 2 * 480
 
 
+def test_the_case_of_a_mean_on_another_scale(data_dir, capsys):
+    """ImageNet's mean and std of 0..1 beside scale 1: the node can run that, and sees nothing."""
+    pictures = sorted((data_dir / 'data/camvid/val/images').glob('*.jpg'))[::50]
+    code = check_model.main([str(data_dir / 'cases/models/scale_mix'), *map(str, pictures)])
+    told = capsys.readouterr().out
+    assert code == 1 and 'WARNING: with scale: 0.0039' in told
+
+
 def test_no_more_pictures_than_fit_on_the_sheet(street, tmp_path, capsys):
     _, told, _ = checked(capsys, *[street] * 13, '--out', tmp_path / 'seen.jpg')
     assert 'the first 12 of 13 pictures are taken' in told

@@ -18,6 +18,7 @@ from seg_node.model.card import load_card
 from seg_node.model.taxonomy import load_taxonomy
 from seg_node.pipeline import Pipeline
 from seg_node.products import NAMES
+from seg_node.scoring import dense_crf
 from seg_node.tools import evaluate
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -447,6 +448,84 @@ def test_the_sheet_shows_the_worst_frames(camvid, measure, tmp_path):
     assert wrong == pytest.approx(((truth != predicted) & (truth != 255)).mean(), abs=0.01)
 
 
+def test_several_processes_find_the_same(camvid, measure, refuse, tmp_path):
+    """Not only the figures: the worst frames, too, in their order."""
+    reports, sheets = [], []
+    for workers in ('1', '2'):
+        reports.append(measure(camvid[0], PALETTE, '--layout', 'camvid', '--workers', workers,
+                               '--threads', '1', '--sheet', str(tmp_path / 'sheet.png')))
+        sheets.append((tmp_path / 'sheet.png').read_bytes())
+    for report, workers in zip(reports, (1, 2), strict=True):
+        assert report.pop('ms_per_frame') > 0 and report.pop('workers') == workers
+    assert reports[0] == reports[1] and sheets[0] == sheets[1]
+    (tmp_path / 'report.json').unlink()
+    write(camvid[0] / 'labels' / 'c.png', np.full(SHAPE, 30, np.uint8))  # of the second process
+    assert 'c.png: 19200 pixels have ids outside' in refuse(camvid[0], PALETTE, '--layout',
+                                                            'camvid', '--workers', '2')
+
+
+# ---- Lane marks
+
+
+def test_lane_marks_against_the_definition(tmp_path, measure, refuse):
+    """Masks of 0 and 255, as YOLOP's: 255 is a mark there, and not void."""
+    card = yaml.safe_load((MODELS / 'palette_two_heads' / 'card.yaml').read_text())
+    lanes = [{'id': 0, 'name': 'none', 'colour': [0, 0, 0]},
+             {'id': 1, 'name': 'white', 'colour': [255, 255, 255]}]
+    card['outputs'][1] |= {'role': 'lane_marks', 'classes': [
+        entry | {'drivable': False, 'dynamic': False} for entry in lanes]}
+    folder = tmp_path / 'lanes'
+    folder.mkdir()
+    (folder / 'model.onnx').symlink_to(MODELS / 'palette_two_heads' / 'model.onnx')
+    (folder / 'card.yaml').write_text(yaml.safe_dump(card))
+    rng, root = np.random.default_rng(6), tmp_path / 'data'
+    both = either = 0
+    for name in 'ab':
+        seen = patches(rng, 0, 19)
+        marked = np.isin(seen, (0, CITYSCAPES.names.index('terrain')))  # what that head takes
+        truth = marked ^ (rng.random(SHAPE) < 0.1)
+        write(root / 'images' / f'{name}.png', painted(seen))
+        write(root / 'labels' / f'{name}.png', np.where(truth, 255, 0).astype(np.uint8))
+        both, either = both + (truth & marked).sum(), either + (truth | marked).sum()
+    report = measure(root, folder, '--layout', 'lanes', '--head', 'lane_marks')
+    assert report['lane_iou'] == report['iou']['lane mark'] == pytest.approx(both / either,
+                                                                             abs=1e-12)
+    assert report['void_pixels'] == 0 and report['drivable_iou'] is None
+    (tmp_path / 'report.json').unlink()
+    assert 'which classes of cityscapes19 are lane marks is not known' in refuse(
+        root, folder, '--layout', 'lanes')
+
+
+# ---- DeepLab's CRF
+
+
+def test_a_crf_that_changes_nothing_changes_nothing(camvid, measure, monkeypatch):
+    """What goes into it and comes out is read as the node reads it."""
+    monkeypatch.setattr(dense_crf, 'require', lambda: None)
+    monkeypatch.setattr(dense_crf, 'refined', lambda image, probabilities: probabilities)
+    for model in (PALETTE, MODELS / 'palette_softmax'):
+        plainly = measure(camvid[0], model, '--layout', 'camvid')
+        by_crf = measure(camvid[0], model, '--layout', 'camvid', '--crf')
+        assert by_crf['crf'] and by_crf['backend'].endswith('then a dense CRF')
+        for key in ('miou', 'iou', 'confusion', 'drivable_iou'):
+            assert by_crf[key] == plainly[key]
+        assert by_crf['ece'] == pytest.approx(plainly['ece'], abs=0.003)  # of the winner's own
+
+
+def test_the_crf_mends_what_the_picture_knows_better():
+    pytest.importorskip('pydensecrf', reason='needs requirements/crf.txt')
+    rng = np.random.default_rng(0)
+    truth = np.zeros((40, 60), int)
+    truth[:, 30:] = 1
+    image = np.where(truth[..., None] == 1, (200, 40, 40), (30, 160, 90)).astype(np.uint8)
+    spoilt = np.where(rng.random(truth.shape) < 0.15, 1 - truth, truth)
+    given = np.where(np.arange(2)[:, None, None] == spoilt, 0.7, 0.3)
+    found = dense_crf.refined(image, given)
+    assert found.shape == given.shape and np.abs(found.sum(axis=0) - 1).max() < 1e-4
+    assert (given.argmax(axis=0) == truth).mean() < 0.9
+    assert (found.argmax(axis=0) == truth).mean() > 0.999
+
+
 def test_what_people_read(camvid, measure, capsys):
     report = measure(camvid[0], PALETTE, '--layout', 'camvid')
     text = capsys.readouterr().out
@@ -534,6 +613,19 @@ def test_nothing_but_void(camvid, refuse):
     (['--layout', 'camvid', '--sheet', 'none/sheet.png'], 'there is no folder none'),
     (['--layout', 'camvid', '--worst', '0'], 'at least 1'),
     (['--layout', 'camvid', '--backend', 'magic'], "backend 'magic' is unknown"),
+    (['--layout', 'camvid', '--workers', '0'], '--workers 0: allowed are 1 to 64'),
+    (['--layout', 'camvid', '--workers', '2', '--sequence', '10'], 'follow one another'),
+    (['--layout', 'camvid', '--crf', '--backend', 'auto'], 'Choose onnxruntime or openvino'),
+    (['--layout', 'camvid', '--crf', '--head', 'drivable'], 'scored is the head drivable'),
 ])
 def test_options_that_make_no_sense(camvid, refuse, options, reason):
     assert reason in refuse(camvid[0], PALETTE, *options)
+
+
+def test_a_crf_without_its_library_or_scores(camvid, refuse, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'pydensecrf.densecrf', None)
+    assert 'pip install -r requirements/crf.txt' in refuse(camvid[0], PALETTE, '--layout',
+                                                           'camvid', '--crf')
+    monkeypatch.setattr(dense_crf, 'require', lambda: None)
+    assert 'the CRF needs logits, probabilities, scores' in refuse(
+        camvid[0], MODELS / 'palette_labels', '--layout', 'camvid', '--crf')

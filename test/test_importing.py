@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 import pytest
-import yaml
 
 from seg_node.model.card import load_card
 from seg_node.model.taxonomy import load_taxonomy
@@ -15,7 +14,8 @@ pytest.importorskip('onnxscript', reason='needs requirements/import.txt')
 import_model = pytest.importorskip('importing.import_model')
 huggingface = pytest.importorskip('importing.huggingface')
 
-TOLD = ['--weights-licence', 'unknown', '--data-licence', 'unknown', '--most', '2']
+TOLD = ['--weights-licence', 'unknown', '--data-licence', 'unknown', '--most', '2',
+        '--no-runtimes']
 NAMES = load_taxonomy('cityscapes19').names
 
 
@@ -120,16 +120,3 @@ def test_no_card_where_the_labels_are_others(segformer, tmp_path, capsys, monkey
         'mean': [0, 0, 0], 'std': [1, 1, 1]})
     text = refusal(capsys, segformer, tmp_path / 'out')
     assert 'of the labels on 2 pictures are those of' in text and 'No card was written' in text
-
-
-def test_an_onnx_file_with_its_options(data_dir, tmp_path, capsys):
-    source = data_dir / 'models' / 'road-segmentation-adas-0001' / 'model.onnx'
-    out = tmp_path / 'out'
-    told = ['--code-licence', 'Apache-2.0', '--classes', 'background,road,curb,mark']
-    text = refusal(capsys, source, out, *told)
-    assert 'give --colour, --mean, --std' in text
-    card = imported(source, out, *told, '--colour', 'bgr', '--mean', '0', '0', '0', '--std', '1',
-                    '1', '1', '--kind', 'probabilities')
-    assert card.input.layout == 'NHWC' and card.main_output.name == 'tf.identity'
-    assert card.main_output.classes.drivable_lut().nonzero()[0].tolist() == [1, 3]
-    assert yaml.safe_load(card.path.read_text())['speed'][0]['input'] == '896x512'

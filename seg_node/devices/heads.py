@@ -36,7 +36,7 @@ def read_head(spec: OutputSpec, values: np.ndarray, geometry: Geometry,
 def _read(spec: OutputSpec, values: np.ndarray, geometry: Geometry,
           confidence: bool) -> tuple[np.ndarray, np.ndarray | None]:
     """Return the winning channel (``labels``: the id) of each pixel, and the confidence."""
-    maps = _channels_first(spec, values)
+    maps = channels_first(spec, values)
     rows = geometry.rows(maps.shape[1], spec.align_corners)
     columns = geometry.columns(maps.shape[2], spec.align_corners)
     if spec.kind == 'labels':
@@ -92,7 +92,7 @@ def read_confidence(spec: OutputSpec, values: np.ndarray, geometry: Geometry,
     :param places: the R rows and the K columns of the pixels.
     :param classes: (256,) uint8 by class id, 0 = its pixels do not matter; None = all do.
     """
-    maps = _channels_first(spec, values)
+    maps = channels_first(spec, values)
     return softmax_at(maps, labels, geometry.rows(maps.shape[1], spec.align_corners),
                       geometry.columns(maps.shape[2], spec.align_corners), places,
                       spec.temperature, classes)
@@ -115,7 +115,7 @@ def read_entropy(spec: OutputSpec, values: np.ndarray, geometry: Geometry,
 def _entropy(spec: OutputSpec, values: np.ndarray, geometry: Geometry) -> np.ndarray | None:
     if spec.kind == 'labels':
         return None
-    maps = np.asarray(_channels_first(spec, values), np.float32)
+    maps = np.asarray(channels_first(spec, values), np.float32)
     rows = geometry.rows(maps.shape[1], spec.align_corners)
     columns = geometry.columns(maps.shape[2], spec.align_corners)
     if spec.kind == 'logits':
@@ -133,7 +133,12 @@ def _pick_nearest(labels: np.ndarray, rows: Axis, columns: Axis) -> np.ndarray:
     return labels.take(columns.nearest, axis=1).take(rows.nearest, axis=0)
 
 
-def _channels_first(spec: OutputSpec, values: np.ndarray) -> np.ndarray:
+def channels_first(spec: OutputSpec, values: np.ndarray) -> np.ndarray:
+    """
+    Return one frame's part of an output as (channels, h, w).
+
+    :raises FrameError: it has not as many channels as the card says.
+    """
     if spec.layout == 'NHW':
         maps = values[None]
     else:

@@ -10,6 +10,11 @@ from ..errors import ConfigError
 from ..model.taxonomy import ClassTable, load_taxonomy, remap_lut, SegClass, UNLABELLED
 
 DRIVABLE_ONLY = 'drivable'
+_NOTHING = {'none', 'background', 'other', 'no mark', 'no lane', 'not lane'}
+#: Against what a layout of lane masks is scored.
+LANE_TABLE = ClassTable('lane_marks', (
+    SegClass(0, 'none', (64, 64, 64), drivable=False, dynamic=False),
+    SegClass(1, 'lane mark', (240, 240, 240), drivable=False, dynamic=False)))
 _DRIVABLE_TABLE = ClassTable(DRIVABLE_ONLY, (
     SegClass(0, 'not drivable', (64, 64, 64), drivable=False, dynamic=False),
     SegClass(1, 'drivable', (60, 220, 80), drivable=True, dynamic=False)))
@@ -69,6 +74,28 @@ def match_classes(model: ClassTable, labels: ClassTable, known: Collection[int],
     return ClassMatch(target, of_model, of_labels,
                       frozenset(of_labels[list(known)].tolist()) - {UNLABELLED},
                       frozenset(of_model[list(model.ids)].tolist()) - {UNLABELLED})
+
+
+def match_lane_marks(model: ClassTable, own_head: bool) -> ClassMatch:
+    """
+    Bring the classes of an output to lane marks against all else, ``LANE_TABLE``.
+
+    :param model: those of the output: marks are called so, or they are all that is something.
+    :param own_head: whether the output is no class mask, but a head of its own.
+    :raises ConfigError: it is not known which of the classes are marks.
+    """
+    marks = [entry.id for entry in model.classes if 'mark' in entry.name.lower()]
+    if not marks and own_head:
+        marks = [entry.id for entry in model.classes if entry.name.lower() not in _NOTHING]
+    if not marks or len(marks) == len(model):
+        raise ConfigError(f'which classes of {model.name} are lane marks is not known '
+                          f'({", ".join(model.names)}): call them so (lane_mark), and what is '
+                          'none, none. Or score the head that knows them: --head lane_marks.')
+    of_model = np.zeros(256, np.uint8)
+    of_model[marks] = 1
+    same = np.full(256, UNLABELLED, np.uint8)
+    same[:2] = 0, 1
+    return ClassMatch(LANE_TABLE, of_model, same, frozenset((0, 1)), frozenset((0, 1)))
 
 
 def _flags(table: ClassTable, whose: str) -> np.ndarray:

@@ -13,7 +13,7 @@ from ..frame import Frame, Products, StageClock
 from ..image.wire import Header
 from ..model.taxonomy import UNLABELLED
 from ..pipeline import Pipeline
-from .class_match import ClassMatch
+from .class_match import ClassMatch, LANE_TABLE
 from .datasets import Dataset, Pair
 from .flicker import Flicker
 from .id_reading import IdReading
@@ -60,6 +60,19 @@ class Tally:
     drivable_head: BinaryIoU = field(default_factory=BinaryIoU)  # another mask than the scored one
     ids: IdReading | None = None
 
+    def merge(self, later: 'Tally') -> None:
+        """Add what was counted over frames that come after these, and are no sequence."""
+        self.confusion.merge(later.confusion)
+        self.drivable.merge(later.drivable)
+        self.calibration.merge(later.calibration)
+        self.trusted.merge(later.trusted)
+        self.times_ms += later.times_ms
+        self.void_pixels += later.void_pixels
+        self.worst.merge(later.worst)
+        self.drivable_head.merge(later.drivable_head)
+        if self.ids is not None and later.ids is not None:
+            self.ids.merge(later.ids)
+
 
 def run(pipeline: Pipeline, dataset: Dataset, scoring: ClassMatch, head: Head, worst: int = 0,
         rate_hz: float | None = None,
@@ -93,7 +106,7 @@ def run(pipeline: Pipeline, dataset: Dataset, scoring: ClassMatch, head: Head, w
         tally.void_pixels += int(np.count_nonzero(~known))
         here = ConfusionMatrix(scoring.classes, scoring.measurable)
         here.add(truth, mask)
-        tally.confusion.counts += here.counts
+        tally.confusion.merge(here)
         area = (np.zeros(own.shape, bool) if head.drivable is None else head.drivable[own] > 0)
         if head.drivable is not None:
             tally.drivable.add(flags[labels], area, labels != UNLABELLED)
@@ -110,11 +123,15 @@ def run(pipeline: Pipeline, dataset: Dataset, scoring: ClassMatch, head: Head, w
             tally.flicker.add(truth, mask)
         if worst and here.iou():
             tally.worst.add(ScoredFrame(pair.name, here.miou(), frame.bgr, truth, mask))
+    return tally
+
+
+def require_pixels(tally: Tally, dataset: Dataset) -> None:
+    """Refuse a data set of which nothing could be counted."""
     if not tally.confusion.pixels:
         raise ConfigError(f'all pixels of all {len(dataset.pairs)} labels are void (the first is '
                           f'{dataset.pairs[0].label}): there is nothing to measure. Labels of a '
                           'test split are often withheld; give those of another.')
-    return tally
 
 
 def _at(frame: Frame, stamp_ns: int) -> Frame:
@@ -164,6 +181,7 @@ def make_report(tally: Tally, scoring: ClassMatch, dataset: Dataset) -> dict[str
         'not_in_labels': [names[n] for n in scoring.classes.ids if n not in scoring.measurable],
         'drivable_head_iou': (tally.drivable_head.value() if tally.drivable_head.either
                               and dataset.table.drivable_lut().any() else None),
+        'lane_iou': iou.get(names[1], 0.0) if scoring.classes == LANE_TABLE else None,
         'suspicion': (tally.ids.suspicion(confusion.pixel_accuracy()) if tally.ids else ''),
         'not_in_model': [names[n] for n in scoring.classes.ids if n not in scoring.nameable],
     }

@@ -24,6 +24,10 @@ class IdReading:
         pairs = raw.astype(np.uint16).reshape(-1) * np.uint16(256) + predicted.reshape(-1)
         self._counts += np.bincount(pairs, minlength=65536).reshape(256, 256)
 
+    def merge(self, other: 'IdReading') -> None:
+        """Add what another counted in the same classes."""
+        self._counts += other._counts
+
     def suspicion(self, accuracy: float) -> str:
         """
         Return which other reading fits far better, with its mend; '' if none does.

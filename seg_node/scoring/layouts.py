@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from ..model.taxonomy import UNLABELLED
 
+LANES = 'lanes'
 # id in *_labelIds.png of each of the 19 classes, in their order
 _CITYSCAPES_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
 
@@ -62,6 +63,8 @@ _ALL = (
     Layout('mapillary', 'Vistas 1.2: images and labels (ids 0 to 65), in the classes of '
            'Cityscapes', 'cityscapes19', _MAPILLARY_IDS,
            frozenset(range(66)) - {one for ids in _MAPILLARY_IDS for one in ids}),
+    Layout(LANES, 'NAME.* and NAME.png, 0 none, all else a lane mark (the masks of BDD100K as '
+           'YOLOP has them)', None, (0, tuple(range(1, 256))), frozenset()),
     Layout('voc', 'JPEGImages and SegmentationClass, palette PNG, 255 void', 'voc21'),
     Layout('ade20k', 'images and annotations, 0 void, ids 1 to 150', 'ade20k150',
            tuple(range(1, 151)), frozenset({0})),

@@ -35,6 +35,10 @@ class ConfusionMatrix:
         pairs = truth[known].astype(np.int64) * (n + 1) + np.minimum(mask[known], n)
         self.counts += np.bincount(pairs, minlength=n * (n + 1)).reshape(n, n + 1)
 
+    def merge(self, other: 'ConfusionMatrix') -> None:
+        """Add what another counted in the same classes."""
+        self.counts += other.counts
+
     def occurring(self) -> frozenset[int]:
         """Return the ids of the classes that occur in the truth."""
         return frozenset(np.flatnonzero(self.counts.sum(axis=1)).tolist())
@@ -74,6 +78,11 @@ class BinaryIoU:
         self.both += int(np.count_nonzero(truth & area & known))
         self.either += int(np.count_nonzero((truth | area) & known))
 
+    def merge(self, other: 'BinaryIoU') -> None:
+        """Add what another counted."""
+        self.both += other.both
+        self.either += other.either
+
     def value(self) -> float:
         """Return the intersection over union; 1 when neither area ever occurred."""
         return self.both / self.either if self.either else 1.0
@@ -103,6 +112,11 @@ class ExpectedCalibrationError:
         """Count one frame: confidence uint8, right and known bool, all (H, W)."""
         self.pixels += np.bincount(confidence[known], minlength=256)
         self.right += np.bincount(confidence[known & right], minlength=256)
+
+    def merge(self, other: 'ExpectedCalibrationError') -> None:
+        """Add what another counted."""
+        self.pixels += other.pixels
+        self.right += other.right
 
     def value(self) -> float:
         """Return the error, a fraction of 1; NaN when nothing was counted."""

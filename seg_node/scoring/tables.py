@@ -12,8 +12,9 @@ def as_table(report: dict[str, Any]) -> str:
              f'{report["backend"]}']
     for key, title in (('miou', 'mIoU'), ('pixel_accuracy', 'pixel accuracy'),
                        ('drivable_iou', 'drivable IoU'), ('ece', 'calibration error'),
-                       ('drivable_head_iou', 'drivable IoU of the drivable head')):
-        if key == 'drivable_head_iou' and report[key] is None:
+                       ('drivable_head_iou', 'drivable IoU of the drivable head'),
+                       ('lane_iou', 'lane IoU')):
+        if key in ('drivable_head_iou', 'lane_iou') and report[key] is None:
             continue
         value = 'none' if report[key] is None else f'{report[key]:.4f}'
         lines.append(f'{title:{max(width, 18)}} {value}')

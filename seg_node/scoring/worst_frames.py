@@ -41,8 +41,17 @@ class WorstFrames:
 
     def add(self, frame: ScoredFrame) -> None:
         """Keep the frame if it is among the worst so far."""
-        heapq.heappush(self._heap, (-frame.miou, -self._seen, frame))
+        self._keep(frame, self._seen)
         self._seen += 1
+
+    def merge(self, later: 'WorstFrames') -> None:
+        """Keep the worst of these frames and of those of another that came after them."""
+        for _, minus_seen, frame in later._heap:
+            self._keep(frame, self._seen - minus_seen)
+        self._seen += later._seen
+
+    def _keep(self, frame: ScoredFrame, number: int) -> None:
+        heapq.heappush(self._heap, (-frame.miou, -number, frame))
         if len(self._heap) > self._count:
             heapq.heappop(self._heap)
 

@@ -22,25 +22,29 @@ from typing import Any
 import cv2
 import numpy as np
 
-from ..devices.choose import AUTO, NAMES, ONNX_RUNTIME, open_segmenter, PRECISION_NAMES, Wish
+from ..devices.choose import AUTO, NAMES, ONNX_RUNTIME, PRECISION_NAMES, Wish
 from ..errors import ConfigError, SegNodeError
 from ..model.card import load_card, ModelCard
 from ..model.taxonomy import ClassTable, load_taxonomy
 from ..model.tensors import OutputSpec
-from ..pipeline import Pipeline
-from ..running.warm_up import warm_up
-from ..scoring.class_match import ClassMatch, DRIVABLE_ONLY, match_classes
+from ..scoring.class_match import (
+    ClassMatch,
+    DRIVABLE_ONLY,
+    LANE_TABLE,
+    match_classes,
+    match_lane_marks,
+)
 from ..scoring.datasets import Dataset, open_dataset
 from ..scoring.drive_dataset import DriveDataset
-from ..scoring.evaluation import CAMERA, Head, make_report, run, Tally
-from ..scoring.layouts import LAYOUTS
+from ..scoring.evaluation import Head, make_report
+from ..scoring.layouts import LANES, LAYOUTS
 from ..scoring.metrics import ExpectedCalibrationError
 from ..scoring.reliability import reliability_diagram
 from ..scoring.tables import as_table
 from ..scoring.temperature import LIMIT
 from ..scoring.worst_frames import draw_sheet
 from . import fit_temperature
-from .console import progress
+from .measure import Job, measure
 
 TAXONOMIES = {'camvid': 'camvid11', 'cityscapes': 'cityscapes19', 'voc': 'voc21',
               'ade20k': 'ade20k150', 'autoware': 'autoware16'}
@@ -58,7 +62,7 @@ def _described(report: dict[str, Any], options: argparse.Namespace, card: ModelC
         'layout': dataset.layout.name, 'ignore': sorted(dataset.ignore),
         'images': 'drive' if options.drive else _tail(options.images),
         'labels': 'drive' if options.drive else _tail(options.labels),
-        'steadiness': options.steadiness,
+        'steadiness': options.steadiness, 'crf': options.crf, 'workers': options.workers,
         'split': options.split.name if options.split else None,
         'temperature': card.main_output.temperature,
         'backend': backend}
@@ -95,6 +99,10 @@ def _evaluate(options: argparse.Namespace) -> tuple[dict[str, Any], dict[Path, n
     scoring = _scoring(card, head, dataset, options)
     wish = Wish(options.backend, tuple(options.providers), options.threads,
                 options.gpu, options.precision)
+    rate_hz = dataset.drive.rate_hz if isinstance(dataset, DriveDataset) else options.sequence
+    job = Job(card.directory, wish, scoring, head, options.worst if options.sheet else 0, rate_hz,
+              options.steadiness, options.crf)
+    job.check(options.workers)
     fitted = None
     before: ExpectedCalibrationError | None = None
     if options.calibrate:
@@ -102,12 +110,10 @@ def _evaluate(options: argparse.Namespace) -> tuple[dict[str, Any], dict[Path, n
         fit_temperature.check(card, other, dataset)
         fitted = fit_temperature.fit(card, other, scoring, options.threads,
                                      options.calibration_limit)
-        before = _run(card, wish, dataset, scoring, head)[0].calibration
+        before = measure(job, dataset, options.workers)[0].calibration
         fit_temperature.write_temperature(card, fitted.temperature)
         card = load_card(card.path)
-    rate_hz = dataset.drive.rate_hz if isinstance(dataset, DriveDataset) else options.sequence
-    tally, backend = _run(card, wish, dataset, scoring, head,
-                          options.worst if options.sheet else 0, rate_hz, options.steadiness)
+    tally, backend = measure(job, dataset, options.workers)
     report = _described(make_report(tally, scoring, dataset), options, card, backend, dataset,
                         scoring, head)
     if fitted is not None and before is not None:
@@ -124,22 +130,6 @@ def _evaluate(options: argparse.Namespace) -> tuple[dict[str, Any], dict[Path, n
         title = f'{card.name} on {report["images"]}: mIoU {report["miou"] or 0:.3f}, worst frames'
         sheets[options.sheet] = draw_sheet(title, frames, scoring.classes)
     return report, sheets
-
-
-def _run(card: ModelCard, wish: Wish, dataset: Dataset, scoring: ClassMatch, head: Head,
-         worst: int = 0, rate_hz: float | None = None,
-         steadiness: bool = False) -> tuple[Tally, str]:
-    """Return the tally of a model, and what really ran."""
-    pipeline = Pipeline(open_segmenter(card, wish).segmenter, card.main_output.classes,
-                        steady=[CAMERA] if steadiness else [],
-                        heads=[output.role for output in card.other_outputs])
-    try:
-        warm_up(pipeline)
-        tally = run(pipeline, dataset, scoring, head, worst, rate_hz,
-                    lambda pairs: progress(pairs, 'evaluate', len(dataset.pairs)))
-        return tally, pipeline.segmenter.description
-    finally:
-        pipeline.segmenter.close()
 
 
 def _head(card: ModelCard, options: argparse.Namespace) -> Head:
@@ -169,6 +159,8 @@ def _scoring(card: ModelCard, head: Head, dataset: Dataset,
              options: argparse.Namespace) -> ClassMatch:
     """Return how the classes of the head and of the labels meet."""
     own = _output(card, head.role).classes
+    if dataset.layout.name == LANES:
+        return match_lane_marks(own, head.role not in ('labels', 'drivable'))
     if head.role != 'drivable':
         return match_classes(own, dataset.table, dataset.ids, options.classes, options.remap,
                              card.remaps if head.role == card.main_output.role else None)
@@ -186,6 +178,8 @@ def _dataset(options: argparse.Namespace, own: ClassTable, images: Path | None =
         name = (asked or own).name
         layout = next((entry.name for entry in LAYOUTS.values() if entry.taxonomy == name),
                       'pairs')
+    if layout == LANES:
+        asked = LANE_TABLE
     if asked is None and LAYOUTS.get(layout) and LAYOUTS[layout].taxonomy is None:
         asked = own
     if images is not None and labels is not None:
@@ -265,6 +259,10 @@ def _parser() -> argparse.ArgumentParser:
     add('--gpu', type=int, default=0, help='number of the GPU')
     add('--providers', nargs='+', default=['CPUExecutionProvider'], help='of ONNX Runtime')
     add('--threads', type=int, default=0, help='of the network on the CPU; 0 = one a core')
+    add('--workers', type=int, default=1, help='processes that share pictures and cores '
+        '(default: %(default)s); the figures are the same, but for the times')
+    add('--crf', action='store_true', help="refine the labels by DeepLab's CRF: offline only, "
+        'needs requirements/crf.txt')
     add('--sheet', type=Path, help='write a contact sheet of the worst frames here (.png, .jpg)')
     add('--worst', type=int, default=6, help='how many frames it shows (default: %(default)s)')
     add('--calibrate', type=Path, nargs=2, metavar=('IMAGES', 'LABELS'), help='fit the '

@@ -1,16 +1,14 @@
 """What ``evaluate --calibrate`` does: fits a model's temperature and writes it into its card."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 import hashlib
 import os
 import re
 
-import numpy as np
-
 from ..devices import backend as backends
+from ..devices.heads import channels_first
 from ..devices.host import HostSegmenter
-from ..devices.segmenter import Backend
 from ..errors import ConfigError, FrameError
 from ..frame import Demand, StageClock
 from ..model.card import load_card, ModelCard
@@ -19,33 +17,12 @@ from ..model.taxonomy import UNLABELLED
 from ..scoring.class_match import ClassMatch
 from ..scoring.datasets import Dataset, Pair
 from ..scoring.temperature import Fitted, LIMIT, TemperatureFit
+from .backend_tap import BackendTap
 from .console import progress
 
 SEED = 0
 #: Pictures that are looked at, spread over the data set: more tell hardly more.
 PICTURES = 100
-
-
-@dataclass
-class _Tap:
-    """A backend that keeps what the network said last."""
-
-    inner: Backend
-
-    def __post_init__(self) -> None:
-        self.description, self.device = self.inner.description, self.inner.device
-        self.max_batch = self.inner.max_batch
-        self.last: list[np.ndarray] = []
-
-    def prepare(self, shape: tuple[int, ...]) -> None:
-        self.inner.prepare(shape)
-
-    def run(self, tensor: np.ndarray) -> list[np.ndarray]:
-        self.last = self.inner.run(tensor)
-        return self.last
-
-    def close(self) -> None:
-        self.inner.close()
 
 
 def check(card: ModelCard, fitted_on: Dataset, scored: Dataset) -> None:
@@ -80,7 +57,7 @@ def fit(card: ModelCard, dataset: Dataset, scoring: ClassMatch, threads: int = 0
     :raises ConfigError: when an image or label cannot be used, or there are too few.
     :raises BackendError: when the network cannot run.
     """
-    tap = _Tap(backends.load(backends.ONNX_RUNTIME, card, threads=threads))
+    tap = BackendTap(backends.load(backends.ONNX_RUNTIME, card, threads=threads))
     segmenter = HostSegmenter(card, tap)
     spec, index = card.main_output, card.outputs.index(card.main_output)
     counts = TemperatureFit(SEED)
@@ -94,8 +71,7 @@ def fit(card: ModelCard, dataset: Dataset, scoring: ClassMatch, threads: int = 0
                                   'pair out.')
             if result.labels.shape != truth.shape:
                 raise ConfigError(f'{pair.image} and its label {pair.label} differ in size.')
-            maps = tap.last[index][0]
-            maps = maps if spec.layout == 'NCHW' else maps.transpose(2, 0, 1)
+            maps = channels_first(spec, tap.last[index][0])
             rows = result.geometry.rows(maps.shape[1], spec.align_corners)
             columns = result.geometry.columns(maps.shape[2], spec.align_corners)
             counts.add(maps, rows, columns, result.labels,
