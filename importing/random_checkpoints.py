@@ -26,7 +26,7 @@ from .clone import input_of
 
 _FEATURES = 8  # principal components that a class is a mixture of
 _QUERIES = 40
-_PICTURES = 6
+_PICTURES = 4
 _SURE = 6.0  # logits of a query's own class, and of its mask
 _ROUNDS = 4  # the queries depend on the masks of earlier layers
 CITYSCAPES = load_taxonomy('cityscapes19').names

@@ -40,12 +40,14 @@ def test_a_picture_that_is_not_believed_is_told_and_says_nothing_of_the_next(str
     assert cv2.imread(str(out)).shape[1] >= 2 * 480
 
 
-def test_the_case_of_a_mean_on_another_scale(data_dir, capsys):
+def test_the_case_of_a_mean_on_another_scale(data_dir, tmp_path, capsys):
     """ImageNet's mean and std of 0..1 beside scale 1: the node can run that, and sees nothing."""
     pictures = sorted((data_dir / 'data/camvid/val/images').glob('*.jpg'))[::50]
-    code = check_model.main([str(data_dir / 'cases/models/scale_mix'), *map(str, pictures)])
+    code = check_model.main([str(data_dir / 'cases/models/scale_mix'), *map(str, pictures),
+                             '--out', str(tmp_path / 'seen.jpg')])
     told = capsys.readouterr().out
-    assert code == 1 and 'WARNING: with scale: 0.0039' in told
+    assert code == 1 and 'but scale is 1: the network gets values from -2.118 to 1136' in told
+    assert 'WARNING: ' in told and 'Set scale: 0.0039' in told
 
 
 def test_no_more_pictures_than_fit_on_the_sheet(street, tmp_path, capsys):
