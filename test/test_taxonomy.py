@@ -12,9 +12,11 @@ from seg_node.errors import ConfigError
 from seg_node.model.taxonomy import class_table, load_taxonomy, remap_lut, UNLABELLED
 from seg_node.paths import shared
 
-SIZES = {'camvid11': 11, 'cityscapes19': 19, 'voc21': 21, 'ade20k150': 150, 'autoware16': 16}
+SIZES = {'camvid11': 11, 'cityscapes19': 19, 'voc21': 21, 'ade20k150': 150, 'comma10k5': 5,
+         'autoware16': 16}
 REMAPS = sorted(file.stem for file in shared('models', 'classes', 'remaps').glob('*.yaml'))
 DRIVABLE = {'camvid11': {'Road'}, 'cityscapes19': {'road'}, 'voc21': set(), 'ade20k150': {'road'},
+            'comma10k5': {'Road', 'LaneMark'},
             'autoware16': {'ROAD', 'ROAD_PAINT', 'CROSSWALK'}}
 
 
@@ -65,6 +67,8 @@ def test_a_shipped_table_is_whole(name):
     ('ade20k150', 76, 'boat', (173, 255, 0), True),
     ('ade20k150', 116, 'minibike', (163, 0, 255), True),
     ('ade20k150', 149, 'flag', (92, 0, 255), False),
+    ('comma10k5', 3, 'Movable', (0, 255, 102), True),
+    ('comma10k5', 4, 'MyCar', (204, 0, 255), False),
     ('autoware16', 7, 'VEHICLE', (0, 0, 142), True),
     ('autoware16', 15, 'SKY', (70, 130, 180), False),
 ])
