@@ -85,6 +85,7 @@ setup(
         'tools': requirements('tools'),
         'video': requirements('video'),
         'view': requirements('view'),
+        'archive': requirements('archive'),
         'gpu': requirements('gpu'),
         'test': requirements('test'),
     },
@@ -108,5 +109,6 @@ setup(
         'ego_mask = seg_node.tools.ego_mask:main',
         'stress = seg_node.tools.stress:main',
         'reference = seg_node.tools.reference:main',
+        'archive = seg_node.tools.archive:main',
     ]},
 )

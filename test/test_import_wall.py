@@ -11,13 +11,13 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / 'seg_node'
-SHELLS = ('ros', 'tools', 'playback', 'viewing')
+SHELLS = ('ros', 'tools', 'playback', 'viewing', 'archive')
 MODULES = sorted(PACKAGE.rglob('*.py'))
 STREET = sorted((ROOT / 'street').rglob('*.py'))
 CORE = [path for path in MODULES if path.relative_to(PACKAGE).parts[0] not in SHELLS]
 ROS_NAME = re.compile(r'(rclpy|rosbags|rosidl\w*|rmw\w*|launch|launch_ros|cv_bridge|\w+_msgs|'
                       r'\w+_srvs|rcl_interfaces|builtin_interfaces)(\.|$)')
-SHELL_NAME = re.compile(r'seg_node\.(ros|tools|playback|viewing)(\.|$)')
+SHELL_NAME = re.compile(r'seg_node\.(ros|tools|playback|viewing|archive)(\.|$)')
 
 # Refuses ROS while it imports what it is given, wherever in the import chain it would come in.
 PROBE = f"""
@@ -95,7 +95,7 @@ def test_core_module_names_no_ros(path):
 @pytest.mark.parametrize('path', sorted(PACKAGE.glob('ros/**/*.py')), ids=module_name)
 def test_node_does_not_need_the_tools(path):
     assert not violations(path, re.compile(
-        r'(seg_node\.(tools|playback|viewing)|rosbags|tqdm)(\.|$)'))
+        r'(seg_node\.(tools|playback|viewing|archive)|rosbags|tqdm)(\.|$)'))
 
 
 @pytest.mark.parametrize('source, name', [
@@ -156,11 +156,13 @@ ROOMS = {
     'trust': {'image', 'model'}, 'scoring': {'image', 'model', 'ground', 'trust'},
     'viewing': {'image'},
     'playback': {'image', 'model', 'ground', 'scoring', 'ros'},
+    'archive': {'image', 'model', 'devices', 'ground', 'scoring', 'playback', 'running', 'ros'},
     'health': set(), 'running': {'image', 'model', 'devices', 'trust'},
     'ros': {'health', 'image', 'model', 'devices', 'gpu', 'ground', 'trust', 'running'},
 }
 #: What the car never needs: the factory of engines, data sets, recordings, the renderer.
-NOT_ON_THE_ROAD = ('engines', 'proving', 'scoring', 'playback', 'viewing', 'tools', 'street')
+NOT_ON_THE_ROAD = ('engines', 'proving', 'scoring', 'playback', 'viewing', 'archive', 'tools',
+                   'street')
 
 
 NAMED = {module_name(module): module for module in [*MODULES, *STREET]}

@@ -29,7 +29,7 @@ PYPI = {'cv2': 'opencv-python-headless', 'yaml': 'PyYAML', 'PIL': 'Pillow'}
 OPTIONAL = {'openvino'}
 # What the tools do more with; each is in a file of its own below requirements/, or (mcap) has no
 # ROS package, or (HEIC) is for those who want it.
-EXTRAS = {'av', 'mcap', 'pillow_heif', 'pydensecrf', 'rerun'}
+EXTRAS = {'av', 'fsspec', 'mcap', 'pillow_heif', 'pyarrow', 'pydensecrf', 'ray', 'rerun'}
 # Tests that need these are skipped without them.
 WITHOUT_ROSDEP = {'onnx', 'catkin_pkg', 'rosidl_cli'}
 # What pytest loads without an import.

@@ -74,6 +74,14 @@ class BagSource(Source):
     def remarks(self) -> list[str]:
         return self._left_alone
 
+    @property
+    def start_ns(self) -> int:
+        return int(self._reader.start_time)
+
+    @property
+    def length_ns(self) -> int:
+        return int(self._reader.end_time - self._reader.start_time)
+
     def close(self) -> None:
         self._reader.close()
 

@@ -68,6 +68,14 @@ class DeclaredSource(Source):
                                   f'{encoding} {first.itemsize * first.shape[2]}.')
         return Record(record.topic, record.time_ns, data)
 
+    @property
+    def start_ns(self) -> int:
+        return self._source.start_ns
+
+    @property
+    def length_ns(self) -> int | None:
+        return self._source.length_ns
+
     def problem(self, topic: Topic) -> str:
         return self._source.problem(topic)
 

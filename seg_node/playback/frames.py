@@ -79,6 +79,16 @@ class FrameSource(Source):
     def period_ns(self) -> int:
         """Time between two frames, ns of recorded time."""
 
+    @property
+    def calibration(self) -> CameraCalibration | None:
+        """What its camera_info tells, with the mount if there is one."""
+        return self._calibration
+
+    @property
+    def length_ns(self) -> int | None:
+        count = self._count()
+        return None if count is None else count * self.period_ns
+
     def records(self, topics: Collection[str], span: Span = ALL,
                 epoch_ns: int | None = None) -> Iterator[Record]:
         epoch_ns = self._next_epoch_ns if epoch_ns is None else epoch_ns

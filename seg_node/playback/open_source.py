@@ -56,6 +56,15 @@ def open_source(path: str | Path, options: FrameOptions | None = None,
     return VideoSource(path, options)
 
 
+def is_bag(path: Path) -> bool:
+    """
+    Return whether a path is opened as a bag.
+
+    :raises ConfigError: it is a part of one by which none is opened.
+    """
+    return _bag_path(path) is not None
+
+
 def _declared(source: Source, encodings: Mapping[str, str] | None) -> Source:
     try:
         return DeclaredSource(source, encodings) if encodings else source

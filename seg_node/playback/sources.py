@@ -103,6 +103,16 @@ class Source(ABC):
     max_gap_ns = 5_000_000_000
     restamps = False
 
+    @property
+    def start_ns(self) -> int:
+        """The recorded time that spans are counted from."""
+        return 0
+
+    @property
+    def length_ns(self) -> int | None:
+        """How long it is, as far as it says so; None = only playing tells."""
+        return None
+
     @abstractmethod
     def records(self, topics: Collection[str], span: Span = ALL,
                 epoch_ns: int | None = None) -> Iterator[Record]:

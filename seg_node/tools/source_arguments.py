@@ -7,12 +7,17 @@ from typing import Any
 
 def add_source_arguments(group: Any) -> None:
     """Add ``--as-encoding`` and ``--max-gap`` to a parser or a group of it."""
+    add_encoding_argument(group)
+    group.add_argument('--max-gap', type=positive, default=5.0, metavar='S',
+                       help='cut longer pauses in the recording to S seconds (default 5)')
+
+
+def add_encoding_argument(group: Any) -> None:
+    """Add ``--as-encoding`` to a parser or a group of it."""
     group.add_argument('--as-encoding', nargs='+', type=_encoding, default=[],
                        metavar='[TOPIC:=]ENCODING',
                        help='what raw images of a bag really are, e.g. bgr8 for 8UC3, of all '
                             'topics or of one (wildcards allowed)')
-    group.add_argument('--max-gap', type=positive, default=5.0, metavar='S',
-                       help='cut longer pauses in the recording to S seconds (default 5)')
 
 
 def positive(text: str) -> float:

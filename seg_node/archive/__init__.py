@@ -1,0 +1,1 @@
+"""Whole archives of recordings: labelled on many machines by the node's pipeline, and searched."""
