@@ -105,7 +105,7 @@ def test_masks_and_states_are_those_of_the_pipeline_whatever_the_pieces(made, ar
         assert row['share_road'] == pytest.approx((image == 0).mean(), abs=1e-6)
     if name == 'still':  # what lasts over the seam between two pieces
         states = {row['state'] for row in table}
-        assert states == {'ok', 'blind'} and BEFORE_NS == 3_000_000_000
+        assert states >= {'ok', 'blind'} and BEFORE_NS == 3_000_000_000
 
 
 def test_labels_are_those_of_the_node(archive_of, client, tmp_path, made):
