@@ -9,8 +9,8 @@ import numpy as np
 
 from ..errors import ConfigError
 
-#: Those of DeepLab v2: weight and standard deviations (pixels, grey levels) of the appearance
-#: kernel, of the smoothness kernel, and steps of the mean field.
+#: Those of DeepLab v2 with ResNet-101: weight and standard deviations (pixels, grey levels) of the
+#: appearance kernel, of the smoothness kernel, and steps of the mean field.
 APPEARANCE, XY_PX, COLOUR = 4.0, 67.0, 3.0
 SMOOTHNESS, NEAR_PX = 3.0, 1.0
 STEPS = 10
