@@ -42,30 +42,35 @@ def _fill(scores, colder, labels, classes, down, across, low_rows, row_fraction,
     winners = np.empty(width, np.uint8)
     best, sure = np.empty((2, width), np.float32), np.empty((2, width), np.float32)
     scratch, exponent = np.empty((3, width), np.float32), np.empty(width, np.int32)
-    there = np.full(2, np.int64(-1))  # which rows of the logits best and sure are about
+    # Which rows of the logits best and sure are about, and from which column to before which.
+    there, left, end = np.full(2, np.int64(-1)), np.zeros(2, np.int64), np.zeros(2, np.int64)
     for r in range(len(down)):
-        matters = np.uint8(0)
+        first, last = np.int64(-1), np.int64(0)
         for c in range(len(across)):
-            matters |= classes[labels[down[r], across[c]]]
-        if not matters:
+            if classes[labels[down[r], across[c]]]:
+                first, last = c if first < 0 else first, c
+        if first < 0:
             continue
+        start = np.int64(low_columns[first])
+        stop = min(np.int64(low_columns[last]) + 2, np.int64(width))
         upper = np.int64(low_rows[r])
         lower = min(upper + 1, np.int64(height - 1))
         for y in (upper, lower):
-            if there[y & 1] != y:
-                survey(scores, scores, y, colder, True, winners, best[y & 1], sure[y & 1],
+            n = y & 1
+            if there[n] != y or start < left[n] or stop > end[n]:
+                survey(scores, scores, y, start, stop, colder, True, winners, best[n], sure[n],
                        scratch, exponent)
-                there[y & 1] = y
+                there[n], left[n], end[n] = y, start, stop
         up, low, fy = upper & 1, lower & 1, row_fraction[r]
-        for c in range(len(across)):
+        for c in range(first, last + 1):
             k = labels[down[r], across[c]]
             if not classes[k]:
                 continue
-            left, fx = np.int64(low_columns[c]), column_fraction[c]
-            right = min(left + 1, np.int64(width - 1))
-            a = _chance(scores[k, upper, left], best[up, left], sure[up, left], colder)
+            x, fx = np.int64(low_columns[c]), column_fraction[c]
+            right = min(x + 1, np.int64(width - 1))
+            a = _chance(scores[k, upper, x], best[up, x], sure[up, x], colder)
             b = _chance(scores[k, upper, right], best[up, right], sure[up, right], colder)
-            e = _chance(scores[k, lower, left], best[low, left], sure[low, left], colder)
+            e = _chance(scores[k, lower, x], best[low, x], sure[low, x], colder)
             f = _chance(scores[k, lower, right], best[low, right], sure[low, right], colder)
             one, other = a * (1 - fy) + e * fy, b * (1 - fy) + f * fy
             found[r, c] = np.uint8(np.int32((one * (1 - fx) + other * fx) * 255 + 0.5))

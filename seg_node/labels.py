@@ -112,14 +112,14 @@ def _fill(scores, probabilities, colder, first, stop, row_starts, row_fraction, 
     scratch, exponent = np.empty((3, width), np.float32), np.empty(width, np.int32)
     cells, line = np.empty(width, np.uint8), np.empty(width + 1)
     candidates, found = np.empty(classes, np.int64), np.zeros((3, classes, 4))
-    check = survey(scores, probabilities, first, colder, wanted, winners[0], best[0], sure[0],
-                   scratch, exponent)
+    check = survey(scores, probabilities, first, 0, width, colder, wanted, winners[0], best[0],
+                   sure[0], scratch, exponent)
     for i in range(first, stop):
         # Of the two rows of grid points the upper one was the lower one before.
         up, low = (i - first) & 1, (i - first + 1) & 1
         below = min(i + 1, height - 1)
-        check += survey(scores, probabilities, below, colder, wanted, winners[low], best[low],
-                        sure[low], scratch, exponent)
+        check += survey(scores, probabilities, below, 0, width, colder, wanted, winners[low],
+                        best[low], sure[low], scratch, exponent)
         top, bottom = row_starts[i], row_starts[i + 1]
         if top == bottom:
             continue
@@ -157,16 +157,23 @@ def _fill(scores, probabilities, colder, first, stop, row_starts, row_fraction, 
 
 
 @inner()
-def survey(scores, probabilities, y, colder, wanted, winners, best, sure, scratch, exponent):
-    """Write winners, their scores and probabilities; return 0, or NaN where one is not finite."""
-    lead, place, mantissa = scratch[0], scratch[1], scratch[2]
-    power = exponent.view(np.float32)
+def survey(scores, probabilities, y, left, end, colder, wanted, winners, best, sure, scratch,
+           exponent):
+    """
+    Write winners, their scores and probabilities, from column ``left`` to before ``end``.
+
+    :returns: 0, or NaN where a score is not finite.
+    """
+    winners, best, sure = winners[left:end], best[left:end], sure[left:end]
+    lead, place, mantissa = scratch[0, left:end], scratch[1, left:end], scratch[2, left:end]
+    whole = exponent[left:end]
+    power = whole.view(np.float32)
     softmax = wanted and colder > _ZERO
-    check = _begin(scores[0, y], best, place, sure)
+    check = _begin(scores[0, y, left:end], best, place, sure)
     for k in range(1, scores.shape[0]):
-        check += _challenge(scores[k, y], np.float32(k), best, place, lead)
+        check += _challenge(scores[k, y, left:end], np.float32(k), best, place, lead)
         if softmax:
-            exponential(lead, colder, mantissa, exponent)
+            exponential(lead, colder, mantissa, whole)
             _add(lead, mantissa, power, sure)
     for x in range(len(winners)):
         winners[x] = np.uint8(place[x])
@@ -175,7 +182,7 @@ def survey(scores, probabilities, y, colder, wanted, winners, best, sure, scratc
             sure[x] = _ONE / sure[x]
     elif wanted:
         for x in range(len(sure)):
-            sure[x] = probabilities[winners[x], y, x]
+            sure[x] = probabilities[winners[x], y, left + x]
     return check
 
 

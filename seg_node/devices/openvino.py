@@ -56,7 +56,11 @@ class OpenVinoBackend:
         #: everything that its results depend on beside the model
         copy = f' of {card.int8.sha256}' if precision == 'int8' and card.int8 else ''
         self.identity = f'openvino {version} {precision}{copy} on {cpu.identity()}'
+        names = {name: n for n, port in enumerate(self._model.outputs)
+                 for name in port.get_names()}
+        self._outputs = [names[output.name] for output in card.outputs]
         self._requests: OrderedDict[tuple[int, ...], Any] = OrderedDict()
+        self._bound: dict[tuple[int, ...], np.ndarray] = {}  # what each request reads in place
 
     def prepare(self, shape: tuple[int, ...]) -> None:
         """Compile the network for a shape of its input; see ``Backend.prepare``."""
@@ -69,8 +73,10 @@ class OpenVinoBackend:
         if request is None:
             request = self._compile(tensor.shape)
         try:
-            found = request.infer([tensor], share_inputs=True, share_outputs=True)
-            return [found[output.name] for output in self._card.outputs]
+            if self._bound.get(tensor.shape) is not tensor:  # nearly always the one of before
+                self._bind(request, tensor)
+            request.infer(share_outputs=True)
+            return [request.get_output_tensor(n).data for n in self._outputs]
         except Exception as error:  # what OpenVINO raises comes from C++
             raise BackendError(f'OpenVINO failed on an input of shape {tensor.shape}: '
                                f'{error}') from error
@@ -78,7 +84,15 @@ class OpenVinoBackend:
     def close(self) -> None:
         """Free the network."""
         self._requests.clear()
+        self._bound.clear()
         self._model = self._core = None
+
+    def _bind(self, request: Any, tensor: np.ndarray) -> None:
+        """Let a request read its input out of this array, which others fill."""
+        from openvino import Tensor
+        held = np.require(tensor, requirements=['C', 'W'])  # a copy is read once
+        request.set_input_tensor(Tensor(held, shared_memory=True))
+        self._bound[tensor.shape] = held
 
     def _compile(self, shape: tuple[int, ...]) -> Any:
         """Return a request of the network compiled for one shape of its input."""
@@ -89,7 +103,7 @@ class OpenVinoBackend:
             raise BackendError(f'OpenVINO cannot compile {self._card.model_path} for an input of '
                                f'shape {shape}: {error}. Set backend to onnxruntime.') from error
         while len(self._requests) >= _MOST_SIZES:
-            self._requests.popitem(last=False)
+            self._bound.pop(self._requests.popitem(last=False)[0], None)
         self._requests[shape] = compiled.create_infer_request()
         return self._requests[shape]
 

@@ -1,7 +1,7 @@
 """A model's tensors: as a card describes them, as the file has them, and whether both agree."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import cached_property
 from typing import Literal
 
@@ -67,6 +67,13 @@ class InputSpec:
     longest_side: int | None = None
     pad: Literal['centre', 'right_bottom'] = 'centre'
     window: Window | None = None
+
+    def __hash__(self) -> int:
+        return self._hash  # each frame looks its geometry up by it
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash(astuple(self))
 
 
 @dataclass(frozen=True)

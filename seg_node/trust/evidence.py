@@ -107,13 +107,13 @@ def measure(grey: np.ndarray, labels: np.ndarray, drivable: np.ndarray,
     """
     size = Size(*grey.shape)
     rows, columns = grid(size)
-    picture = _pick(grey, rows & ~1, columns & ~1)  # of a mosaic always the same colour
+    grey = _any_kind(grey)
+    picture = kernels.pick(grey, rows & ~1, columns & ~1)  # of a mosaic always the same colour
     rows, columns = places(size, Size(*labels.shape))
     ids = _pick(labels, rows, columns)
-    area = drivable[ids] if drivable.ndim == 1 else _pick(drivable, rows, columns)
+    area = drivable.take(ids) if drivable.ndim == 1 else _pick(drivable, rows, columns)
     sure = glimpse if confidence is None else _pick(confidence, rows, columns)
-    alike, brightness = kernels.rows_alike(picture, _DARK)
-    clear, _ = kernels.rows_alike(picture, _NOISE)
+    alike, clear, brightness = kernels.rows_alike(picture, _DARK, _NOISE)
     flat, blind = kernels.without_structure(picture, ids)
     share, afloat, inside = kernels.drivable_area(area, ids, area if sure is None else sure,
                                                   certainty)
@@ -130,13 +130,28 @@ def measure(grey: np.ndarray, labels: np.ndarray, drivable: np.ndarray,
     return Evidence(figures, bands, picture)
 
 
-def _torn_across(grey: np.ndarray) -> float:
-    height, width = grey.shape
+def _torn_across(upside_down: np.ndarray) -> float:
+    height, width = upside_down.shape
     if height < 4:
         return 0.0
-    columns = _middles(min(LINES, width), width)
-    return float(kernels.torn_across(np.ascontiguousarray(grey[:, columns].T)))
+    return float(kernels.torn_across(upside_down, _lines(width)))
+
+
+@lru_cache(maxsize=64)
+def _lines(width: int) -> np.ndarray:
+    return _middles(min(LINES, width), width)
 
 
 def _pick(image: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    return image[rows].take(columns, axis=1)
+    return kernels.pick(_any_kind(image), rows, columns)
+
+
+def _any_kind(image: np.ndarray) -> np.ndarray:
+    """
+    Return an image bottom row first and read-only.
+
+    Whatever its rows are like and whoever owns it: it is of one type to the compiled loops.
+    """
+    view = image[::-1]
+    view.flags.writeable = False
+    return view

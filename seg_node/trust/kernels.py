@@ -12,6 +12,18 @@ _FLAT = 2  # grey levels between the lightest and the darkest of nine neighbouri
 
 
 @njit()
+def pick(upside_down, rows, columns):
+    """Return some pixels of an image that is given bottom row first, (len(rows), len(columns))."""
+    last = len(upside_down) - 1
+    found = np.empty((len(rows), len(columns)), np.uint8)
+    for y in range(len(rows)):
+        row = upside_down[last - rows[y]]
+        for x in range(len(columns)):
+            found[y, x] = row[columns[x]]
+    return found
+
+
+@njit()
 def without_structure(grey, labels):
     """
     Return the share of samples that are like their neighbours, and that of the blind columns.
@@ -21,40 +33,44 @@ def without_structure(grey, labels):
     height, width = grey.shape
     flat = seen = blind = 0
     flat_below, seen_below = np.zeros(width, np.int64), np.zeros(width, np.int64)
+    low, high = np.full(width + 2, np.uint8(255)), np.zeros(width + 2, np.uint8)
     for y in range(height):
+        _span(grey[max(y - 1, 0)], grey[y], grey[min(y + 1, height - 1)], low, high)
         below = 2 * y >= height
         for x in range(width):
-            if labels[y, x] == _UNLABELLED:
-                continue
-            is_flat = _is_flat(grey, y, x)
-            seen += 1
+            is_seen = np.int64(labels[y, x] != _UNLABELLED)
+            least, most = low[x], high[x]
+            for n in (1, 2):
+                least = low[x + n] if low[x + n] < least else least
+                most = high[x + n] if high[x + n] > most else most
+            is_flat = is_seen & np.int64(np.int64(most) - np.int64(least) <= _FLAT)
+            seen += is_seen
             flat += is_flat
-            if below:
-                seen_below[x] += 1
-                flat_below[x] += is_flat
+            seen_below[x] += is_seen if below else 0
+            flat_below[x] += is_flat if below else 0
     for x in range(width):
         blind += seen_below[x] > 0 and 20 * flat_below[x] >= 19 * seen_below[x]
     return flat / max(seen, 1), blind / width
 
 
-@inner(inline='always')
-def _is_flat(grey, y, x):
-    low = high = np.int64(grey[y, x])
-    for v in range(max(y - 1, 0), min(y + 2, grey.shape[0])):
-        for u in range(max(x - 1, 0), min(x + 2, grey.shape[1])):
-            value = np.int64(grey[v, u])
-            low, high = min(low, value), max(high, value)
-            if high - low > _FLAT:
-                return False
-    return True
+@inner()
+def _span(above, here, below, low, high):
+    """Write the least and the greatest of each column of three rows, from index 1 on."""
+    for x in range(len(here)):
+        least = most = here[x]
+        for value in (above[x], below[x]):
+            least = value if value < least else least
+            most = value if value > most else most
+        low[x + 1], high[x + 1] = least, most
 
 
 @njit()
-def rows_alike(grey, dim):
+def rows_alike(grey, dark, noise):
     """
-    Return the correlation of each row with the next, (height - 1,), and the mean grey level.
+    Return the correlation of each row with the next, twice (height - 1,), and the mean grey level.
 
-    :param dim: grey levels added to the contrast of a row, so that rows of noise do not count.
+    :param dark: grey levels added to the contrast of a row the first time, ``noise`` the second:
+        so that rows of noise do not count.
     """
     height, width = grey.shape
     means, spreads = np.empty(height), np.empty(height)
@@ -65,18 +81,20 @@ def rows_alike(grey, dim):
             total += value
             square += value * value
         means[y] = total / width
-        spreads[y] = np.sqrt(max(0.0, square / width - means[y] ** 2)) + dim
-    alike = np.empty(height - 1)
+        spreads[y] = np.sqrt(max(0.0, square / width - means[y] ** 2))
+    alike, clear = np.empty(height - 1), np.empty(height - 1)
     for y in range(height - 1):
         product = np.int64(0)
         for x in range(width):
             product += np.int64(grey[y, x]) * np.int64(grey[y + 1, x])
-        alike[y] = (product / width - means[y] * means[y + 1]) / (spreads[y] * spreads[y + 1])
-    return alike, means.mean()
+        both = product / width - means[y] * means[y + 1]
+        alike[y] = both / ((spreads[y] + dark) * (spreads[y + 1] + dark))
+        clear[y] = both / ((spreads[y] + noise) * (spreads[y + 1] + noise))
+    return alike, clear, means.mean()
 
 
 @njit()
-def torn_across(lines):
+def torn_across(upside_down, columns):
     """
     Return the greatest share of columns that jump at once from one row to the next, 0 to 1.
 
@@ -86,50 +104,82 @@ def torn_across(lines):
     more than two rows: squares of coarse coding or scaling. On both sides there must be something
     to see that goes on in the next row: black bars and noisy skies are not torn.
 
-    :param lines: (n, H) uint8, some columns of the picture; H > 3.
+    :param upside_down: (H, W) uint8, the bottom row first; H > 3.
+    :param columns: those that are looked at.
     """
-    columns, height = lines.shape
+    height, count = len(upside_down), len(columns)
     jumps, steps = np.zeros(height, np.int64), np.zeros(height, np.int64)
-    low, high = np.full(height, 255, np.int64), np.zeros(height, np.int64)
-    for x in range(columns):
-        line = lines[x]
-        last, above, step = np.int64(line[0]), np.int64(1000), np.int64(1000)
-        low[0], high[0] = min(low[0], last), max(high[0], last)
-        for y in range(1, height):
-            value = np.int64(line[y])
-            below = abs(value - last)
-            low[y], high[y] = min(low[y], value), max(high[y], value)
-            steps[y - 1] += below
-            if y > 1:
-                jumps[y - 2] += step - max(above, below) >= _JUMP
-            last, above, step = value, step, below
+    low, high = np.zeros(height, np.int64), np.zeros(height, np.int64)
+    line, last = np.empty(count, np.int32), np.empty(count, np.int32)
+    above, step = np.full(count, np.int32(1000)), np.full(count, np.int32(1000))
+    for y in range(height):
+        row = upside_down[height - 1 - y]
+        for x in range(count):
+            line[x] = row[columns[x]]
+        low[y], high[y], below, jumped = _step(line, last, above, step)
+        if y:
+            steps[y - 1] = below
+        if y > 1:
+            jumps[y - 2] = jumped
+        line, last = last, line
     most = many = 0
     for y in range(1, height - 2):  # between this row and the next
-        goes_on = min((high[y] - low[y]) * columns - _CONTRAST * steps[y - 1],
-                      (high[y + 1] - low[y + 1]) * columns - _CONTRAST * steps[y + 1])
-        if goes_on > _ONE_TONE * columns:
+        goes_on = min((high[y] - low[y]) * count - _CONTRAST * steps[y - 1],
+                      (high[y + 1] - low[y + 1]) * count - _CONTRAST * steps[y + 1])
+        if goes_on > _ONE_TONE * count:
             most = max(most, jumps[y])
-        many += jumps[y] >= _MANY * columns
-    return most / columns if many <= _SQUARES else 0.0
+        many += jumps[y] >= _MANY * count
+    return most / count if many <= _SQUARES else 0.0
+
+
+@inner()
+def _step(line, last, above, step):
+    """
+    Go on to the next row.
+
+    :returns: its least and greatest value, the sum of the steps to it, and how many columns
+        jumped one row before.
+    """
+    low, high, total, jumped = np.int32(255), np.int32(0), np.int32(0), np.int32(0)
+    for x in range(len(line)):
+        value = line[x]
+        low = value if value < low else low
+        high = value if value > high else high
+        below = abs(value - last[x])
+        before = above[x] if above[x] > below else below
+        total += below
+        jumped += np.int32(step[x] - before >= _JUMP)
+        above[x], step[x] = step[x], below
+    return low, high, total, jumped
 
 
 @njit()
 def edge_agreement(grey, labels):
     """Return the log of the ratio of grey steps where the labels change to those elsewhere."""
     height, width = grey.shape
-    steps = np.zeros(2, np.int64)
-    count = np.zeros(2, np.int64)
+    all_steps = steps = changes = np.int64(0)
     for y in range(height - 1):
-        for x in range(width - 1):
-            here, value = labels[y, x], np.int64(grey[y, x])
-            changes = np.int64(labels[y, x + 1] != here)
-            steps[changes] += abs(value - np.int64(grey[y, x + 1]))
-            count[changes] += 1
-            changes = np.int64(labels[y + 1, x] != here)
-            steps[changes] += abs(value - np.int64(grey[y + 1, x]))
-            count[changes] += 1
-    mean = steps / np.maximum(count, 1)
-    return np.log((mean[1] + 1) / (mean[0] + 1))
+        for grey_to, label_to in ((grey[y, 1:], labels[y, 1:]), (grey[y + 1], labels[y + 1])):
+            found = _border_steps(grey[y], grey_to, labels[y], label_to, width - 1)
+            all_steps += found[0]
+            steps += found[1]
+            changes += found[2]
+    others = 2 * (height - 1) * (width - 1) - changes
+    inside, border = (all_steps - steps) / max(others, 1), steps / max(changes, 1)
+    return np.log((border + 1) / (inside + 1))
+
+
+@inner()
+def _border_steps(grey, grey_to, labels, labels_to, count):
+    """Return the sum of the steps to other samples, of those across a border, and their number."""
+    total = steps = changes = np.int32(0)
+    for x in range(count):
+        step = abs(np.int32(grey[x]) - np.int32(grey_to[x]))
+        changed = np.int32(labels[x] != labels_to[x])
+        total += step
+        steps += step * changed
+        changes += changed
+    return total, steps, changes
 
 
 @njit()

@@ -31,6 +31,7 @@ class CameraWatch:
     def __init__(self, timing: Timing) -> None:
         self.timing = timing
         self._past: deque[tuple[float, State, str]] = deque()
+        self._bad = 0  # of the past
         self._state, self._reason = State.OK, ''
         self._last: np.ndarray | None = None
         self._last_stamp_ns = 0
@@ -45,9 +46,10 @@ class CameraWatch:
         """
         verdict = self._frozen(verdict, stamp_ns, now_s)
         self._past.append((now_s, verdict.state, verdict.reason))
+        self._bad += verdict.state > State.OK
         horizon = now_s - max(self.timing.alarm_s, self.timing.clear_s)
         while len(self._past) > 3 and self._past[0][0] < horizon:
-            self._past.popleft()
+            self._bad -= self._past.popleft()[1] > State.OK
         self._state, self._reason = self._standing(now_s)
         return Standing(self._state, self._reason, verdict)
 
@@ -70,6 +72,8 @@ class CameraWatch:
 
     def _standing(self, now_s: float) -> tuple[State, str]:
         """Return the state over time and its reason."""
+        if not self._bad:
+            return State.OK, ''
         recent = self._since(now_s - self.timing.alarm_s, 3)
         calm = self._since(now_s - self.timing.clear_s, 2)
         for level in (State.BLIND, State.DOUBTFUL):
