@@ -48,7 +48,7 @@ def _fill(scores, colder, labels, classes, down, across, low_rows, row_fraction,
         first, last = np.int64(-1), np.int64(0)
         for c in range(len(across)):
             if classes[labels[down[r], across[c]]]:
-                first, last = c if first < 0 else first, c
+                first, last = np.int64(c) if first < 0 else first, np.int64(c)
         if first < 0:
             continue
         start = np.int64(low_columns[first])

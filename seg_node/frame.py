@@ -1,7 +1,6 @@
 """What travels through the pipeline: the camera's frame, its segmentation, its products."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 import time
@@ -175,14 +174,24 @@ class StageClock:
     ms: dict[str, float] = field(default_factory=dict)
     current: str = ''
 
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Count the time of the block to this stage, in milliseconds."""
-        start = time.perf_counter_ns()
-        self.current = name
-        try:
-            yield
-        finally:
-            self.current = ''
-            spent_ms = (time.perf_counter_ns() - start) / 1e6
-            self.ms[name] = self.ms.get(name, 0.0) + spent_ms
+    def stage(self, name: str) -> '_Stage':
+        """Return what counts the time of a ``with`` block to this stage, in milliseconds."""
+        return _Stage(self, name)
+
+
+class _Stage:
+    """A block of a stage; no generator, as there are a dozen for each frame."""
+
+    __slots__ = ('_clock', '_name', '_start')
+
+    def __init__(self, clock: StageClock, name: str) -> None:
+        self._clock, self._name, self._start = clock, name, 0
+
+    def __enter__(self) -> None:
+        self._clock.current = self._name
+        self._start = time.perf_counter_ns()
+
+    def __exit__(self, *_: object) -> None:
+        clock, name = self._clock, self._name
+        clock.current = ''
+        clock.ms[name] = clock.ms.get(name, 0.0) + (time.perf_counter_ns() - self._start) / 1e6

@@ -1,30 +1,37 @@
 """What goes wrong with one frame, for lack of memory or by a fault, refuses that frame only."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import cv2
 
 from .errors import brief, FrameError, place, SegNodeError
 
 
-@contextmanager
-def mishaps(doing: str) -> Iterator[None]:
+def mishaps(doing: str) -> '_Mishaps':
     """
-    Turn what the block runs into with one frame into that frame's refusal.
+    Return what turns whatever a ``with`` block runs into with one frame into its refusal.
 
     :param doing: what the block does with the frame, for the message: ``'decoding'``.
     :raises FrameError: reason ``'memory'`` where there is none left, ``'opencv'`` where OpenCV
         refuses its input, ``'internal'`` where this package has a fault.
     """
-    try:
-        yield
-    except SegNodeError:
-        raise
-    except Exception as error:
-        where = place(error)
-        # A traceback would keep the frame's arrays alive for as long as the refusal is.
-        raise _refusal(doing, error.with_traceback(None), where) from None
+    return _Mishaps(doing)
+
+
+class _Mishaps:
+    """A block of one frame; no generator, as there are several for each."""
+
+    __slots__ = ('_doing',)
+
+    def __init__(self, doing: str) -> None:
+        self._doing = doing
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        del trace  # it and the error's own would keep the frame's arrays as long as the refusal
+        if isinstance(error, Exception) and not isinstance(error, SegNodeError):
+            where = place(error)
+            raise _refusal(self._doing, error.with_traceback(None), where) from None
 
 
 def _refusal(doing: str, error: Exception, where: str) -> FrameError:

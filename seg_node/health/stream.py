@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from threading import Lock
 import time
 
-import numpy as np
-
 from ..errors import FrameError
 from ..geometry import Size
 from .facts import InfoFacts, Publishers, StreamFacts
@@ -16,18 +14,23 @@ from .losses import Losses
 from .report import Level, Limits
 from .rules import CAMERA, CAUSES, SILENT
 from .stamps import FAULTS, Stamp, Stamps
-from .window import FIGURES_S, LEAST, median, RECENT_S, View, Window
+from .window import FIGURES_S, LEAST, median, percentiles, RECENT_S, View, Window
 
 _FIRST_MASK_S = 1.0
 
 
 @dataclass(frozen=True)
 class _Arrival:
-    """An image that came, ``lost`` others having been lost before it."""
+    """
+    An image that came.
+
+    :ivar lost: how many were lost between the one before and it; ``lost_ever``: before it.
+    """
 
     stamp: Stamp
     age_ms: float | None
     lost: int
+    lost_ever: int
 
 
 @dataclass(frozen=True)
@@ -112,15 +115,15 @@ class CameraHealth:
             stamp = self._stamps.check(stamp_ns, now, age_ms)
             if stamp.fault:
                 self.stamp_faults[stamp.fault] += 1
-            self._count_arrival(now, _Arrival(stamp, age_ms if stamp_ns else None,
-                                              self._losses.on_message(publisher, number)))
+            self._count_arrival(now, stamp, age_ms if stamp_ns else None,
+                                self._losses.on_message(publisher, number))
 
     def on_malformed(self, error: FrameError, publisher: bytes = b'',
                      number: int | None = None) -> None:
         """Count an image that has not even a stamp."""
         with self._lock:
-            self._count_arrival(self._clock(), _Arrival(
-                Stamp(), None, self._losses.on_message(publisher, number)))
+            self._count_arrival(self._clock(), Stamp(), None,
+                                self._losses.on_message(publisher, number))
         self.on_refused(error)
 
     def on_lost(self, count: int) -> None:
@@ -168,10 +171,10 @@ class CameraHealth:
         with self._lock:
             self._state, self._state_reason, self._judgement = state, reason, values
 
-    def _count_arrival(self, now: float, arrival: _Arrival) -> None:
+    def _count_arrival(self, now: float, stamp: Stamp, age_ms: float | None, lost: int) -> None:
         self.received += 1
-        self.lost += arrival.lost
-        self._arrivals.add(arrival)
+        self.lost += lost
+        self._arrivals.add(_Arrival(stamp, age_ms, lost, self.lost))
         if self._first_image is None:
             self._first_image = now
 
@@ -210,19 +213,20 @@ class CameraHealth:
         recent = [] if gone else shot.arrivals.last(RECENT_S)
         decided = [] if gone else shot.decided.last(RECENT_S)
         sent = shot.arrivals.last(FIGURES_S)
-        lost = sum(arrival.lost for arrival in sent) + reported_lost
+        lost = _lost(sent) + reported_lost
         refused = Counter(reason for reason in decided if reason)
         reason = max(refused, key=lambda reason: refused[reason], default='')
-        mask_age_s, mask_due_s = _mask_times(shot, first_image, limits)
+        interval_s = shot.arrivals.interval_s(FIGURES_S)
+        mask_age_s, mask_due_s = _mask_times(shot, first_image, interval_s, limits)
         return StreamFacts(
             topic=self.topic, name=self.name, limits=limits, arrived=silent_s is not None,
             silent_s=shot.now - started if silent_s is None else silent_s,
-            interval_s=shot.arrivals.interval_s(FIGURES_S) or 0.0,
+            interval_s=interval_s or 0.0,
             images=len(recent), age_s=(median([arrival.age_ms for arrival in recent
                                                if arrival.age_ms is not None]) or 0.0) / 1e3,
             stamps=Counter(arrival.stamp.fault for arrival in recent if arrival.stamp.fault),
             jump_s=max((arrival.stamp.jump_s for arrival in recent), default=0.0),
-            lost=0 if gone else sum(arrival.lost for arrival in recent) + reported_lost,
+            lost=0 if gone else _lost(recent) + reported_lost,
             lost_share=lost / (lost + len(sent)) if lost else 0.0, reported_lost=reported_lost,
             decided=len(decided), refused=refused.total(), reason=reason,
             refusal=refusals.get(reason, ''),
@@ -258,20 +262,31 @@ class CameraHealth:
                 ('processing_ms', [mask.processing_ms for mask in masks])):
             values.update(_percentiles(name, series))
         for stage in sorted({stage for mask in masks for stage in mask.stages_ms}):
-            times = np.median([mask.stages_ms.get(stage, 0.0) for mask in masks])
-            values[f'stage_{stage}_ms'] = f'{times:.2f}'
+            [middle] = percentiles([mask.stages_ms.get(stage, 0.0) for mask in masks], (50,))
+            values[f'stage_{stage}_ms'] = f'{middle:.2f}'
         return values
 
 
-def _mask_times(shot: _Snapshot, first_image: float | None,
+def _lost(arrivals: Sequence[_Arrival]) -> int:
+    """Return how many images were lost between these and before the first of them."""
+    if not arrivals:
+        return 0
+    return arrivals[-1].lost_ever - arrivals[0].lost_ever + arrivals[0].lost
+
+
+def _mask_times(shot: _Snapshot, first_image: float | None, image_s: float | None,
                 limits: Limits) -> tuple[float | None, float]:
-    """Return the age of the last mask, and the age at which the next one is overdue."""
+    """
+    Return the age of the last mask, and the age at which the next one is overdue.
+
+    :param image_s: the usual time between two images, None before the second.
+    """
     age_s = shot.masks.age_s
     if age_s is None and first_image is not None:
         age_s = shot.now - first_image
-    image_s, mask_s = (view.interval_s(FIGURES_S) for view in (shot.arrivals, shot.masks))
     if image_s is None:  # nothing to judge by before the second image
         return age_s, limits.image_timeout_s
+    mask_s = shot.masks.interval_s(FIGURES_S)
     processing_s = (median([mask.processing_ms for mask in shot.masks.last(FIGURES_S)]) or 0) / 1e3
     shortest_s = _FIRST_MASK_S if mask_s is None else RECENT_S
     return age_s, max(shortest_s, LEAST * max(image_s, mask_s or 0.0, processing_s))
@@ -292,4 +307,4 @@ def _percentiles(name: str, series: Sequence[float | None]) -> dict[str, str]:
         return {}
     percents = (50, 95, 99)
     return {f'{name}_p{percent}': f'{value:.1f}' for percent, value in
-            zip(percents, np.percentile(known, percents), strict=True)}
+            zip(percents, percentiles(known, percents), strict=True)}

@@ -6,7 +6,7 @@ later, experimental) is told of each by the middleware and costs half the time o
 """
 
 from collections.abc import Callable, Mapping
-from inspect import signature
+from inspect import Signature, signature
 from typing import Any
 
 from rclpy.executors import SingleThreadedExecutor
@@ -43,4 +43,13 @@ def told_apart(callback: Callable[[bytes, Mapping[str, Any]], None]) -> Callable
         callback(message, info)
 
     call.__signature__ = signature(callback)  # type: ignore[attr-defined] # rclpy goes by it
+    return call
+
+
+def looked_up_once(callback: Callable[[], None]) -> Callable[[], None]:
+    """Return the same callback of a timer; rclpy asks at each turn what parameters it takes."""
+    def call() -> None:
+        callback()
+
+    call.__signature__ = Signature()  # type: ignore[attr-defined]
     return call

@@ -21,6 +21,7 @@ from ..tuning import Tuning
 from .bond import Bond
 from .cameras import Camera, refuse_own_topics
 from .diagnostics import Diagnostics, LOOK_S
+from .executors import looked_up_once
 from .live_parameters import LiveParameters
 from .node_report import choice_line, node_report, NodeFacts
 from .parameters import value_of, wrong_type
@@ -81,7 +82,7 @@ class SegNode(LifecycleNode):
         self.starts = Starts(record_path(self.get_fully_qualified_name()))
         self._diagnostics = Diagnostics(self)
         # A steady clock: under use_sim_time a paused bag must not silence the diagnostics.
-        self._timer = self.create_timer(LOOK_S, self.report,
+        self._timer = self.create_timer(LOOK_S, looked_up_once(self.report),
                                         clock=Clock(clock_type=ClockType.STEADY_TIME))
         awake = AwakeClock()
         self.watchdog = Watchdog(awake, self._wake, self._on_lost, leave)

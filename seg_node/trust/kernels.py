@@ -31,7 +31,8 @@ def without_structure(grey, labels):
     A column is blind if 95 % of its lower half is like its neighbours.
     """
     height, width = grey.shape
-    flat = seen = blind = 0
+    flat = seen = np.int64(0)
+    blind = 0
     flat_below, seen_below = np.zeros(width, np.int64), np.zeros(width, np.int64)
     low, high = np.full(width + 2, np.uint8(255)), np.zeros(width + 2, np.uint8)
     for y in range(height):
@@ -165,7 +166,8 @@ def edge_agreement(grey, labels):
             steps += found[1]
             changes += found[2]
     others = 2 * (height - 1) * (width - 1) - changes
-    inside, border = (all_steps - steps) / max(others, 1), steps / max(changes, 1)
+    inside = (all_steps - steps) / others if others else 0.0
+    border = steps / changes if changes else 0.0
     return np.log((border + 1) / (inside + 1))
 
 
