@@ -31,20 +31,19 @@ def without_structure(grey, labels):
     A column is blind if 95 % of its lower half is like its neighbours.
     """
     height, width = grey.shape
-    flat = seen = np.int64(0)
-    blind = 0
+    flat = seen = blind = 0
     flat_below, seen_below = np.zeros(width, np.int64), np.zeros(width, np.int64)
     low, high = np.full(width + 2, np.uint8(255)), np.zeros(width + 2, np.uint8)
     for y in range(height):
         _span(grey[max(y - 1, 0)], grey[y], grey[min(y + 1, height - 1)], low, high)
         below = 2 * y >= height
         for x in range(width):
-            is_seen = np.int64(labels[y, x] != _UNLABELLED)
+            is_seen = int(labels[y, x] != _UNLABELLED)
             least, most = low[x], high[x]
             for n in (1, 2):
                 least = low[x + n] if low[x + n] < least else least
                 most = high[x + n] if high[x + n] > most else most
-            is_flat = is_seen & np.int64(np.int64(most) - np.int64(least) <= _FLAT)
+            is_flat = is_seen & int(np.int64(most) - np.int64(least) <= _FLAT)
             seen += is_seen
             flat += is_flat
             seen_below[x] += is_seen if below else 0
