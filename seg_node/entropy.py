@@ -11,7 +11,7 @@ import numpy as np
 
 from .geometry import Axis
 from .jit import inner, njit
-from .labels import exponential
+from .survey import LOG2_E, power_of_two
 
 _NOTHING = np.float32(87)  # exp(-87) is nothing, and so is its product; with infinity it is not
 
@@ -44,8 +44,6 @@ def _of_logits(scores, colder, grid):
     """Write ln(sum) + sum(e * d) / sum, with d the way below the greatest and e = exp(-d)."""
     classes, height, width = scores.shape
     best, lead = np.empty(width, np.float32), np.empty(width, np.float32)
-    mantissa, exponent = np.empty(width, np.float32), np.empty(width, np.int32)
-    power = exponent.view(np.float32)
     total, torn = np.empty(width, np.float32), np.empty(width, np.float32)
     for y in range(height):
         best[:] = scores[0, y]
@@ -55,8 +53,7 @@ def _of_logits(scores, colder, grid):
         torn[:] = 0
         for k in range(classes):
             _behind(scores[k, y], best, lead)
-            exponential(lead, colder, mantissa, exponent)
-            _collect(lead, colder, mantissa, power, total, torn)
+            _collect(lead, colder, total, torn)
         for x in range(width):
             grid[y, x] = np.log(total[x]) + torn[x] / total[x]
 
@@ -77,10 +74,10 @@ def _behind(row, best, lead):
 
 
 @inner(fastmath={'contract'})
-def _collect(lead, colder, mantissa, power, total, torn):
+def _collect(lead, colder, total, torn):
     for x in range(len(total)):
-        term = mantissa[x] * power[x]
         behind = lead[x] * colder
+        term = power_of_two(-behind * LOG2_E)
         total[x] += term
         torn[x] += term * (behind if behind < _NOTHING else _NOTHING)
 

@@ -6,8 +6,8 @@ whole cell has it (the *cell-skip*). In a mixed cell only those classes can win 
 winner beats at all four corners; the rest is never evaluated. Both shortcuts are exact: the
 result equals ``reference.labels`` everywhere.
 
-The probabilities that the confidence is made of are never all computed: a winner's is one over
-the sum of the exponentials, and others count in mixed cells only.
+The probabilities that the confidence is made of are never all computed: those of winners are
+found with them (survey.py), and others count in mixed cells only.
 """
 
 from collections.abc import Callable
@@ -19,12 +19,13 @@ from .devices.cpu import cores
 from .errors import FrameError
 from .geometry import Axis
 from .jit import inner, njit
+from .survey import survey
 
 # Where all corners are surer than this, the confidence between them is 255.
 _CERTAIN = np.float32(0.998041)
 # So many scores keep a thread busy for several milliseconds.
 _BAND = 4 << 20
-_ZERO, _ONE = np.float32(0), np.float32(1)
+_ZERO = np.float32(0)
 # Cells: their corners' winners differ; they are one class; and that is certain.
 _MIXED, _PLAIN, _SURE = 0, 1, 2
 _POOL = ThreadPoolExecutor(cores(), 'labels')  # starts no thread before the first use
@@ -109,17 +110,17 @@ def _fill(scores, probabilities, colder, first, stop, row_starts, row_fraction, 
     wanted = confidence.shape[0] > 0
     winners = np.empty((2, width), np.uint8)
     best, sure = np.empty((2, width), np.float32), np.empty((2, width), np.float32)
-    scratch, exponent = np.empty((3, width), np.float32), np.empty(width, np.int32)
-    cells, line = np.empty(width, np.uint8), np.empty(width + 1)
+    place, line = np.empty(width, np.float32), np.empty(width + 1)
+    cells = np.empty(width, np.uint8)
     candidates, found = np.empty(classes, np.int64), np.zeros((3, classes, 4))
     check = survey(scores, probabilities, first, 0, width, colder, wanted, winners[0], best[0],
-                   sure[0], scratch, exponent)
+                   sure[0], place)
     for i in range(first, stop):
         # Of the two rows of grid points the upper one was the lower one before.
         up, low = (i - first) & 1, (i - first + 1) & 1
         below = min(i + 1, height - 1)
         check += survey(scores, probabilities, below, 0, width, colder, wanted, winners[low],
-                        best[low], sure[low], scratch, exponent)
+                        best[low], sure[low], place)
         top, bottom = row_starts[i], row_starts[i + 1]
         if top == bottom:
             continue
@@ -151,97 +152,6 @@ def _fill(scores, probabilities, colder, first, stop, row_starts, row_fraction, 
                                     column_low[left:end], column_fraction[left:end], line,
                                     confidence[y, left:end])
     return check == 0
-
-
-# On a row of the grid. A loop each, so that they are vectorised; only NaN's sum is reordered.
-
-
-@inner()
-def survey(scores, probabilities, y, left, end, colder, wanted, winners, best, sure, scratch,
-           exponent):
-    """
-    Write winners, their scores and probabilities, from column ``left`` to before ``end``.
-
-    :returns: 0, or NaN where a score is not finite.
-    """
-    winners, best, sure = winners[left:end], best[left:end], sure[left:end]
-    lead, place, mantissa = scratch[0, left:end], scratch[1, left:end], scratch[2, left:end]
-    whole = exponent[left:end]
-    power = whole.view(np.float32)
-    softmax = wanted and colder > _ZERO
-    check = _begin(scores[0, y, left:end], best, place, sure)
-    for k in range(1, scores.shape[0]):
-        check += _challenge(scores[k, y, left:end], np.float32(k), best, place, lead)
-        if softmax:
-            exponential(lead, colder, mantissa, whole)
-            _add(lead, mantissa, power, sure)
-    for x in range(len(winners)):
-        winners[x] = np.uint8(place[x])
-    if softmax:
-        for x in range(len(sure)):
-            sure[x] = _ONE / sure[x]
-    elif wanted:
-        for x in range(len(sure)):
-            sure[x] = probabilities[winners[x], y, left + x]
-    return check
-
-
-@inner(fastmath={'reassoc'})
-def _begin(row, top, won, total):
-    """Let class 0 win everywhere."""
-    check = np.float32(0)
-    for x in range(len(row)):
-        top[x] = row[x]
-        won[x] = 0
-        total[x] = 1
-        check += row[x] * np.float32(0)  # NaN and infinity leave NaN here
-    return check
-
-
-@inner(fastmath={'reassoc'})
-def _challenge(row, k, top, won, lead):
-    """Let class k win where its score is higher; write how much higher it was."""
-    check = np.float32(0)
-    for x in range(len(row)):
-        value, before = row[x], top[x]
-        check += value * np.float32(0)
-        higher = value > before
-        lead[x] = value - before
-        top[x] = value if higher else before
-        won[x] = k if higher else won[x]
-    return check
-
-
-@inner(fastmath={'contract'})
-def exponential(lead, colder, mantissa, exponent):
-    """
-    Write exp(-|lead| * colder) as mantissa * 2^n, n as the bits of that float32.
-
-    By Cephes' expf (1992), within 2 units in the last place; libm's is not vectorised.
-    """
-    for x in range(len(lead)):
-        value = -abs(lead[x] * colder)
-        value = value if value > np.float32(-87) else np.float32(-87)
-        whole = (value * np.float32(1.44269504088896341) + np.float32(12582912)
-                 ) - np.float32(12582912)  # the nearest whole number
-        rest = value - whole * np.float32(0.693359375)
-        rest = rest - whole * np.float32(-2.12194440e-4)
-        y = np.float32(1.9875691500e-4)
-        y = y * rest + np.float32(1.3981999507e-3)
-        y = y * rest + np.float32(8.3334519073e-3)
-        y = y * rest + np.float32(4.1665795894e-2)
-        y = y * rest + np.float32(1.6666665459e-1)
-        y = y * rest + np.float32(5.0000001201e-1)
-        mantissa[x] = y * (rest * rest) + rest + _ONE
-        exponent[x] = (np.int32(whole) + np.int32(127)) << np.int32(23)
-
-
-@inner(fastmath={'contract'})
-def _add(lead, mantissa, power, total):
-    """Add one class to the sum of the exponentials, which is that of the winner so far."""
-    for x in range(len(total)):
-        term, so_far = mantissa[x] * power[x], total[x]
-        total[x] = so_far * term + _ONE if lead[x] > np.float32(0) else so_far + term
 
 
 # On one row of cells.

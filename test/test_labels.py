@@ -11,6 +11,7 @@ from seg_node.entropy import upsample_entropy
 from seg_node.errors import FrameError
 from seg_node.geometry import fit, Size
 from seg_node.model.card import InputSpec
+from seg_node.survey import survey
 
 
 def spec(size, resize='stretch'):
@@ -174,18 +175,28 @@ def test_refuses_scores_that_are_not_finite(bad, where):
         assert refusal.value.reason == 'logits'
 
 
-def test_the_exponential_of_the_sums():
-    """Against float64, over all that it is ever asked for."""
-    @njit
-    def call(lead, colder, mantissa, exponent):
-        labels.exponential(lead, colder, mantissa, exponent)
+@njit
+def call_survey(scores, y, colder, winners, best, sure, place):
+    """Call it compiled: it has no way in for plain Python."""
+    return survey(scores, scores, y, 0, scores.shape[2], colder, True, winners, best, sure, place)
 
-    lead = np.concatenate([np.linspace(0, 80, 100001), 2.0 ** np.arange(-30, 6)]).astype('f4')
-    mantissa, exponent = np.empty_like(lead), np.empty(lead.shape, np.int32)
-    for sign in (1, -1):
-        call(sign * lead, np.float32(1), mantissa, exponent)
-        found = mantissa.astype(np.float64) * exponent.view(np.float32)
-        np.testing.assert_allclose(found, np.exp(-lead.astype(np.float64)), rtol=2e-7)
+
+@pytest.mark.parametrize('classes', [2, 5, 150])
+@pytest.mark.parametrize('temperature', [0.3, 1.0, 4.0])
+def test_the_sums_of_the_exponentials(classes, temperature):
+    """Against float64, whatever the order in which they come: sure is one over the sum."""
+    rng = np.random.default_rng(classes)
+    scores = (rng.normal(size=(classes, 4, 600)) * np.geomspace(0.01, 60, 600)).astype('f4')
+    scores[:, 1] = np.sort(scores[:, 1], axis=0)
+    scores[:, 2] = np.sort(scores[:, 2], axis=0)[::-1]
+    winners, (best, sure, place) = np.empty(600, np.uint8), np.empty((3, 600), np.float32)
+
+    for y in range(4):
+        assert call_survey(scores, y, np.float32(1 / temperature), winners, best, sure, place) == 0
+        np.testing.assert_array_equal(winners, scores[:, y].argmax(axis=0))
+        np.testing.assert_array_equal(best, scores[:, y].max(axis=0))
+        exact = reference.softmax(scores[:, y], temperature).max(axis=0)
+        np.testing.assert_allclose(sure, exact, rtol=2e-6)
 
 
 @pytest.mark.parametrize('temperature', [0.05, 1.0, 3.0])

@@ -12,6 +12,7 @@ from test_labels import check, spec
 from seg_node import labels, reference
 from seg_node.errors import FrameError
 from seg_node.geometry import Axis, fit, Size
+from seg_node.survey import power_of_two
 
 
 def geometry(h, w, height, width, **given):
@@ -53,19 +54,25 @@ def test_two_classes_any_distance_apart(apart):
 
 
 @njit
-def exponential(lead, colder, mantissa, exponent):
+def powers_of_two(exponents):
     """Call it compiled: it has no way in for plain Python."""
-    labels.exponential(lead, colder, mantissa, exponent)
+    return np.array([power_of_two(exponent) for exponent in exponents])
 
 
-def test_the_exponential_of_every_lead():
-    lead = np.concatenate([-np.logspace(-6, 1.93, 40), np.logspace(-6, 1.93, 40), [0],
-                           [-200, 1e5]]).astype(np.float32)
-    for colder in (1.0, 0.25):
-        mantissa, exponent = np.empty(len(lead), np.float32), np.empty(len(lead), np.int32)
-        exponential(lead, np.float32(colder), mantissa, exponent)
-        exact = np.exp(-np.minimum(np.abs(lead.astype(np.float64) * colder), 87))
-        np.testing.assert_allclose(mantissa * exponent.view(np.float32), exact, rtol=3e-7)
+def test_the_powers_that_the_sums_are_made_of():
+    exponents = np.concatenate([-np.logspace(-6, 2.1, 60), [0, -0.5, -126, -200, -1e5, -np.inf]]
+                               ).astype(np.float32)
+    exact = np.exp2(np.maximum(exponents, -126).astype(np.float64))
+    np.testing.assert_allclose(powers_of_two(exponents), exact, rtol=3e-7)
+    assert powers_of_two(np.zeros(1, np.float32))[0] == 1
+
+
+@pytest.mark.parametrize('classes', range(1, 11))
+@pytest.mark.parametrize('winner', range(10))
+def test_every_class_of_every_group_of_four_may_win(classes, winner):
+    scores = np.random.default_rng(classes).normal(size=(classes, 3, 4)).astype(np.float32)
+    scores[winner % classes] += 3
+    check(scores, geometry(3, 4, 7, 9))
 
 
 @pytest.mark.parametrize('at', range(4))

@@ -58,6 +58,27 @@ def test_fp32_gives_the_outputs_of_onnx_runtime(name):
     found.close()
 
 
+def _read_only(array):
+    view = array[:]
+    view.flags.writeable = False
+    return view
+
+
+@pytest.mark.parametrize('view', [lambda array: array[:], lambda array: array[..., ::2],
+                                  _read_only])
+def test_what_is_filled_anew_is_read_anew(view):
+    """The input is read in place, be it the array of before, one with gaps or a read-only one."""
+    card = load_card(MODELS / 'palette_cityscapes19')
+    backend = OpenVinoBackend(card, precision='fp32', threads=1)
+    given = view(np.zeros((1, 3, 64, 96), np.float32))
+    for fill in (0.5, -1.0, 2.0):
+        given.base[...] = fill
+        found = backend.run(given)[0].copy()
+        fresh = np.full(given.shape, fill, np.float32)
+        np.testing.assert_array_equal(found, backend.run(fresh)[0])
+    backend.close()
+
+
 @pytest.mark.parametrize('precision, equal', [('fp32', 0.9999), ('bf16', 0.995)])
 def test_labels_of_the_shipped_network(deeplab, precision, equal):
     if precision not in ABLE:
