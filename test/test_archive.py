@@ -126,7 +126,7 @@ def test_what_is_interrupted_goes_on_to_the_same_and_then_nothing_is_done(
         archive_of, made, tmp_path):
     held, out = archive_of
     again = tmp_path / 'out'
-    label_here(made, [held], again, stop_after=3)
+    label_here(made, [held], again, stop_after=6)
     (again / 'making' / 'half').mkdir(parents=True)  # what a kill leaves
     assert len(list((again / 'pieces').rglob('told.json'))) >= 1
     assert not (again / 'recordings').exists() or len(list((again / 'recordings').iterdir())) < 4
@@ -162,22 +162,31 @@ def test_one_output_has_one_run_and_one_maker(archive_of, made, tmp_path):
         Output(out / 'manifest.json')
 
 
-def test_a_recording_that_changed_is_named_and_one_that_was_broken_is_tried_again(
-        made, tmp_path):
-    path, out = tmp_path / 'a.avi', tmp_path / 'out'
-    whole = video(tmp_path / 'whole.avi', 20).read_bytes()
-    path.write_bytes(whole[:len(whole) * 2 // 3])
+def test_what_is_cut_off_is_kept_and_named_and_labelled_anew_when_it_is_whole(made, tmp_path):
+    [whole] = bag(tmp_path / 'a', 40, size=(240, 320)).glob('*.mcap')
+    path, out = tmp_path / 'half.mcap', tmp_path / 'out'
+    path.write_bytes(whole.read_bytes()[:whole.stat().st_size * 2 // 3])
+    recordings = [Recording(str(path))]
     label_here(made, [path], out)
-    recordings, outcome = [Recording(str(path))], Outcome()
-    assert sift(Output(out), recordings, outcome, again=False) == []
-    assert outcome.broken or outcome.frames < 20
-    if outcome.broken:
-        assert sift(Output(out), recordings, Outcome(), again=True) == recordings
-        label_here(made, [path], out)
-    path.write_bytes(whole)
+    kept = len(rows(out))
     outcome = Outcome()
-    left = sift(Output(out), recordings, outcome, again=False)
-    assert left == recordings or 'has changed since' in outcome.broken[str(path)]
+    assert sift(Output(out), recordings, outcome, again=False) == [] and 0 < kept < 40
+    assert 'files_cut_off 1' in outcome.broken[str(path)] and outcome.frames == kept
+
+    label_here(made, [path], out)  # once more: nothing to do
+    shutil.copy(whole, path)
+    assert sift(Output(out), recordings, Outcome(), again=False) == recordings
+    label_here(made, [path], out)
+    assert len(rows(out)) == 40
+
+    path.write_bytes(path.read_bytes() + b'0')  # whole, and another now
+    outcome = Outcome()
+    assert sift(Output(out), recordings, outcome, again=True) == []
+    assert 'has changed since it was labelled: remove' in outcome.broken[str(path)]
+    path.unlink()
+    outcome = Outcome()
+    assert sift(Output(out), recordings, outcome, again=True) == [] and not outcome.broken
+    assert 'cannot be read any more' in outcome.remarks[str(path)][0]
 
 
 def test_a_full_disk_ends_the_run_and_leaves_nothing_half_done(made, tmp_path):
@@ -211,16 +220,18 @@ def test_what_is_no_recording_is_named(made, tmp_path):
     assert [('cannot be opened' in worker.look(one).refused) for one in found] == [True, True]
 
 
-def test_a_recording_that_breaks_off_keeps_what_was_read(made, tmp_path):
-    path = bag(tmp_path / 'a', 12)
-    depth = wire.build_image(wire.Header(1, 0, ''), 4, 4, '16UC1', np.zeros((4, 8), np.uint8))
-    odd = write_bag(tmp_path / 'b', [Record(IMAGE, START_NS + index * PERIOD_NS, data)
-                                     for index, data in enumerate([depth, b'\0\1\0\0junk'])])
-    label_here(made, [path, odd], tmp_path / 'out')
-    states = [(row['state'], row['stamp_ns'], row['drivable']) for row in rows(tmp_path / 'out')
-              if row['source'] == str(odd)]
-    assert states == [('refused', 10**9, None), ('refused', None, None)] or (
-        [state[0] for state in states] == ['refused', 'refused'])
+def test_what_the_node_would_refuse_is_a_row_without_a_mask(made, tmp_path):
+    depth = wire.build_image(wire.Header(1, 0, ''), 4, 4, '16UC1', np.zeros(32, np.uint8), step=8)
+    path = write_bag(tmp_path / 'b', [Record(IMAGE, START_NS + index * PERIOD_NS, data) for
+                                      index, data in enumerate([depth, b'\0\1\0\0junk'])])
+    label_here(made, [path], tmp_path / 'out')
+    found = [(row['state'], row['stamp_ns'], row['drivable'], row['reason'][:14])
+             for row in rows(tmp_path / 'out')]
+    assert found == [('refused', 10**9, None, "encoding '16UC"),
+                     ('refused', None, None, 'not a valid im')]
+    outcome = Outcome()
+    sift(Output(tmp_path / 'out'), [Recording(str(path))], outcome, again=False)
+    assert outcome.refused == {'encoding': 1, 'malformed': 1} and not outcome.broken
 
 
 def test_recordings_elsewhere_are_fetched(archive_of, made, tmp_path):
@@ -237,19 +248,16 @@ def test_recordings_elsewhere_are_fetched(archive_of, made, tmp_path):
 
 def test_distances_are_told_where_there_is_a_mount(made, tmp_path):
     labeller = Labeller(made)
-    piece = Piece(Recording(str(ROOT / 'drive')), '', 0, 400_000_000)
+    piece = Piece(Recording(str(ROOT / 'drive')), '', 0, 0, 400_000_000)
     told = labeller.label(piece, tmp_path, lambda frames: None)
     labeller.close()
     found = pq.read_table(tmp_path / 'frames.parquet').to_pylist()
     assert told.frames.total() == len(found) == 4 and not told.remarks
     assert all(0 < row['free_ahead_m'] < 25 for row in found)
-    assert {topic.rpartition('/')[2] for topic in _topics(tmp_path / 'masks')} >= {
-        'camera_info', 'label_info_json'} or 'label_info' in str(_topics(tmp_path / 'masks'))
-
-
-def _topics(path):
-    with open_bag(path) as source:
-        return {topic.name for topic in source.topics}
+    with open_bag(tmp_path / 'masks') as source:
+        names = {topic.name.rpartition('/')[2]: topic.count for topic in source.topics}
+    assert names.pop('label_info', 0) + names.pop('label_info_json', 0) == 1
+    assert names == {'compressed': 4, 'camera_info': 4}
 
 
 # find
@@ -283,18 +291,19 @@ def test_expressions_that_mean_nothing_are_refused(expression, said):
 
 def test_a_million_rows_are_searched_in_less_than_two_seconds(tmp_path):
     columns, random = schema(TABLE), np.random.default_rng(0)
+    count = 100_000
+    parts = {name: (pa.array(random.random(count), kind) if pa.types.is_floating(kind)
+                    else pa.nulls(count, kind))
+             for name, kind in zip(columns.names, columns.types, strict=True)}
+    for name, word in (('state', 'doubtful'), ('source', '/drive'), ('camera', 'front')):
+        parts[name] = pa.DictionaryArray.from_arrays(np.zeros(count, np.int32), [word])
     for part in range(10):
         folder = tmp_path / 'recordings' / f'part{part}'
         folder.mkdir(parents=True)
-        count = 100_000
-        table = pa.table({name: (pa.array(random.random(count), kind) if pa.types.is_floating(kind)
-                                 else pa.nulls(count, kind))
-                          for name, kind in zip(columns.names, columns.types, strict=True)})
-        for name, value in (('state', 'doubtful'), ('source', f'/drive{part}'), ('camera', 'a')):
-            values = pa.array([value]).take(pa.array(np.zeros(count, np.int32)))
-            table = table.set_column(columns.names.index(name), name, values.cast(
-                columns.field(name).type))
-        pq.write_table(table, folder / 'frames.parquet')
+        if part:
+            shutil.copy(tmp_path / 'recordings' / 'part0' / 'frames.parquet', folder)
+        else:
+            pq.write_table(pa.table(parts, columns), folder / 'frames.parquet')
     start = time.perf_counter()
     found = finding.find(finding.open_table(tmp_path), "drivable < 0.1 and state != 'ok'",
                          limit=20, columns=finding.SHOWN)
@@ -306,9 +315,9 @@ def test_a_million_rows_are_searched_in_less_than_two_seconds(tmp_path):
 def test_what_is_found_is_shown_and_goes_into_evaluate(archive_of, tmp_path, capsys):
     out, model = archive_of[1], str(MODELS / 'palette_cityscapes19')
     code = archive.main(['find', str(out), 'drivable > 0.2', '--apart', '0.5', '--limit', '0',
-                         '--sort', '-seconds', '--sheet', str(tmp_path / 'sheet.png'), '--frames',
-                         str(tmp_path / 'set'), '--table', str(tmp_path / 'rows.csv'),
-                         '--model', model])
+                         '--sort', 'seconds', '--reverse', '--sheet',
+                         str(tmp_path / 'sheet.png'), '--frames', str(tmp_path / 'set'),
+                         '--table', str(tmp_path / 'rows.csv'), '--model', model])
     said = capsys.readouterr().out
     assert code == 0, said
     count = int(re.search(r'(\d+) frames fit', said).group(1))

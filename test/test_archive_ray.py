@@ -1,5 +1,7 @@
 """Archives on real Ray: embedded and on two nodes, and whatever of it is killed."""
 
+from contextlib import suppress
+from importlib.util import find_spec
 import os
 from pathlib import Path
 import re
@@ -13,9 +15,11 @@ from archives import bag, digests, label_here, order, rows
 import pytest
 
 MODELS = Path(__file__).parent / 'models'
-FRAMES, BAGS = 250, 6
+FRAMES, BAGS = 200, 4
 
-pytest.importorskip('ray', reason='needs Ray: requirements/archive.txt')
+# Not imported here: it reads its environment once.
+if find_spec('ray') is None:
+    pytest.skip('needs Ray: requirements/archive.txt', allow_module_level=True)
 
 
 @pytest.fixture(scope='module')
@@ -80,10 +84,15 @@ class Program:
 def gone(pids, timeout_s=60.0):
     """Wait until processes have ended."""
     end = time.monotonic() + timeout_s
-    while any(Path(f'/proc/{pid}/exe').exists() and os.path.lexists(f'/proc/{pid}/exe')
-              and _runs(pid) for pid in pids):
+    while any(map(_runs, pids)):
         assert time.monotonic() < end, pids
         time.sleep(0.05)
+
+
+def kill(pids):
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def _runs(pid):
@@ -102,19 +111,19 @@ def test_killed_worker_killed_run_killed_cluster_and_then_the_same(held, tmp_pat
     [first] = program.workers()
     os.kill(first, signal.SIGKILL)
     program.wait(lambda: program.workers() - {first})  # another one is at work
-    assert program.pieces() < 3 * BAGS
-    everybody = program.below()
+    assert len(list(out.glob('recordings/*'))) < BAGS
+    everybody, workers_then = program.below(), program.workers() - {first}
     program.process.kill()
     program.process.wait()
-    gone(everybody)  # they end by themselves
+    gone(workers_then)  # by themselves
+    kill(everybody)  # of Ray's own some take a minute
 
     before = program.pieces()
     program = Program(held, out, *workers)
     program.wait(lambda: program.pieces() > before and program.workers())
-    for pid in program.below():
-        os.kill(pid, signal.SIGKILL)
+    kill(program.below())
     program.process.wait()
-    assert program.pieces() < 3 * BAGS
+    assert len(list(out.glob('recordings/*'))) < BAGS
 
     code, said = Program(held, out, *workers).end()
     assert code == 1 and f'{BAGS} of {BAGS + 1} recordings are labelled' in said

@@ -34,6 +34,7 @@ class Outcome:
     :ivar frames: that have a row now, of all recordings asked for.
     :ivar refused: of these, what the node would publish nothing for, by reason.
     :ivar new: how many frames were labelled by this run.
+    :ivar spent_s: how long that took, from when the workers were there.
     """
 
     broken: dict[str, str] = field(default_factory=dict)
@@ -42,6 +43,7 @@ class Outcome:
     refused: Counter[str] = field(default_factory=Counter)
     recordings: int = 0
     new: int = 0
+    spent_s: float = 0.0
 
     def add(self, summary: Summary) -> None:
         """Take note of a finished recording."""
@@ -123,6 +125,7 @@ class Run:
         :raises SegNodeError: nothing more can be done; what is done is kept.
         """
         self._gather()
+        start_s = time.monotonic()
         while self._queue or self._busy:
             while self._queue and self._crew.is_idle:
                 self._crew.give(self._queue.popleft())
@@ -131,6 +134,7 @@ class Run:
                 self._busy -= 1
                 self._take(task, answer)
             self._check_makers()
+            self._outcome.spent_s = time.monotonic() - start_s
             self._tell()
 
     def _gather(self) -> None:

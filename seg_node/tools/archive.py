@@ -61,12 +61,11 @@ def _label(options: argparse.Namespace) -> int:
     outcome, asked = Outcome(broken=broken), len(recordings) + len(broken)
     with Lock(output):
         left = sift(output, recordings, outcome, options.again)
-        start = time.monotonic()
         try:
             if left:
                 _run(options, order, output, left, outcome)
         finally:
-            _report(outcome, remarks, asked, time.monotonic() - start)
+            _report(outcome, remarks, asked)
     return 1 if outcome.broken else 0
 
 
@@ -94,7 +93,8 @@ def _find(options: argparse.Namespace) -> int:
     shown = (table.schema.names if options.columns == ['-'] else options.columns or
              [name for name in SHOWN if name in table.schema.names])
     whole = options.table or options.sheet or options.frames
-    found = find(table, options.expression, sort=options.sort, apart_s=options.apart,
+    sort = f'-{options.sort}' if options.sort and options.reverse else options.sort
+    found = find(table, options.expression, sort=sort, apart_s=options.apart,
                  limit=options.limit or None, columns=() if whole else shown)
     print(as_text(found.rows, shown))
     print(f'{found.count} frames fit' + (
@@ -137,7 +137,7 @@ def _write_frames(options: argparse.Namespace, rows: 'Table', missing: dict[str,
                                'folder read-only?')
 
 
-def _report(outcome: 'Outcome', remarks: Sequence[str], asked: int, spent_s: float) -> None:
+def _report(outcome: 'Outcome', remarks: Sequence[str], asked: int) -> None:
     """Say what is there now and, by name, what is not."""
     for line in remarks:
         print(f'note: {line}')
@@ -146,7 +146,7 @@ def _report(outcome: 'Outcome', remarks: Sequence[str], asked: int, spent_s: flo
             print(f'note: {uri}: {line}')
     for uri, reason in outcome.broken.items():
         print(f'NOT WHOLE: {uri}: {reason}')
-    speed = f' ({outcome.new / spent_s:.1f} a second)' if outcome.new else ''
+    speed = f' ({outcome.new / outcome.spent_s:.2f} a second)' if outcome.new else ''
     print(f'{outcome.recordings} of {asked} recordings are labelled, {outcome.frames} frames; '
           f'{outcome.new} of them now{speed}')
     if outcome.refused:
@@ -231,7 +231,8 @@ def _add_find(parser: argparse.ArgumentParser) -> None:
     add('expression', nargs='?', default='', help="e.g. \"drivable < 0.1 and state != 'ok'\"; "
         'without one all frames are meant')
     add('--columns', nargs='+', default=[], metavar='NAME', help='to be shown; - = all there are')
-    add('--sort', default='', metavar='[-]NAME', help='by this column; with - the greatest first')
+    add('--sort', default='', metavar='NAME', help='by this column, the least first')
+    add('--reverse', action='store_true', help='the greatest first')
     add('--apart', type=positive, default=0.0, metavar='S', help='frames of one camera at least '
         'so many seconds apart')
     add('--limit', type=int, default=20, metavar='N', help='at most so many frames (default 20; '
