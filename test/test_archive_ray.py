@@ -168,5 +168,8 @@ def test_what_the_cluster_cannot_do_is_refused(held, cluster, tmp_path):
     code, said = Program(held, tmp_path / 'out', '--address', cluster.address, '--workers',
                          '9').end()
     assert code == 2 and '--workers 9: there is room for' in said
+    code, said = Program(held, tmp_path / 'gpu', '--address', cluster.address, '--backend',
+                         'tensorrt').end()
+    assert code == 2 and 'no worker can run' in said and not (tmp_path / 'gpu/pieces').exists()
     code, said = Program(held, tmp_path / 'out', '--address', '127.0.0.1:1').end()
     assert code == 2 and 'no Ray at --address 127.0.0.1:1' in said

@@ -19,9 +19,10 @@ from .worker import Answer, Worker
 #: Nothing but names and numbers goes through Ray; it allows no less.
 _STORE_BYTES = 80 << 20
 #: A worker that gets no frame done for so long is given up.
-STUCK_S = 900.0
+STUCK_S = 3600.0
 #: So long nobody is there to work before the run is given up.
 ALONE_S = 300.0
+_OPENINGS = 3  # in a row that may fail
 _WORK, _ASIDE = 'work', 'aside'
 _ENVIRONMENT = {
     'RAY_USAGE_STATS_ENABLED': '0',
@@ -112,6 +113,8 @@ class _Hand:
 
     :ivar task: what it is at; None while it opens the model.
     :ivar ready: it has opened the model and has nothing to do.
+    :ivar failed: how often in a row it died while it opened the model.
+    :ivar asked: the answer to how far it is that is not there yet.
     """
 
     actor: Any
@@ -119,6 +122,7 @@ class _Hand:
     task: Any = None
     ready: bool = False
     frames: int = 0
+    failed: int = 0
     asked: Any = None
     moved_s: float = field(default_factory=time.monotonic)
 
@@ -217,6 +221,8 @@ class Crew:
             answer = self._ray.get(ref)
             assert isinstance(answer, Answer)
             return answer
+        except self._ray.exceptions.RayTaskError as error:  # nobody expects it: no worker has it
+            return Answer(lost=brief(error.cause if error.cause else error))
         except self._ray.exceptions.RayActorError as error:
             return Lost(brief(error).partition(' The actor')[0])
         except self._ray.exceptions.RayError as error:
@@ -227,7 +233,9 @@ class Crew:
         """Have a worker that died start again; one that cannot work is left out."""
         reason = answer.reason if isinstance(answer, Lost) else answer.lost
         self.gone.append(reason)
-        if isinstance(answer, Answer) and task is None:  # it cannot even open the model
+        hand.failed = 0 if task is not None else hand.failed + 1
+        if hand.failed >= _OPENINGS or (isinstance(answer, Answer) and task is None):
+            # It cannot even open the model.
             with suppress(Exception):
                 self._ray.kill(hand.actor, no_restart=True)
             self._hands.remove(hand)

@@ -185,9 +185,8 @@ class Run:
         missing = {piece.index for piece in looked.pieces if not self._output.has(piece)}
         self._open[recording.name] = _Open(recording, len(looked.pieces), looked.fingerprint,
                                            missing)
-        for piece in reversed(looked.pieces):
-            if piece.index in missing:
-                self._queue.appendleft(('label', piece))
+        # Behind all that is to be looked at, so that soon it is known how much there is.
+        self._queue.extend(('label', piece) for piece in looked.pieces if piece.index in missing)
         if not missing:
             self._all_there(recording)
 

@@ -14,7 +14,9 @@ import argparse
 from collections.abc import Sequence
 import os
 from pathlib import Path
+import signal
 import sys
+from threading import current_thread, main_thread
 import time
 from typing import TYPE_CHECKING
 
@@ -76,6 +78,8 @@ def _run(options: argparse.Namespace, order: 'Order', output: 'Output',
     with connected(options.address) as ray, Bar() as bar:
         count, each = usual_workers(ray, order.wish, options.workers)
         crew = Crew(ray, order, output.path, count, each)
+        if current_thread() is main_thread():  # after Ray, which has a handler of its own
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             Run(output, crew, left, outcome, bar).go()
         finally:
