@@ -7,6 +7,7 @@ import logging
 import os
 from pathlib import Path
 import secrets
+import socket
 import time
 from typing import Any
 
@@ -23,6 +24,8 @@ STUCK_S = 3600.0
 #: So long nobody is there to work before the run is given up.
 ALONE_S = 300.0
 _OPENINGS = 3  # in a row that may fail
+_CONNECT_S = 10.0
+_LOOK_S = 1.0  # between two looks at how far the workers are
 _WORK, _ASIDE = 'work', 'aside'
 _ENVIRONMENT = {
     'RAY_USAGE_STATS_ENABLED': '0',
@@ -73,7 +76,10 @@ def _connect(ray: Any, address: str | None) -> None:
         ray.init(address='local', include_dashboard=False, num_cpus=cpu.cores(),
                  object_store_memory=_STORE_BYTES, **quiet)
         return
+    host, _, port = address.rpartition(':')
     try:
+        if host and port.isdecimal():  # Ray itself tries for minutes
+            socket.create_connection((host, int(port)), _CONNECT_S).close()
         ray.init(address=address, **quiet)
     except Exception as error:  # of many kinds
         raise ConfigError(f'no Ray at --address {address}: {brief(error)}. Start it there (ray '
@@ -153,7 +159,7 @@ class Crew:
         for _ in range(workers):
             actor = kind.options(max_restarts=-1, max_task_retries=0, **each).remote(order, out)
             self._hands.append(self._opening(_Hand(actor)))
-        self._seen_s = time.monotonic()
+        self._seen_s = self._looked_s = time.monotonic()
 
     @property
     def is_idle(self) -> bool:
@@ -185,9 +191,10 @@ class Crew:
         :raises SegNodeError: nobody is there to work any more.
         """
         waiting = {hand.ref: hand for hand in self._hands if hand.ref is not None}
-        done, _ = self._ray.wait(list(waiting), num_returns=len(waiting), timeout=timeout_s) \
-            if waiting else ([], [])
-        if waiting and not done:
+        done, _ = (self._ray.wait(list(waiting), num_returns=1, timeout=timeout_s) if waiting
+                   else ([], []))
+        if time.monotonic() - self._looked_s >= _LOOK_S:
+            self._looked_s = time.monotonic()
             self._look_after()
         found: list[tuple[tuple[Any, ...], Answer | Lost]] = []
         for ref in done:

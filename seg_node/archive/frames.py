@@ -148,7 +148,8 @@ def draw_sheet(title: str, frames: Iterable[FoundFrame], classes: ClassTable,
         if tiles:
             panel = letterboxed(panel, (tiles[0].shape[0] - 2 * _CAPTION, *panel.shape[1:]))
         place = f'{Path(row["source"]).name} {row["camera"]} {row["seconds"]:.2f} s'
-        state = (f'{row["state"]}  drivable {_figure(row["drivable"])}  confidence '
+        withheld = ' (withheld)' if row['withheld'] else ''
+        state = (f'{row["state"]}{withheld}  drivable {_figure(row["drivable"])}  confidence '
                  f'{_figure(row["confidence"])}  free {_figure(row["free_ahead_m"])} m')
         tiles.append(np.vstack([caption(place, panel.shape[1]), caption(state, panel.shape[1]),
                                 panel]))

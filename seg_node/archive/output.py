@@ -191,13 +191,15 @@ class Lock:
         self._file.truncate(0)
         self._file.write(f'process {os.getpid()} on {socket.gethostname()}\n')
         self._file.flush()
-        _remove(output.path / MAKING)  # what those before left half done
+        self._making = output.path / MAKING
+        _remove(self._making)  # what those before left half done
 
     def __enter__(self) -> 'Lock':
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
                  trace: TracebackType | None) -> None:
+        _remove(self._making)  # what workers left that died
         self._file.close()
 
 

@@ -50,7 +50,7 @@ COLUMNS: Mapping[str, tuple[pa.DataType, str]] = {
     'threads': (pa.int32(), 'of the network on the CPU; 0 = one a core'),
     'cpu': (_WORDS, 'kind of processor: its name and a digest of its abilities'),
 }
-_GROUP = 8192  # rows kept in memory until they are written
+_GROUP = 1024  # rows kept in memory until they are written
 
 
 def columns_table() -> str:
