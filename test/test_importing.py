@@ -120,3 +120,16 @@ def test_no_card_where_the_labels_are_others(segformer, tmp_path, capsys, monkey
         'mean': [0, 0, 0], 'std': [1, 1, 1]})
     text = refusal(capsys, segformer, tmp_path / 'out')
     assert 'of the labels on 2 pictures are those of' in text and 'No card was written' in text
+
+
+def test_random_checkpoints_show_all_classes_and_import(tmp_path, capsys):
+    """What docs/models.md measures with; queries and their masks are scores of all classes."""
+    pytest.importorskip('transformers', reason='needs requirements/import.txt')
+    from importing import random_checkpoints
+    from seg_node.paths import shared
+    source = tmp_path / 'source'
+    assert random_checkpoints.main(['mask2former', str(source), '--size', '128', '224',
+                                    '--pictures', str(shared('models', 'check'))]) == 0
+    assert '19 of 19 classes occur' in capsys.readouterr().out
+    card = imported(source, tmp_path / 'out')
+    assert (card.main_output.kind, card.input.size) == ('scores', (128, 224))
