@@ -27,6 +27,7 @@ from .clone import input_of
 _FEATURES = 8  # principal components that a class is a mixture of
 _QUERIES = 40
 _PICTURES = 4
+_SEEDS = 8  # tried until all classes occur
 _SURE = 6.0  # logits of a query's own class, and of its mask
 _ROUNDS = 4  # the queries depend on the masks of earlier layers
 CITYSCAPES = load_taxonomy('cityscapes19').names
@@ -43,14 +44,20 @@ def main(args: Sequence[str] | None = None) -> int:
                         metavar=('HEIGHT', 'WIDTH'), help='to which the pictures are resized')
     parser.add_argument('--clone', type=Path, help="of the authors' repository, whose code is run")
     options = parser.parse_args(args)
-    torch.manual_seed(0)
     if options.clone:
         sys.path.insert(0, str(options.clone.resolve()))
-    with torch.no_grad():
-        images = _images(options.pictures, options.size, input_of(options.family))
-        scores = FAMILIES[options.family](images, options.out)
-    print(f'{options.out}: {len(scores.argmax(1).unique())} of {scores.shape[1]} classes occur')
-    return 0
+    images = _images(options.pictures, options.size, input_of(options.family))
+    for seed in range(_SEEDS):
+        torch.manual_seed(seed)
+        with torch.no_grad():
+            scores = FAMILIES[options.family](images, options.out)
+        seen, count = len(scores.argmax(1).unique()), scores.shape[1]
+        print(f'{options.out}: {seen} of {count} classes occur')
+        if seen == count:
+            return 0
+    print(f'random_checkpoints: no seed below {_SEEDS} shows all classes on these pictures: give '
+          'others, or a larger --size.', file=sys.stderr)
+    return 1
 
 
 def _images(places: Sequence[Path], size: Sequence[int], rule: dict[str, Any]) -> torch.Tensor:
