@@ -7,9 +7,10 @@ The network is the palette model of the tests, so nearly all that is measured is
 1280x720, preprocess, labels, publish the mask. Core time is that of all of the node's threads, a
 second at a time; latency is from sending a frame to receiving its mask. Beside each it measures
 `bare`: a program of rclpy alone (scripts/bare_node.py) that receives the same frames raw and
-publishes as many bytes for each, which is what rclpy and DDS cost whoever uses them. With --starts
-the start of the node with the default model is timed instead: warm, with kernels compiled but
-networks not yet compared, and with empty caches.
+publishes as many bytes for each, which is what rclpy and DDS cost whoever uses them, and the ways
+of seg_node.tools.baselines as nodes of their own (scripts/usual_node.py). With --starts the start
+of the node with the default model is timed instead: warm, with kernels compiled but networks not
+yet compared, and with empty caches.
 """
 
 import argparse
@@ -34,11 +35,12 @@ from seg_node.playback.messages import with_stamp
 from seg_node.playback.node_process import NodeProcess
 from seg_node.ros.transport import apply_transport_environment
 from seg_node.scoring.drive import Drive
+from seg_node.tools.baselines import BASELINES
 from seg_node.tools.machine import keep_figures, kept_figures
 
 MODEL = Path(__file__).parents[1] / 'test' / 'models' / 'palette_cityscapes19'
 SIZE = Size(720, 1280)
-SUBJECTS = ('node', 'bare')
+SUBJECTS = ('node', 'bare', *BASELINES)
 START_S = 120.0
 SETTLE_S = 3.0
 
@@ -56,13 +58,15 @@ def core_ns(pid):
 
 
 @contextmanager
-def running_bare(cameras, executor):
-    """Start the program of rclpy alone; return it once it has subscribed."""
-    command = [sys.executable, str(Path(__file__).with_name('bare_node.py')), executor, *cameras]
+def running_other(name, cameras, options):
+    """Start a program beside this one by its name in ``SUBJECTS``; return it once it hears."""
+    words = (['bare_node.py', options.executor] if name == 'bare' else
+             ['usual_node.py', options.executor, name, str(MODEL), str(options.threads)])
+    command = [sys.executable, str(Path(__file__).with_name(words[0])), *words[1:], *cameras]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             if not process.stdout.readline():
-                sys.exit('the bare program did not start')
+                sys.exit(f'{words[0]} did not start')
             yield process
         finally:
             process.kill()
@@ -167,12 +171,15 @@ def network_core_ms(threads):
 @contextmanager
 def subject(name, cameras, options):
     """Start what is measured, by its name in ``SUBJECTS``; return it."""
+    if name != 'node':
+        with running_other(name, cameras, options) as process:
+            yield process
+        return
     parameters = {f'{camera}.image_topic': f'/{camera}/image' for camera in cameras}
     with tempfile.TemporaryDirectory() as folder:
-        with (running_bare(cameras, options.executor) if name == 'bare' else
-              running_node(folder, model=str(MODEL), cameras=cameras, threads=options.threads,
-                           executor=options.executor, **parameters)) as started:
-            yield started if name == 'bare' else started[0]
+        with running_node(folder, model=str(MODEL), cameras=cameras, threads=options.threads,
+                          executor=options.executor, **parameters) as started:
+            yield started[0]
 
 
 def measure(name, count, options):
@@ -217,15 +224,16 @@ def measure_all(options):
     """Measure node and control in turn, for each number of cameras; keep it if so wished."""
     before = kept_figures(options.json) if options.json else {}
     rows = [measure(name, count, options) for count in options.cameras
-            for _ in range(options.pairs) for name in SUBJECTS]
+            for _ in range(options.pairs) for name in options.subjects]
     if options.json:
-        measured = {(row['cameras'], row['hz']) for row in rows}
+        measured = {(row['cameras'], row['hz'], row['subject']) for row in rows}
         kept = [row for row in before.get('over_dds', {}).get('rows', [])
-                if (row['cameras'], row['hz']) not in measured]
+                if (row['cameras'], row['hz'], row['subject']) not in measured]
         keep_figures(options.json, over_dds={
             'executor': options.executor, 'threads': options.threads, 'image': str(SIZE),
             'network_core_ms': network_core_ms(options.threads),
-            'rows': sorted(kept + rows, key=lambda row: (row['cameras'], -row['hz']))})
+            'rows': sorted(kept + rows, key=lambda row: (
+                row['cameras'], -row['hz'], SUBJECTS.index(row['subject'])))})
 
 
 def measure_starts(count):
@@ -251,6 +259,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--cameras', type=int, nargs='+', default=[1])
+    parser.add_argument('--subjects', nargs='+', choices=SUBJECTS, default=SUBJECTS)
     parser.add_argument('--pairs', type=int, default=1, help='measure each so many times')
     parser.add_argument('--executor', default='auto', help='see docs/parameters.md')
     parser.add_argument('--json', type=Path, help='put the figures into this file of a machine, '

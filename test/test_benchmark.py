@@ -7,9 +7,13 @@ import cv2
 import numpy as np
 import pytest
 
+from seg_node.devices import backend as backends
 from seg_node.errors import SegNodeError
+from seg_node.geometry import fit, Size
+from seg_node.model.card import load_card
 from seg_node.model.taxonomy import load_taxonomy
 from seg_node.tools import benchmark
+from seg_node.tools.baselines import BASELINES
 from seg_node.tools.machine import keep_figures
 
 PALETTE = Path(__file__).parent / 'models' / 'palette_cityscapes19'
@@ -42,6 +46,17 @@ def test_report(tmp_path, picture, capsys):
     assert {'decode', 'preprocess', 'network', 'labels', 'products',
             'messages'} == set(report['stages_ms'])
     assert 'labels equal to the reference: 100.0000%' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('name', BASELINES)
+def test_who_publishes_a_mask_alone_gets_the_same_one(picture, name):
+    card = load_card(PALETTE)
+    image = cv2.imread(str(picture))
+    geometry = fit(card.input, Size(*image.shape[:2]))
+    baseline = BASELINES[name](card, backends.load(backends.ONNX_RUNTIME, card, threads=1))
+    labels, _, _ = baseline(image, geometry)
+    assert len(np.unique(labels)) == 19
+    np.testing.assert_array_equal(baseline.labels_of(image, geometry), labels)
 
 
 def test_unreadable_picture(tmp_path, capsys):

@@ -27,14 +27,21 @@ class Baseline:
     about = ''
 
     def __init__(self, card: ModelCard, backend: Backend) -> None:
-        self._card, self._backend = card, backend
+        self.card, self._backend = card, backend
         self._main = card.outputs.index(card.main_output)
         self._drivable = [entry.id for entry in card.main_output.classes.classes if entry.drivable]
 
     def __call__(self, image: np.ndarray, geometry: Geometry) -> Masks:
         """Return labels, confidence and drivable, (H, W) uint8 each."""
-        logits = self._backend.run(self.tensor(image, geometry))[self._main][0]
-        return self.masks(np.asarray(logits, np.float32), geometry)
+        return self.masks(self._logits(image, geometry), geometry)
+
+    def labels_of(self, image: np.ndarray, geometry: Geometry) -> np.ndarray:
+        """Return the labels alone, (H, W) uint8."""
+        return self.labels(self._logits(image, geometry), geometry)
+
+    def _logits(self, image: np.ndarray, geometry: Geometry) -> np.ndarray:
+        return np.asarray(self._backend.run(self.tensor(image, geometry))[self._main][0],
+                          np.float32)
 
     def tensor(self, image: np.ndarray, geometry: Geometry) -> np.ndarray:
         """Return the network's input."""
@@ -44,9 +51,13 @@ class Baseline:
         """Return what is published."""
         raise NotImplementedError
 
+    def labels(self, logits: np.ndarray, geometry: Geometry) -> np.ndarray:
+        """Return the first of ``masks``, for who publishes nothing else."""
+        raise NotImplementedError
+
     def _normalised(self, image: np.ndarray, geometry: Geometry, dtype: Any) -> np.ndarray:
         """Return (image * scale - mean) / std by numpy, letterboxed, NCHW float32."""
-        spec, (height, width) = self._card.input, geometry.network
+        spec, (height, width) = self.card.input, geometry.network
         rgb = cv2.cvtColor(image, cv2.COLOR_BGR2RGB) if spec.colour == 'rgb' else image
         small = cv2.resize(rgb, (geometry.content.width, geometry.content.height))
         mean: np.ndarray = np.asarray(spec.mean, dtype)
@@ -75,6 +86,9 @@ class Usual(Baseline):
 
     def tensor(self, image: np.ndarray, geometry: Geometry) -> np.ndarray:
         return self._normalised(image, geometry, np.float64)
+
+    def labels(self, logits: np.ndarray, geometry: Geometry) -> np.ndarray:
+        return self._full(logits, geometry).argmax(axis=0).astype(np.uint8)
 
     def masks(self, logits: np.ndarray, geometry: Geometry) -> Masks:
         full = self._full(logits, geometry)
@@ -130,6 +144,19 @@ class Careful(Baseline):
         return tensor
 
     def masks(self, logits: np.ndarray, geometry: Geometry) -> Masks:
+        labels, best, planes = self._winners(logits, geometry)
+        total = np.zeros(geometry.camera, np.float32)
+        for plane in planes:
+            total += cv2.exp(cv2.subtract(plane, best))
+        sure = cv2.convertScaleAbs(cv2.divide(1.0, total), alpha=255)
+        return labels, sure, cv2.LUT(labels, self._lut)
+
+    def labels(self, logits: np.ndarray, geometry: Geometry) -> np.ndarray:
+        return self._winners(logits, geometry)[0]
+
+    def _winners(self, logits: np.ndarray, geometry: Geometry,
+                 ) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
+        """Return labels, their scores, and all scores by class, at the camera's size."""
         camera, content, network = geometry.camera, geometry.content, geometry.network
         moves = []
         for cells, border, side, inner, full in (
@@ -145,11 +172,7 @@ class Careful(Baseline):
         for index, plane in enumerate(planes[1:], 1):
             labels[cv2.compare(plane, best, cv2.CMP_GT) > 0] = index
             cv2.max(best, plane, best)
-        total = np.zeros(camera, np.float32)
-        for plane in planes:
-            total += cv2.exp(cv2.subtract(plane, best))
-        sure = cv2.convertScaleAbs(cv2.divide(1.0, total), alpha=255)
-        return labels, sure, cv2.LUT(labels, self._lut)
+        return labels, best, planes
 
 
 #: By the names that reports have.
