@@ -12,7 +12,7 @@ from seg_node.errors import ConfigError
 from seg_node.model.card import load_card
 from seg_node.model.card_text import replaced
 from seg_node.model.taxonomy import load_taxonomy
-from seg_node.scoring.reference_fit import fit_reference, Sample
+from seg_node.scoring.reference_fit import fit_reference, held_out, operating_point, Sample
 from seg_node.scoring.stress import CLEAN, compare, Outcome, summarise
 from seg_node.tools import reference, stress
 from seg_node.trust.evidence import BANDS, Evidence
@@ -111,6 +111,8 @@ def test_the_reference_is_written_into_the_card_and_nothing_else_changes(data):
     assert replaced(after, 'reference', None) == before
     found = load_reference(load_card(data / 'model'))
     assert found.layout[0, SKY] > 0.9 and found.layout[-1, ROAD] > 0.4
+    roads = sorted(np.mean(street(seed)[0] == ROAD) for seed in range(10))
+    assert found.drivable == pytest.approx((roads[4] + roads[5]) / 2, abs=0.01)
 
 
 def test_the_figures_come_as_json_the_sheet_as_a_picture(data, capsys):
@@ -125,7 +127,8 @@ def test_the_figures_come_as_json_the_sheet_as_a_picture(data, capsys):
     assert cv2.imread(str(data / 'out' / 'sheet.jpg')).shape[1] == 5 * 320
     rows = json.loads((data / 'details.json').read_text())
     assert {row['state'] for row in rows if row['kind'] == 'covered_white'} == {'blind'}
-    assert 'silent_rate' in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert 'silent_rate' in said and 'one by one: 0 of 4 bad ones' in said
 
 
 def test_the_same_seed_gives_the_same_figures(data):
@@ -165,21 +168,22 @@ def test_what_reference_refuses(data, arguments, said, capsys):
 # The fit
 
 
-def sample(kind, iou, confidence, road_below=True):
+def sample(kind, iou, confidence, road_below=True, picture='0'):
     bands = np.zeros((BANDS, 256), np.int64)
     bands[:3, SKY if road_below else ROAD] = bands[3:, ROAD if road_below else SKY] = 100
     figures = {'flat': 0.0, 'blind_width': 0.0, 'row_likeness': 0.7, 'row_break': 0.2,
                'torn_across': 0.2, 'brightness': 100.0, 'drivable': 0.5,
-               'drivable_afloat': 0.0, 'edges': 1.0,
+               'drivable_afloat': 0.0, 'edges': 1.0, 'borders': 0.1,
                'drivable_confidence': confidence}
-    return Sample(kind, iou, Evidence(figures, bands, np.zeros((2, 2), np.uint8)))
+    return Sample(picture, kind, iou, Evidence(figures, bands, np.zeros((2, 2), np.uint8)))
 
 
 def test_the_fit_tells_what_it_was_shown_apart():
     rng = np.random.default_rng(0)
-    samples = [sample(CLEAN, 1.0, 0.97 + 0.02 * rng.random()) for _ in range(30)]
-    samples += [sample('fog', 0.3, 0.7 + 0.1 * rng.random()) for _ in range(30)]
-    samples += [sample('turned', 0.0, 0.96 + 0.02 * rng.random(), False) for _ in range(30)]
+    samples = [sample(CLEAN, 1.0, 0.97 + 0.02 * rng.random(), True, str(n)) for n in range(30)]
+    samples += [sample('fog', 0.3, 0.7 + 0.1 * rng.random(), True, str(n)) for n in range(30)]
+    samples += [sample('turned', 0.0, 0.96 + 0.02 * rng.random(), False, str(n))
+                for n in range(30)]
     raw = fit_reference(samples, 19)
     card = load_card(MODELS / 'palette_cityscapes19')
     card.raw['reference'] = {'pictures': '', 'classes': 'cityscapes19', **raw}
@@ -188,6 +192,24 @@ def test_the_fit_tells_what_it_was_shown_apart():
     assert states == [OK] * 30 + [DOUBTFUL] * 60
 
 
+def test_a_picture_is_held_out_with_all_that_is_made_of_it():
+    samples = [sample(kind, iou, confidence, True, str(n)) for n in range(30)
+               for kind, iou, confidence in ((CLEAN, 1.0, 0.99 - n / 1000), ('fog', 0.3, 0.8))]
+    samples[-2] = sample(CLEAN, 1.0, 0.8, True, '29')  # a good mask like the bad ones
+    doubts = held_out(samples, 19)
+    assert len(doubts) == 30 and doubts[-1] > 0 and max(doubts[:-1]) < 0
+
+
+@pytest.mark.parametrize('doubts, point', [
+    ([-5.0] * 98 + [2.0, -0.5], -0.5), ([-5.0] * 100, -np.log(3)), ([-5.0] * 99, 0.0),
+    ([-5.0] * 99 + [3.0], -np.log(3)), ([-5.0] * 20 + [3.0], 3.0),
+    ([-5.0] * 198 + [1.0, 2.0], -np.log(3)), ([], 0.0)])
+def test_one_of_a_hundred_clean_pictures_may_be_doubtful(doubts, point):
+    assert operating_point(np.array(doubts)) == pytest.approx(point)
+
+
 def test_a_fit_without_bad_masks_is_refused():
-    with pytest.raises(ConfigError, match='30 clean pictures, 0 bad masks'):
-        fit_reference([sample(CLEAN, 1.0, 0.98)] * 30, 19)
+    samples = [sample(kind, 1.0, 0.98, True, str(n)) for n in range(30)
+               for kind in (CLEAN, 'fog')]
+    with pytest.raises(ConfigError, match='30 spoilt pictures, 0 bad masks and 60 good'):
+        fit_reference(samples, 19)

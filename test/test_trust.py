@@ -73,6 +73,14 @@ def test_the_figures_of_a_plain_mask():
     assert figures['row_likeness'] > 0.3
 
 
+def test_borders_are_counted_once_between_two_samples():
+    rows, columns = (len(places) for places in grid(Size(HEIGHT, WIDTH)))
+    pairs = 2 * (rows - 1) * (columns - 1)
+    assert evidence_of(street()).figures['borders'] == pytest.approx((columns - 1) / pairs)
+    whole = np.full((HEIGHT, WIDTH), ROAD, np.uint8)
+    assert evidence_of(street(), whole).figures['borders'] == 0
+
+
 def test_drivable_area_above_the_rest_is_afloat():
     upside_down = np.ascontiguousarray(mask()[::-1])
     assert evidence_of(street(), upside_down).figures['drivable_afloat'] == pytest.approx(
@@ -354,6 +362,21 @@ def test_a_mask_like_the_usual_ones_is_ok_and_another_is_doubtful():
     assert 'implausible' in other.reason and 'usually' in other.reason
 
 
+@pytest.mark.parametrize('bottom', [HEIGHT // 8, 7 * HEIGHT // 8])
+def test_an_area_far_from_the_usual_size_is_doubtful(bottom):
+    card = with_reference(
+        drivable=0.5, bias=-1.0, usual={'drivable_unusual': [0.0, 0.3]},
+        terms={'drivable_unusual': {'usual': 0.0, 'spread': 0.3, 'weight': 1.0}})
+    judge = Judge(card, load_reference(card))
+    assert judge(frame_of(street()), segmentation(mask())).state == OK
+    labels = np.full((HEIGHT, WIDTH), SKY, np.uint8)
+    labels[-bottom:] = ROAD
+    found = judge(frame_of(street()), segmentation(labels))
+    assert found.figures['drivable_unusual'] == pytest.approx(
+        abs(np.log((bottom / HEIGHT + 0.02) / 0.52)), abs=0.05)
+    assert found.state == DOUBTFUL and 'usually 0.000 to 0.300' in found.reason
+
+
 def test_without_a_reference_the_judge_says_what_it_cannot_tell():
     card = load_card('test/models/palette_fixed')
     judge = Trust(card).judge
@@ -375,6 +398,8 @@ def test_the_difference_of_the_same_layout_is_nothing():
     ({'layout': [[0.5, 0.5]] * BANDS}, 'with 2 classes'),
     ({'layout': [[0.5] * 11] * BANDS}, 'add up to'),
     ({'usual': {'layout': [0.5, 0.1]}}, 'must not be above'),
+    ({'terms': {'drivable_unusual': {'usual': 0.5, 'spread': 1.0, 'weight': 1.0}},
+      'usual': {'drivable_unusual': [0.0, 1.0]}}, 'there is no reference.drivable'),
     ({'usual': {}}, 'reference.usual has no'), ({'terms': {}}, 'reference.terms is empty'),
 ])
 def test_a_reference_that_does_not_fit_is_refused(changes, said):

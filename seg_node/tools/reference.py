@@ -1,12 +1,14 @@
 """
 Write into a model's card what is usual for it, so that the node tells implausible masks.
 
-Give clean pictures like those the model was made for, some dozens, from more than one camera or
-street if you can; labels are not needed. Each is also spoilt in many ways, and a small rule is
-fitted that tells spoilt masks from good ones: the mask of the clean picture is the measure.
+Give clean pictures like those the model was made for, hundreds, from more than one camera or
+street if you can; labels are not needed. Some are also spoilt in many ways, and a small rule is
+fitted that tells spoilt masks from good ones: the mask of the clean picture is the measure. The
+rule is set so that one of a hundred clean pictures, held out, would be called doubtful.
 """
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 import sys
 from typing import Any
@@ -28,18 +30,19 @@ from ..trust.judge import Judge
 from .console import progress
 
 
-def collect(card: ModelCard, pipeline: Pipeline, pictures: list[Path],
+def collect(card: ModelCard, pipeline: Pipeline, pictures: Mapping[Path, bool],
             corruptions: list[Corruption], seed: int) -> list[Sample]:
     """
     Return what the model makes of pictures as they are and spoilt.
 
+    :param pictures: whether each is spoilt, too.
     :raises ConfigError: a picture cannot be read or is refused.
     """
     judge, samples = Judge(card, None), []
-    for path in progress(pictures, 'reference'):
+    for path, is_spoilt in progress(pictures.items(), 'reference', len(pictures)):
         image = read_picture(path)
         clean: np.ndarray | None = None
-        for corruption in (None, *corruptions):
+        for corruption in (None, *(corruptions if is_spoilt else ())):
             spoilt = image if corruption is None else corruption.apply(image, path.stem, seed)
             products = process(pipeline, spoilt, path.name)
             area = products.images['drivable'] > 0
@@ -47,8 +50,8 @@ def collect(card: ModelCard, pipeline: Pipeline, pictures: list[Path],
                 clean = area
             truth = clean if corruption is None else corruption.turn(clean)
             iou, _ = compare(area, truth, np.ones_like(truth))
-            samples.append(Sample(CLEAN if corruption is None else corruption.name, iou,
-                                  judge.look(products.frame, products.segmentation)))
+            samples.append(Sample(str(path), CLEAN if corruption is None else corruption.name,
+                                  iou, judge.look(products.frame, products.segmentation)))
     return samples
 
 
@@ -76,12 +79,16 @@ def main(args: list[str] | None = None) -> int:
 
 
 def _make(options: argparse.Namespace, card: ModelCard) -> dict[str, Any]:
-    if options.at_most < 1:
-        raise ConfigError(f'--at-most {options.at_most}: at least 1.')
+    for option in ('at_most', 'clean_at_most'):
+        if (count := getattr(options, option)) < 1:
+            raise ConfigError(f'--{option.replace("_", "-")} {count}: at least 1.')
     left_out = chosen(options.leave_out) if options.leave_out else {}
     corruptions = [entry for name, entry in CORRUPTIONS.items() if name not in left_out]
-    pictures = [path for folder in options.images
-                for path in spread_pictures(folder, options.at_most)]
+    pictures: dict[Path, bool] = {}
+    for folder in options.images:
+        spoilt = set(spread_pictures(folder, options.at_most))
+        pictures |= {path: path in spoilt for path in sorted(
+            spoilt | set(spread_pictures(folder, options.clean_at_most)))}
     main_output = card.main_output
     pipeline = Pipeline(open_segmenter(card, Wish(options.backend, threads=options.threads)
                                        ).segmenter, main_output.classes)
@@ -92,10 +99,12 @@ def _make(options: argparse.Namespace, card: ModelCard) -> dict[str, Any]:
         pipeline.segmenter.close()
     folders = ' '.join('/'.join(folder.resolve().parts[-2:]) for folder in options.images)
     command = (f'python -m seg_node.tools.reference --model {card.name} --images {folders} '
-               f'--at-most {options.at_most}')
+               f'--at-most {options.at_most} --clean-at-most {options.clean_at_most}')
     if left_out:
         command += f' --leave-out {" ".join(options.leave_out)}'
-    return {'pictures': options.pictures or f'{len(pictures)} of {folders}', 'command': command,
+    return {'pictures': options.pictures or f'{len(pictures)} of {folders}, '
+                                            f'{sum(pictures.values())} of them spoilt, too',
+            'command': command,
             'classes': main_output.classes.name,
             **fit_reference(samples, len(main_output.classes))}
 
@@ -119,7 +128,9 @@ def _parser() -> argparse.ArgumentParser:
     add('--model', required=True, help='model name or card folder; its card is written')
     add('--images', required=True, type=Path, nargs='+', help='folders of clean pictures')
     add('--at-most', type=int, default=24, metavar='N',
-        help='pictures of each folder, spread evenly (default: %(default)s)')
+        help='pictures of each folder that are spoilt, spread evenly (default: %(default)s)')
+    add('--clean-at-most', type=int, default=200, metavar='N',
+        help='pictures of each folder that are looked at as they are (default: %(default)s)')
     add('--leave-out', nargs='+', metavar='NAME', help='corruptions not to learn from, to be '
         'tried with afterwards')
     add('--pictures', help='what they are, for the card (default: their number and folders)')

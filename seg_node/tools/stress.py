@@ -164,19 +164,27 @@ def as_table(figures: dict[str, Any], outcomes: Sequence[Outcome]) -> str:
     """Return the figures for people."""
     lines = [f'{"kind":20} {"IoU":>6} {"bad":>5} {"silent":>7} {"alarmed":>8}']
     for kind, entry in figures['by_corruption'].items():
-        bad = sum(outcome.bad for outcome in outcomes if outcome.kind == kind)
-        lines.append(f'{kind:20} {entry["iou"]:6.3f} {bad:5d} {_said(entry["silent"]):>7} '
+        count = sum(outcome.bad for outcome in outcomes if outcome.kind == kind)
+        lines.append(f'{kind:20} {entry["iou"]:6.3f} {count:5d} {_said(entry["silent"]):>7} '
                      f'{_said(entry["alarmed"]):>8}')
     spoilt_good = [outcome.alarmed for outcome in outcomes
                    if outcome.kind != CLEAN and outcome.iou >= GOOD]
+    bad = [outcome for outcome in outcomes if outcome.kind != CLEAN and outcome.bad]
+    unsafe = [outcome for outcome in bad if outcome.unsafe]
     lines += [
         f'{figures["frames"]} spoilt frames, {figures["bad"]} masks badly wrong; worst: '
         f'{figures["worst"]}',
         f'silent_rate         {_said(figures["silent_rate"])}',
         f'unsafe_silent_rate  {_said(figures["unsafe_silent_rate"])}',
         f'false_alarm_rate    {_said(figures["false_alarm_rate"])}   (clean pictures)',
+        f'silent, masks counted one by one: {_count_silent(bad)} bad ones, '
+        f'{_count_silent(unsafe)} unsafe ones',
         f'alarms on spoilt pictures with a good mask: {sum(spoilt_good)} of {len(spoilt_good)}']
     return '\n'.join(lines)
+
+
+def _count_silent(told_of: Sequence[Outcome]) -> str:
+    return f'{sum(not outcome.alarmed for outcome in told_of)} of {len(told_of)}'
 
 
 def _said(value: float | None) -> str:

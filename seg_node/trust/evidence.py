@@ -51,6 +51,7 @@ FIGURES = {
     'drivable': 'share of the mask that is drivable',
     'drivable_afloat': 'how much of the height lies below the drivable area and is not drivable',
     'edges': 'log of how much steeper the picture is where the labels change than elsewhere',
+    'borders': 'share of neighbouring samples whose labels differ',
     'drivable_confidence': 'mean confidence inside the drivable area, away from its border',
 }
 
@@ -117,11 +118,11 @@ def measure(grey: np.ndarray, labels: np.ndarray, drivable: np.ndarray,
     flat, blind = kernels.without_structure(picture, ids)
     share, afloat, inside = kernels.drivable_area(area, ids, area if sure is None else sure,
                                                   certainty)
+    edges, borders = kernels.edge_agreement(picture, ids)
     figures = {'flat': flat, 'blind_width': blind, 'row_likeness': float(alike.mean()),
                'row_break': float(np.partition(clear, least := min(2, len(clear) - 1))[least]),
                'torn_across': _torn_across(grey), 'brightness': brightness,
-               'drivable': share, 'drivable_afloat': afloat,
-               'edges': kernels.edge_agreement(picture, ids)}
+               'drivable': share, 'drivable_afloat': afloat, 'edges': edges, 'borders': borders}
     if sure is not None:
         figures['drivable_confidence'] = inside
     bands = np.zeros((BANDS, 256), np.int64)

@@ -155,7 +155,12 @@ def _step(line, last, above, step):
 
 @njit()
 def edge_agreement(grey, labels):
-    """Return the log of the ratio of grey steps where the labels change to those elsewhere."""
+    """
+    Return what there is to say of the places where labels change from one sample to the next.
+
+    :returns: the log of the ratio of grey steps there to those elsewhere; the share of such
+        places.
+    """
     height, width = grey.shape
     all_steps = steps = changes = np.int64(0)
     for y in range(height - 1):
@@ -167,7 +172,7 @@ def edge_agreement(grey, labels):
     others = 2 * (height - 1) * (width - 1) - changes
     inside = (all_steps - steps) / others if others else 0.0
     border = steps / changes if changes else 0.0
-    return np.log((border + 1) / (inside + 1))
+    return np.log((border + 1) / (inside + 1)), changes / max(1, changes + others)
 
 
 @inner()

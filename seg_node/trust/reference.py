@@ -18,6 +18,7 @@ from ..errors import ConfigError
 from ..model.card import ModelCard
 from .evidence import BANDS, Evidence
 
+_LITTLE = 0.02  # share of the mask that hardly counts
 BOUND = 4.0  # spreads that a term can count at most
 _SEEN, _USUAL = 1e-3, 1e-2  # added to shares of a class in a band: in the frame, in the reference
 
@@ -43,6 +44,9 @@ TERMS: Mapping[str, Term] = {
     'edges': Term(lambda value: value, 'agreement of the mask with edges of the picture'),
     'drivable_afloat': Term(lambda value: math.log(value + 0.01),
                             'what is not drivable below the drivable area'),
+    'borders': Term(lambda value: math.log(value + 0.005), 'share of borders between classes'),
+    'drivable_unusual': Term(lambda value: value, 'drivable area by how many times larger or '
+                             'smaller than usual, as a logarithm,'),
 }
 
 
@@ -65,24 +69,35 @@ class Reference:
     The usual figures of a model, and the rule fitted with them.
 
     :ivar layout: (BANDS, n) float64, share of each class in each band from top to bottom.
+    :ivar drivable: share of the mask that is drivable; None = not known.
     :ivar terms: by name in ``TERMS``.
     :ivar bias: what the sum starts from; above 0 a mask is doubtful.
     :ivar usual: by figure, the least and the greatest value of 98 % of good masks, for messages.
     """
 
     layout: np.ndarray
+    drivable: float | None
     terms: Mapping[str, Weighed]
     bias: float
     usual: Mapping[str, tuple[float, float]]
 
     def figures(self, evidence: Evidence) -> dict[str, float]:
         """Return the figures of a frame with those that need the reference."""
-        return evidence.figures | {'layout': layout_difference(evidence.bands, self.layout)}
+        return evidence.figures | compared(evidence, self.layout, self.drivable)
 
     def parts(self, figures: Mapping[str, float]) -> dict[str, float]:
         """Return what each term adds to the sum."""
         return {name: entry.part(TERMS[name].scale(figures[name]))
                 for name, entry in self.terms.items()}
+
+
+def compared(evidence: Evidence, layout: np.ndarray, drivable: float | None) -> dict[str, float]:
+    """Return the figures of a frame that say how far it is from the usual ones."""
+    found = {'layout': layout_difference(evidence.bands, layout)}
+    if drivable is not None:
+        found['drivable_unusual'] = abs(math.log(
+            (evidence.figures['drivable'] + _LITTLE) / (drivable + _LITTLE)))
+    return found
 
 
 def layout_difference(bands: np.ndarray, usual: np.ndarray) -> float:
@@ -147,6 +162,15 @@ def load_reference(card: ModelCard) -> Reference | None:
         if not low <= high:
             raise ConfigError(f'{card.path}: reference.usual.{name} is [{low}, {high}]; the '
                               f'first must not be above the second. {mend}.')
-    return Reference(layout, {name: Weighed(**entry) for name, entry in raw['terms'].items()},
+    if 'drivable' not in raw and 'drivable_unusual' in raw['terms']:
+        raise ConfigError(f'{card.path}: reference.terms has drivable_unusual, but there is no '
+                          f'reference.drivable that it compares with. {mend}.')
+    return reference_of(raw)
+
+
+def reference_of(raw: Mapping[str, Any]) -> Reference:
+    """Return a reference from what a card holds of it, unchecked."""
+    return Reference(np.array(raw['layout'], np.float64), raw.get('drivable'),
+                     {name: Weighed(**entry) for name, entry in raw['terms'].items()},
                      float(raw['bias']), {name: (float(low), float(high))
                                           for name, (low, high) in raw['usual'].items()})
