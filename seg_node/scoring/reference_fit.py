@@ -88,15 +88,14 @@ def operating_point(doubts: np.ndarray) -> float:
     """
     Return the log of the odds from which on a mask is doubtful.
 
-    It is where ``FALSE_ALARMS`` of the clean pictures held out are. Pictures that are too few to
-    see so small a share cannot lower it below even odds, and no pictures below one to three:
-    a camera in a street like all others says nothing of the next one.
+    It is where ``FALSE_ALARMS`` of the clean pictures held out are. Never above even odds: masks
+    of clean pictures can be wrong, too. Not below where pictures are too few to see so small a
+    share, and never below one to three: a street like all others says nothing of the next one.
 
     :param doubts: as of ``held_out``.
     """
     allowed = math.floor(FALSE_ALARMS * len(doubts))
-    least = _LEAST if allowed else 0.0
-    return max(least, float(np.sort(doubts)[-1 - allowed])) if len(doubts) else 0.0
+    return float(np.clip(np.sort(doubts)[-1 - allowed], _LEAST, 0)) if allowed else 0.0
 
 
 def _fit(samples: Sequence[Sample], classes: int) -> dict[str, Any]:

@@ -60,7 +60,7 @@ class Weighed:
 
     def part(self, value: float) -> float:
         """Return what a value on the term's scale adds to the sum."""
-        return self.weight * float(np.clip((value - self.usual) / self.spread, -BOUND, BOUND))
+        return self.weight * min(max((value - self.usual) / self.spread, -BOUND), BOUND)
 
 
 @dataclass(frozen=True)
