@@ -105,6 +105,9 @@ def copy_tree() -> None:
         if (ROOT / file).is_file():
             (TREE / file).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / file, TREE / file)
+    # Or the first run of the tests would compile for longer than it may take.
+    subprocess.run([sys.executable, '-m', 'seg_node.tools.precompile'], cwd=TREE, check=True,
+                   env={**os.environ, 'PYTHONPATH': str(TREE)}, stdout=subprocess.DEVNULL)
 
 
 def database(name: str) -> Path:
