@@ -35,6 +35,7 @@ class Outcome:
     :ivar refused: of these, what the node would publish nothing for, by reason.
     :ivar new: how many frames were labelled by this run.
     :ivar spent_s: how long that took, from when the workers were there.
+    :ivar core_s: the CPU time of all cores that the workers spent on it.
     """
 
     broken: dict[str, str] = field(default_factory=dict)
@@ -44,6 +45,7 @@ class Outcome:
     recordings: int = 0
     new: int = 0
     spent_s: float = 0.0
+    core_s: float = 0.0
 
     def add(self, summary: Summary) -> None:
         """Take note of a finished recording."""
@@ -190,7 +192,9 @@ class Run:
         if not missing:
             self._all_there(recording)
 
-    def _labelled(self, piece: Any, frames: Counter[str]) -> None:
+    def _labelled(self, piece: Any, value: tuple[Counter[str], float]) -> None:
+        frames, core_s = value
+        self._outcome.core_s += core_s
         self._frames += frames.total()
         self._outcome.new += frames.total()
         work = self._open.get(piece.recording.name)

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 import shutil
 import socket
+import time
 from typing import Any
 
 import cv2
@@ -75,12 +76,13 @@ class Worker:
         return _answered(work)
 
     def label(self, piece: Piece) -> Answer:
-        """Label a piece and publish it; answer by how many frames it has, by topic."""
+        """Label a piece and publish it; answer by its frames by topic, and the core seconds."""
         labeller = self._labeller
         assert labeller is not None
         self._frames = 0
 
-        def work() -> Counter[str]:
+        def work() -> tuple[Counter[str], float]:
+            start_s = time.process_time()
             folder = self._output.begin(piece.recording)
             try:
                 told = labeller.label(piece, folder, self._note)
@@ -88,7 +90,7 @@ class Worker:
             except BaseException:
                 shutil.rmtree(folder, ignore_errors=True)
                 raise
-            return told.frames
+            return told.frames, time.process_time() - start_s
         return _answered(work)
 
     def finish(self, recording: Recording, pieces: int, fingerprint: str) -> Answer:

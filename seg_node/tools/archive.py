@@ -150,7 +150,9 @@ def _report(outcome: 'Outcome', remarks: Sequence[str], asked: int) -> None:
             print(f'note: {uri}: {line}')
     for uri, reason in outcome.broken.items():
         print(f'NOT WHOLE: {uri}: {reason}')
-    speed = f' ({outcome.new / outcome.spent_s:.2f} a second)' if outcome.new else ''
+    speed = (f' ({outcome.new / outcome.spent_s:.2f} a second, '
+             f'{1e3 * outcome.core_s / outcome.new:.1f} '
+             'core ms each)' if outcome.new else '')
     print(f'{outcome.recordings} of {asked} recordings are labelled, {outcome.frames} frames; '
           f'{outcome.new} of them now{speed}')
     if outcome.refused:
