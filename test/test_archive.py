@@ -17,8 +17,9 @@ from recordings import IMAGE, PERIOD_NS, START_NS, write_bag
 
 from seg_node.archive import find as finding
 from seg_node.archive.expression import parse
-from seg_node.archive.labeller import BEFORE_NS, Labeller, Piece
+from seg_node.archive.labeller import BEFORE_NS, Labeller
 from seg_node.archive.output import Lock, Output
+from seg_node.archive.pieces import Piece
 from seg_node.archive.recordings import find_recordings, Recording
 from seg_node.archive.rows import columns_table, schema
 from seg_node.archive.run import Outcome, sift

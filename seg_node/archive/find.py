@@ -12,8 +12,8 @@ import pyarrow.dataset as ds
 
 from ..errors import ConfigError
 from .expression import parse
-from .labeller import TABLE
 from .output import RECORDINGS
+from .pieces import TABLE
 
 #: By which a frame is told from all others.
 KEYS = ('source', 'camera', 'topic', 'stamp_ns', 'recorded_ns')

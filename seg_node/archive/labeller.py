@@ -3,14 +3,13 @@
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import CameraInfo
 
-from ..errors import brief, ConfigError, FrameError, SegNodeError
+from ..errors import brief, ConfigError, FrameError
 from ..frame import Frame, Products, StageClock
 from ..ground.known import KnownCamera
 from ..image import encode, wire
@@ -18,64 +17,25 @@ from ..mishaps import mishaps
 from ..pipeline import Batch
 from ..playback.bag_writer import BagWriter
 from ..playback.camera_runs import camera_runs, CameraRun
+from ..playback.definitions import definition_of
 from ..playback.frames import FrameSource
 from ..playback.messages import stamp_ns
 from ..playback.own_results import COMPRESSED
 from ..playback.read_ahead import ReadAhead
-from ..playback.sources import COMPRESSED_IMAGE, Record, Source, Span
+from ..playback.sources import CAMERA_INFO, COMPRESSED_IMAGE, Record, Source, Span
 from ..ros.camera_info import calibration_of, info_of
 from ..ros.label_info import label_info
 from .nearest import Nearest
 from .order import made_by, Order
-from .recordings import Recording
+from .pieces import BAG, OutputError, Piece, TABLE, Told
 from .rows import figures, REFUSED, schema, Table
 
 WANTED = ('mask', 'confidence', 'drivable')
 #: So long before its piece a camera is followed, so that its state over time is known.
 BEFORE_NS = 3_000_000_000
-#: The names of what lies in the folder of a piece.
-TABLE, BAG = 'frames.parquet', 'masks'
 _PENDING_BYTES = 64 << 20
-_LEAST_FRAMES = 10  # of a piece, on the mean
 _DAMAGE = ('files_cut_off', 'damaged_chunks', 'damaged_packets', 'damaged_frames',
            'pictures_unreadable')
-
-
-class OutputError(SegNodeError):
-    """What was made cannot be written: nothing more can be done."""
-
-
-@dataclass(frozen=True)
-class Piece:
-    """
-    A part of a recording.
-
-    :ivar fingerprint: of the recording when it was looked at.
-    :ivar length_ns: None = to its end.
-    """
-
-    recording: Recording
-    fingerprint: str
-    index: int = 0
-    offset_ns: int = 0
-    length_ns: int | None = None
-
-
-@dataclass
-class Told:
-    """
-    What became of a piece.
-
-    :ivar frames: by image topic.
-    :ivar refused: frames, by reason.
-    :ivar remarks: what was not as it should be.
-    :ivar broken: why it is not whole; '' = it is.
-    """
-
-    frames: Counter[str] = field(default_factory=Counter)
-    refused: Counter[str] = field(default_factory=Counter)
-    remarks: list[str] = field(default_factory=list)
-    broken: str = ''
 
 
 class Labeller:
@@ -92,6 +52,9 @@ class Labeller:
         self._classes = spec.classes
         self.made_by = made_by(order, spec.card, self._loaded.pipeline.segmenter)
         self.columns = schema(self._classes)
+        self._labels = label_info(self._classes)
+        for kind in (COMPRESSED_IMAGE, CAMERA_INFO, _type_of(self._labels)):
+            definition_of(kind)  # takes long the first time, which no frame should pay for
 
     def close(self) -> None:
         """Free the device."""
@@ -155,7 +118,7 @@ class _Work:
             self._table = Table(folder / TABLE, labeller.columns,
                                 {**constants, 'source': piece.recording.uri})
             self._bag = BagWriter(folder / BAG, limit=_PENDING_BYTES)
-        self._labels = label_info(self._classes)
+        self._labels = labeller._labels
         self._begun: set[str] = set()
 
     def done(self) -> Told:
@@ -280,12 +243,10 @@ class _Work:
         if name in self._begun:
             return
         self._begun.add(name)
-        kind = type(self._labels)
-        package = kind.__module__.partition('.')[0]
         topic = camera.run.output('label_info' if hasattr(self._labels, 'header')
                                   else 'label_info_json')
         self._bag.add_topic(camera.run.output('mask') + COMPRESSED, COMPRESSED_IMAGE)
-        self._bag.add_topic(topic, f'{package}/msg/{kind.__name__}')
+        self._bag.add_topic(topic, _type_of(self._labels))
         self._bag.write(topic, time_ns, bytes(serialize_message(self._labels)))
 
     def _tell_camera(self, camera: _Camera, time_ns: int, products: Products) -> None:
@@ -294,7 +255,7 @@ class _Work:
                 or (calibration.height, calibration.width) != geometry.camera):
             return
         topic = camera.run.output('camera_info')
-        self._bag.add_topic(topic, 'sensor_msgs/msg/CameraInfo')
+        self._bag.add_topic(topic, CAMERA_INFO)
         info = info_of(calibration, products.frame.header, geometry.output, False)
         self._bag.write(topic, time_ns, bytes(serialize_message(info)))
 
@@ -325,6 +286,11 @@ class _Work:
             told.broken = f'damaged ({", ".join(damage)}); what is whole of it is labelled'
 
 
+def _type_of(message: Any) -> str:
+    kind = type(message)
+    return f'{kind.__module__.partition(".")[0]}/msg/{kind.__name__}'
+
+
 class _Broken(Exception):
     """A recording cannot be read on."""
 
@@ -341,26 +307,3 @@ class _writing:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, (OSError, ConfigError)):
             raise OutputError(f'{self._path} cannot be written: {brief(error)}') from error
-
-
-def look(order: Order, recording: Recording,
-         fingerprint: str) -> tuple[list[Piece], dict[str, int | None]]:
-    """
-    Return the pieces of a recording and how many frames each camera of it announces.
-
-    What lies elsewhere is one piece, so that it is fetched once, and not looked into yet.
-
-    :raises ConfigError: it cannot be opened, or holds no camera.
-    """
-    if not recording.is_local:
-        return [Piece(recording, fingerprint)], {}
-    with order.opened(recording) as source:
-        runs = {run.source_topic for run in camera_runs(source)}
-        counts = {topic.name: topic.count for topic in source.topics if topic.name in runs}
-        step, length = round(order.piece_s * 1e9), source.length_ns
-        # A clock that jumped from 0 to today makes a length of decades.
-        most = 1 + sum(count or 0 for count in counts.values()) // _LEAST_FRAMES
-        pieces = [Piece(recording, fingerprint, index, index * step, step)
-                  for index in range(min(most, max(1, -(-(length or 0) // step))))]
-        # Its end is where it ends, whatever it says.
-        return [*pieces[:-1], replace(pieces[-1], length_ns=None)], counts

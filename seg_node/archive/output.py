@@ -24,8 +24,8 @@ from typing import Any
 import yaml
 
 from ..errors import ConfigError
-from .labeller import BAG, OutputError, Piece, TABLE, Told
 from .order import difference
+from .pieces import BAG, OutputError, Piece, TABLE, Told
 from .recordings import Recording
 from .rows import merge
 

@@ -14,9 +14,10 @@ import cv2
 
 from ..errors import brief, DeviceLostError, SegNodeError
 from ..ros.transport import keep_buffers
-from .labeller import Labeller, look, OutputError, Piece
+from .labeller import Labeller
 from .order import Order
 from .output import Output, Summary
+from .pieces import look, OutputError, Piece
 from .recordings import Recording
 
 
