@@ -47,7 +47,8 @@ def imported(*patterns):
                 names |= {alias.name.partition('.')[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and not node.level:
                 names.add(node.module.partition('.')[0])
-    own = {'seg_node', 'street', 'gpu', *(path.stem for path in ROOT.glob('test/*.py'))}
+    own = {'seg_node', 'street', 'importing', 'training', 'gpu',
+           *(path.stem for path in ROOT.glob('test/*.py'))}
     return names - set(sys.stdlib_module_names) - own
 
 
