@@ -1,5 +1,6 @@
 """The player and the recorder over real DDS: byte for byte, at the right time, never silently."""
 
+from itertools import combinations
 import math
 import re
 import resource
@@ -137,9 +138,11 @@ def test_a_bag_arrives_byte_for_byte_in_recorded_time(bag, peer, qos, play):
     assert result.frames_sent == 5
     assert [stamp for stamp, _ in result.sent[IMAGE]] == [
         START_NS + i * PERIOD_NS for i in range(5)]
-    took_ms = [(sent - result.sent[IMAGE][0][1]) / 1e6 for _, sent in result.sent[IMAGE]]
-    for index, sent_ms in enumerate(took_ms):
-        assert abs(sent_ms - index * 50) < patience(ON_TIME_MS), 'twice as fast as recorded'
+    # One that the machine let wait says nothing of the pace.
+    sent_ms = [sent / 1e6 for _, sent in result.sent[IMAGE]]
+    pace_ms = np.median([(sent_ms[late] - sent_ms[early]) / (late - early)
+                         for early, late in combinations(range(5), 2)])
+    assert 40 < pace_ms < 60, 'twice as fast as recorded'
     assert np.median(result.late_ms) < patience(ON_TIME_MS)
     assert not result.notices and not result.interrupted
 
@@ -180,15 +183,16 @@ def test_a_video_is_a_camera_with_wall_clock_stamps(tmp_path, peer, play):
     result = play(path, FrameOptions(frame_id='eye'))
     assert wait_until(lambda: len(heard) == 4)
     capture = cv2.VideoCapture(str(path))
-    offset_ns = wall_offset_ns()
+    offset_ns, late_ms = wall_offset_ns(), []
     for index, (_, data) in enumerate(heard):
         message = parse_image(data)
         assert message.header.frame_id == 'eye'
         assert np.array_equal(message.data.reshape(48, 64, 3), capture.read()[1])
         stamp, sent_ns = result.sent[PLAYED_IMAGE][index]
         assert message.header.stamp_ns == stamp
-        late_ms = (sent_ns + offset_ns - stamp) / 1e6
-        assert -1 <= late_ms < patience(ON_TIME_MS), 'sent when it is stamped'
+        late_ms.append((sent_ns + offset_ns - stamp) / 1e6)
+    assert min(late_ms) >= -1, 'sent before it is stamped'
+    assert np.median(late_ms) < patience(ON_TIME_MS), 'sent when it is stamped'
     assert heard and parse_image(heard[0][1]).header.stamp_ns > before_ns
 
 
@@ -289,8 +293,8 @@ def test_a_repeated_bag_keeps_its_stamps_and_turns_the_clock_back(bag, peer, pla
     back = np.flatnonzero(np.diff(times) < 0)
     assert len(back) == 1
     assert START_NS - PERIOD_NS <= times[back[0] + 1] <= START_NS
-    took_ms = (result.sent[IMAGE][5][1] - result.sent[IMAGE][0][1]) / 1e6
-    assert abs(took_ms - 250) < patience(ON_TIME_MS), (
+    sent_ms = np.array([sent for _, sent in result.sent[IMAGE]]) / 1e6
+    assert abs(np.median(sent_ms[5:] - sent_ms[:5]) - 250) < patience(ON_TIME_MS), (
         'the same time between the rounds as between frames')
 
 
