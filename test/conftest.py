@@ -89,6 +89,17 @@ def message_types(request):
 
 
 @pytest.fixture(scope='module')
+def palette():
+    """Return the palette model of cityscapes19 on ONNX Runtime."""
+    from seg_node.devices import backend as backends
+    from seg_node.model.card import load_card
+    card = load_card(Path(__file__).parent / 'models/palette_cityscapes19')
+    loaded = backends.load('onnxruntime', card, providers=['CPUExecutionProvider'], threads=1)
+    yield loaded
+    loaded.close()
+
+
+@pytest.fixture(scope='module')
 def client():
     """Return what talks to the node of a module as its cameras and its consumers do."""
     from harness import Client

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from seg_node.devices import backend as backends
 from seg_node.devices.host import HostSegmenter
 from seg_node.ego_mask import EgoMask
 from seg_node.errors import FrameError
@@ -35,16 +34,9 @@ class Attentive(HostSegmenter):
         return super().segment(frames, demand, clock)
 
 
-@pytest.fixture(scope='module')
-def backend():
-    loaded = backends.load('onnxruntime', CARD, providers=['CPUExecutionProvider'], threads=1)
-    yield loaded
-    loaded.close()
-
-
 @pytest.fixture
-def make(backend):
-    return lambda **given: Pipeline(Attentive(CARD, backend), TABLE, **given)
+def make(palette):
+    return lambda **given: Pipeline(Attentive(CARD, palette), TABLE, **given)
 
 
 def shot(camera, seed, *, cut=0):

@@ -6,13 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from test_pipeline import shot
 
 from seg_node import pipeline as pipelines
-from seg_node.devices import backend as backends
 from seg_node.devices.host import HostSegmenter
 from seg_node.errors import ConfigError
-from seg_node.frame import Frame, StageClock
-from seg_node.image.wire import Header, ImageMessage
+from seg_node.frame import StageClock
 from seg_node.model.card import load_card
 from seg_node.model.taxonomy import ClassTable, load_taxonomy, remap_lut, SegClass
 from seg_node.pipeline import autoware_lut, Pipeline
@@ -26,24 +25,14 @@ TABLE = CARD.main_output.classes
 SHOWN = ('drivable', 'dynamic_mask')
 
 
-@pytest.fixture(scope='module')
-def backend():
-    loaded = backends.load('onnxruntime', CARD, providers=['CPUExecutionProvider'], threads=1)
-    yield loaded
-    loaded.close()
-
-
 @pytest.fixture
-def make(backend):
-    return lambda **given: Pipeline(HostSegmenter(CARD, backend), TABLE, **given)
+def make(palette):
+    return lambda **given: Pipeline(HostSegmenter(CARD, palette), TABLE, **given)
 
 
-def frame(second, camera='a'):
+def frame(second):
     """Return one (24, 40) in the colours of known classes, and these."""
-    labels = np.random.default_rng(second).integers(0, 19, (24, 40), np.uint8)
-    message = ImageMessage(Header(second, 0, camera), 24, 40, 'bgr8', False, 120,
-                           TABLE.palette_bgr()[labels].reshape(-1))
-    return Frame(camera, message), labels
+    return shot('a', second)
 
 
 def tuned(**wishes):

@@ -204,7 +204,7 @@ class Crew:
             if isinstance(answer, Lost) or answer.lost:
                 found += self._lose(hand, task, answer)
             elif task is None:
-                self.makers.append(answer.value[:2])
+                self.makers.append(answer.value)
                 hand.ready = True
             else:
                 hand.ready = True

@@ -74,6 +74,7 @@ def _of_recording(out: Path, order: Order, recording: Recording,
                  if (folder / 'metadata.yaml').exists() else None)
         kinds = {topic.name: topic.type for topic in source.topics}
         sought = {(row['topic'], row['recorded_ns'], row['stamp_ns']): row for row in rows}
+        near = {key[:2] for key in sought}
         for start, end in _spans(sorted({row['recorded_ns'] for row in rows})):
             found = {} if masks is None else _masks(masks, rows, start, end)
             topics = {row['topic'] for row in rows if start <= row['recorded_ns'] <= end}
@@ -81,7 +82,7 @@ def _of_recording(out: Path, order: Order, recording: Recording,
             for record in source.records(topics, Span(offset, end - start + 1), epoch_ns=offset):
                 parse = (wire.parse_image if kinds[record.topic] == IMAGE
                          else wire.parse_compressed_image)
-                if not any(key[:2] == (record.topic, record.time_ns) for key in sought):
+                if (record.topic, record.time_ns) not in near:
                     continue
                 message = parse(record.data)
                 row = sought.pop((record.topic, record.time_ns, message.header.stamp_ns), None)

@@ -24,7 +24,7 @@ from ..playback.own_results import COMPRESSED
 from ..playback.read_ahead import ReadAhead
 from ..playback.sources import CAMERA_INFO, COMPRESSED_IMAGE, Record, Source, Span
 from ..ros.camera_info import calibration_of, info_of
-from ..ros.label_info import label_info
+from ..ros.label_info import label_info, topic_beside
 from .nearest import Nearest
 from .order import made_by, Order
 from .pieces import BAG, OutputError, Piece, TABLE, Told
@@ -243,8 +243,7 @@ class _Work:
         if name in self._begun:
             return
         self._begun.add(name)
-        topic = camera.run.output('label_info' if hasattr(self._labels, 'header')
-                                  else 'label_info_json')
+        topic = topic_beside(camera.run.output('label_info'), self._labels)
         self._bag.add_topic(camera.run.output('mask') + COMPRESSED, COMPRESSED_IMAGE)
         self._bag.add_topic(topic, _type_of(self._labels))
         self._bag.write(topic, time_ns, bytes(serialize_message(self._labels)))

@@ -1,6 +1,6 @@
 """What is to be done with an archive, and with what: all that a worker must be told."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
@@ -23,7 +23,8 @@ from ..playback.sources import FrameOptions, Source
 from ..running.loading import PipelineSpec
 from .recordings import Recording
 
-_TYPES = {'float32': 'fp32', 'float16': 'fp16', 'uint8': 'int8'}
+#: What a network that runs as it was exported computes in, by its input; uint8 tells nothing.
+_EXPORTED = {'float32': 'fp32', 'float16': 'fp16'}
 #: Of another kind, the rows are not.
 FORMAT = 1
 #: In the manifest, where any kind of processor may take part.
@@ -86,27 +87,27 @@ class Order:
                 yield source
 
 
-class _EgoMasks(dict[str, EgoMask]):
+class _EgoMasks(Mapping[str, EgoMask]):
     """Those of the calibrations by camera name; that of '' is every other camera's."""
 
-    def __missing__(self, name: str) -> EgoMask:
-        if '' not in self.keys():
-            raise KeyError(name)
-        return self['']
+    def __init__(self, masks: Iterable[tuple[str, EgoMask]]) -> None:
+        self._masks = dict(masks)
 
-    def get(self, name: str, default: Any = None) -> Any:
-        """Return the mask of a camera."""
-        return self[name] if name in self.keys() or '' in self.keys() else default
+    def __getitem__(self, name: str) -> EgoMask:
+        return self._masks[name if name in self._masks else '']
 
-    def __contains__(self, name: object) -> bool:
-        return name in self.keys() or '' in self.keys()
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._masks)
+
+    def __len__(self) -> int:
+        return len(self._masks)
 
 
 def made_by(order: Order, card: ModelCard, segmenter: Segmenter) -> dict[str, Any]:
     """Return all that labels depend on; one output is made by one such thing."""
     told = segmenter.description
     precision = next((name for name in PRECISION_NAMES
-                      if re.search(rf'\b{name}\b', told)), _TYPES[card.input.dtype])
+                      if re.search(rf'\b{name}\b', told)), _EXPORTED.get(card.input.dtype))
     files = [(name, sha256(Path(file).read_bytes()).hexdigest())
              for name, file in sorted(order.calibrations)]
     raw = json.dumps([card.raw, repr(card.main_output.classes)], sort_keys=True, default=str)

@@ -46,7 +46,7 @@ COLUMNS: Mapping[str, tuple[pa.DataType, str]] = {
     'model_sha256': (_WORDS, 'digest of its network'),
     'version': (_WORDS, 'of seg_node'),
     'backend': (_WORDS, 'what ran the network'),
-    'precision': (_WORDS, 'what it computed in'),
+    'precision': (_WORDS, 'what it computed in; null: the network takes bytes and does not tell'),
     'threads': (pa.int32(), 'of the network on the CPU; 0 = one a core'),
     'cpu': (_WORDS, 'kind of processor: its name and a digest of its abilities'),
 }

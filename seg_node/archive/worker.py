@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-import os
 from pathlib import Path
 import shutil
 import socket
@@ -62,7 +61,7 @@ class Worker:
             self._labeller = Labeller(self._order)
         except SegNodeError as error:
             return Answer(lost=f'{socket.gethostname()}: {error}')
-        return Answer((self._labeller.made_by, socket.gethostname(), os.getpid()))
+        return Answer((self._labeller.made_by, socket.gethostname()))
 
     def progress(self) -> int:
         """Return how many frames of the piece in hand are done."""

@@ -35,11 +35,10 @@ from .camera_info import calibration_of, info_of
 from .executors import told_apart
 from .ground import GroundOutputs, GroundSettings, NEEDS
 from .hints import Hints
-from .label_info import label_info
+from .label_info import label_info, topic_beside
 from .outputs import ImageOutputs, QOS
 from .settings import CameraSettings
 from .state import DISABLED, disabled_message, state_message, values
-from .topics import beside
 
 # As many images as DDS keeps until the executor takes them: enough for it to be late by some
 # frames, so that what is missing in the numbers was lost on the way. The mailbox keeps one.
@@ -84,8 +83,7 @@ class Camera:
         for place, table in {'': classes, **(heads or {})}.items():
             message = label_info(table)
             name = f'{topic(place)}/label_info' if place else topic('label_info')
-            if isinstance(message, String):
-                name = beside(name, 'label_info_json')
+            name = topic_beside(name, message)
             self._label_infos.append((node.create_lifecycle_publisher(
                 type(message), name, _LATCHED_QOS), message))
         self._info_topic = node.resolve_topic_name(settings.camera_info_topic)

@@ -6,6 +6,7 @@ from typing import Any
 from std_msgs.msg import String
 
 from ..model.taxonomy import ClassTable, UNLABELLED
+from .topics import beside
 
 
 def has_vision_msgs() -> bool:
@@ -27,6 +28,11 @@ def label_info(classes: ClassTable) -> Any:
     message.class_map = [VisionClass(class_id=entry.id, class_name=entry.name)
                          for entry in classes.classes if not entry.void]
     return message
+
+
+def topic_beside(topic: str, message: Any) -> str:
+    """Return the topic for such a message, given that of a LabelInfo; a String has its own."""
+    return beside(topic, 'label_info_json') if isinstance(message, String) else topic
 
 
 def _as_dict(classes: ClassTable) -> dict[str, Any]:

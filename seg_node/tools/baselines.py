@@ -5,6 +5,7 @@ Each gets a BGR image and gives labels, confidence and drivable at the camera's 
 pipeline does, with the same network on the same backend in the same process.
 """
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import cv2
@@ -17,7 +18,7 @@ from ..model.card import ModelCard
 Masks = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
-class Baseline:
+class Baseline(ABC):
     """
     One way, for networks with NCHW logits; see the module.
 
@@ -43,17 +44,17 @@ class Baseline:
         return np.asarray(self._backend.run(self.tensor(image, geometry))[self._main][0],
                           np.float32)
 
+    @abstractmethod
     def tensor(self, image: np.ndarray, geometry: Geometry) -> np.ndarray:
         """Return the network's input."""
-        raise NotImplementedError
 
+    @abstractmethod
     def masks(self, logits: np.ndarray, geometry: Geometry) -> Masks:
         """Return what is published."""
-        raise NotImplementedError
 
+    @abstractmethod
     def labels(self, logits: np.ndarray, geometry: Geometry) -> np.ndarray:
         """Return the first of ``masks``, for who publishes nothing else."""
-        raise NotImplementedError
 
     def _normalised(self, image: np.ndarray, geometry: Geometry, dtype: Any) -> np.ndarray:
         """Return (image * scale - mean) / std by numpy, letterboxed, NCHW float32."""

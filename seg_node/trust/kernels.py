@@ -110,7 +110,7 @@ def torn_across(upside_down, columns):
     height, count = len(upside_down), len(columns)
     jumps, steps = np.zeros(height, np.int64), np.zeros(height, np.int64)
     low, high = np.zeros(height, np.int64), np.zeros(height, np.int64)
-    line, last = np.empty(count, np.int32), np.empty(count, np.int32)
+    line, last = np.empty(count, np.int32), np.zeros(count, np.int32)
     above, step = np.full(count, np.int32(1000)), np.full(count, np.int32(1000))
     for y in range(height):
         row = upside_down[height - 1 - y]
