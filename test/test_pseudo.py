@@ -11,6 +11,7 @@ from seg_node.model.taxonomy import load_taxonomy, UNLABELLED
 
 pseudo = pytest.importorskip('training.pseudo')
 
+NOT = pytest.importorskip('training.augment').NOT
 MODEL = Path(__file__).parent / 'models' / 'palette_cityscapes19'
 
 
@@ -44,6 +45,32 @@ def test_what_all_sizes_agree_on_is_labelled_and_the_rest_void(tmp_path, street,
     inside[:, 6:-6, :, 6:-6] = True
     assert sure[inside.reshape(labels.shape)].all()
     assert 0.02 < (~sure).mean() < 0.5
+
+
+@pytest.mark.parametrize('model', ['palette_fixed', 'palette_nhwc_uint8'])
+def test_a_model_of_other_classes_says_what_is_road_and_what_is_not(tmp_path, street, monkeypatch,
+                                                                    model):
+    folder, labels = street
+    run(monkeypatch, MODEL.parent / model, folder, tmp_path / 'out', '--height', 120, '--least',
+        0.55, '--teach', 'Road=road,wall')
+    found = cv2.imread(str(tmp_path / 'out/labels/a.png'), -1)
+    inside = np.zeros((3, 40, 5, 40), bool)
+    inside[:, 6:-6, :, 6:-6] = True
+    inside = inside.reshape(labels.shape)
+    names = load_taxonomy('cityscapes19').names
+    road = np.isin(labels, [names.index('road'), names.index('wall')])
+    number = load_taxonomy('camvid11').names.index('Road')
+    assert road[inside].any() and not road[inside].all()
+    np.testing.assert_array_equal(found[inside], np.where(road, number, NOT + number)[inside])
+    assert set(np.unique(found)) <= {number, NOT + number, UNLABELLED}
+
+
+@pytest.mark.parametrize('text, said', [('Street=road', "'Street' is not a class of camvid11"),
+                                        ('Road=asphalt', "'asphalt' is not a class of cityscapes"),
+                                        ('Road', "'' is not a class of cityscapes19")])
+def test_a_class_that_cannot_be_taught_is_named(tmp_path, street, monkeypatch, text, said):
+    with pytest.raises(SystemExit, match=said):
+        run(monkeypatch, MODEL, street[0], tmp_path / 'out', '--teach', text)
 
 
 def test_bad_input_is_refused(tmp_path, street, monkeypatch):

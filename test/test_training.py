@@ -311,6 +311,36 @@ def test_void_pixels_teach_nothing():
     assert torch.all(logits.grad[:, :, 4:] == 0) and torch.any(logits.grad[:, :, :4] != 0)
 
 
+def test_a_class_ruled_out_costs_its_probability_and_leaves_the_others_among_themselves():
+    loss = losses.SegmentationLoss(torch.tensor([1.0, 9, 9]), auxiliary=0, lovasz_weight=0.5)
+    logits = torch.randn(1, 3, 8, 8, requires_grad=True)
+    labels = torch.full((1, 8, 8), augment.NOT + 1)
+    labels[:, :2] = 255
+    value = loss([logits], labels)
+    value.backward()
+    shares = logits.softmax(1)[0, :, 2:].detach()
+    assert value.item() == pytest.approx(-(1 - shares[1]).log().mean().item(), rel=1e-4)
+    gradient = logits.grad[0, :, 2:]
+    assert torch.all(gradient[1] > 0) and torch.all(logits.grad[0, :, :2] == 0)
+    torch.testing.assert_close(gradient[0] / gradient[2], shares[0] / shares[2])
+
+
+def test_a_batch_of_void_costs_nothing():
+    loss = losses.SegmentationLoss(torch.ones(3), auxiliary=0.5, lovasz_weight=0.5)
+    logits = torch.randn(1, 3, 8, 8)
+    assert loss([logits, logits], torch.full((1, 8, 8), 255)).item() == 0
+
+
+def test_ids_ruled_out_are_kept_for_training_and_void_for_validation(pairs, tmp_path):
+    labels = pairs.labels[0].copy()
+    labels[0, :3] = augment.NOT + 3, augment.NOT + 11, 50
+    cv2.imwrite(str(tmp_path / 'set/labels/0.png'), labels)
+    again = data.Pairs(tmp_path / 'set', 11)
+    assert again.labels[0][0, :4].tolist() == [augment.NOT + 3, 255, 255, 0]
+    _, ids, _ = next(data.letterboxed(again, (0, 0, 0), (1, 1, 1)))
+    assert ids[0, :4].tolist() == [255, 255, 255, 0]
+
+
 def test_augmentation_is_repeatable_and_keeps_image_and_labels_together(pairs):
     change = augment.Augmentation((48, 64), rare=(3,), light=0)
     arguments = pairs.images[0], pairs.labels[0], pairs.images[1], pairs.labels[1]

@@ -9,6 +9,8 @@ from street.bonnet import draw_bonnet
 from street.conditions import changed, CONDITIONS
 
 VOID = 255
+# A label of this plus a class id says of a pixel only that it is not of that class.
+NOT = 128
 
 
 @dataclass(frozen=True)

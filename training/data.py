@@ -11,9 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from seg_node.scoring.picture_file import read_picture
 
-from .augment import Augmentation
-
-VOID = 255
+from .augment import Augmentation, NOT, VOID
 
 
 class Pairs:
@@ -21,7 +19,7 @@ class Pairs:
     Images (H, W, 3) uint8 RGB with label maps (H, W) uint8, void = 255, held in memory.
 
     :param folder: has ``images`` and ``labels``, whose files share their names but for the end.
-    :param classes: ids from this on are void.
+    :param classes: ids from this on are void, but for ``augment.NOT`` + id.
     :raises ConfigError: an image that cannot be read.
     :raises ValueError: nothing there, an image without labels, or sizes that differ.
     """
@@ -41,7 +39,8 @@ class Pairs:
                 raise ValueError(f'{path} and {label_path} must both be readable and of one size, '
                                  'the labels with one 8-bit channel')
             self.images.append(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
-            self.labels.append(np.where(labels < classes, labels, VOID).astype(np.uint8))
+            told = (labels < classes) | ((labels >= NOT) & (labels < NOT + classes))
+            self.labels.append(np.where(told, labels, VOID).astype(np.uint8))
 
     def __len__(self) -> int:
         return len(self.images)
@@ -101,7 +100,7 @@ def batches(samples: EpochSamples, size: int, workers: int) -> DataLoader:
 def letterboxed(pairs: Pairs, mean: tuple[float, ...], std: tuple[float, ...],
                 multiple: int = 32) -> Iterator[tuple[Tensor, np.ndarray, tuple[slice, slice]]]:
     """
-    Yield each image as the model's card wants it, its labels, and where the image lies.
+    Yield each image as the model's card wants it, its class ids, and where the image lies.
 
     Images keep their size; a grey border (0 after normalisation) fills up to the multiple.
     """
@@ -111,4 +110,5 @@ def letterboxed(pairs: Pairs, mean: tuple[float, ...], std: tuple[float, ...],
         place = slice(top, top + height), slice(left, left + width)
         canvas = np.zeros((height + -height % multiple, width + -width % multiple, 3), np.float32)
         canvas[place] = (image.astype(np.float32) - np.float32(mean)) / np.float32(std)
-        yield torch.from_numpy(canvas.transpose(2, 0, 1))[None], labels, place
+        yield (torch.from_numpy(canvas.transpose(2, 0, 1))[None],
+               np.where(labels < NOT, labels, np.uint8(VOID)), place)

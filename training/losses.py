@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-VOID = 255
+from .augment import NOT, VOID
 
 
 def class_weights(frequencies: np.ndarray, power: float) -> Tensor:
@@ -43,6 +43,8 @@ class SegmentationLoss:
     """
     Cross-entropy and Lovasz-softmax of the logits at the labels' size, and auxiliary heads.
 
+    A pixel labelled ``NOT`` + id costs -log(1 - probability of that class): a complementary label.
+
     :param weights: class weights of the cross-entropy.
     :param auxiliary: weight of each auxiliary head, cross-entropy only.
     :param pixels: how many pixels of a batch the Lovasz term looks at; it sorts them.
@@ -57,7 +59,7 @@ class SegmentationLoss:
         main, *others = outputs
         logits = functional.interpolate(main.float(), labels.shape[-2:], mode='bilinear')
         loss = self._cross_entropy(logits, labels)
-        known = (labels.flatten() != VOID).nonzero()[:, 0]
+        known = (labels.flatten() < NOT).nonzero()[:, 0]
         if len(known) and self._lovasz_weight:
             some = known[torch.randint(len(known), (self._pixels,), device=known.device)]
             flat = logits.permute(0, 2, 3, 1).reshape(-1, logits.shape[1])[some]
@@ -69,7 +71,19 @@ class SegmentationLoss:
         return loss
 
     def _cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
-        return functional.cross_entropy(logits, labels, self._weights, ignore_index=VOID)
+        """Return the mean over labelled pixels; where only one class is ruled out, of its loss."""
+        known, weights = labels < NOT, self._weights
+        total = functional.cross_entropy(logits, labels.where(known, VOID), weights,
+                                         ignore_index=VOID, reduction='sum')
+        count = weights[labels[known]].sum()
+        ruled_out = ~known & (labels != VOID)
+        if ruled_out.any():
+            scores = logits.permute(0, 2, 3, 1)[ruled_out]
+            wrong = functional.one_hot(labels[ruled_out] - NOT, logits.shape[1]).bool()
+            others = scores.masked_fill(wrong, -torch.inf).logsumexp(1)
+            total = total + (scores.logsumexp(1) - others).sum()
+            count = count + len(scores)
+        return total / count.clamp_min(1)
 
 
 def distillation(student: Tensor, teacher: Tensor, groups: Tensor) -> Tensor:
