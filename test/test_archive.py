@@ -236,6 +236,16 @@ def test_what_the_node_would_refuse_is_a_row_without_a_mask(made, tmp_path):
     assert outcome.refused == {'encoding': 1, 'malformed': 1} and not outcome.broken
 
 
+def test_frames_that_are_announced_but_not_there_are_told(made, tmp_path):
+    path = bag(tmp_path / 'short', 3)
+    metadata = path / 'metadata.yaml'
+    metadata.write_text(metadata.read_text().replace('message_count: 3', 'message_count: 5'))
+    label_here(made, [path], tmp_path / 'out')
+    summary = Output(tmp_path / 'out').finished(Recording(str(path)))
+    assert summary.remarks == [f'announces 5 frames on {IMAGE}, but holds 3']
+    assert summary.frames == {IMAGE: 3} and not summary.broken
+
+
 def test_recordings_elsewhere_are_fetched(archive_of, made, tmp_path):
     held, out = archive_of
     shutil.make_archive(str(tmp_path / 'packed'), 'zip', held, 'short')

@@ -46,12 +46,14 @@ from std_msgs.msg import String
 from seg_node.errors import ConfigError
 from seg_node.image.wire import build_image, Header, parse_image
 from seg_node.playback.bag_writer import BagWriter
+from seg_node.playback.camera_runs import camera_runs
 from seg_node.playback.messages import stamp_ns
 from seg_node.playback.open_source import open_source
 from seg_node.playback.player import replay
 from seg_node.playback.replay_options import ReplayOptions
 from seg_node.playback.schedule import Schedule
 from seg_node.playback.sources import FrameOptions, Record, Span
+from seg_node.playback.topics import choose_topics
 from seg_node.tools.replay import main
 from seg_node.tools.ros_arguments import split_ros_args
 
@@ -711,6 +713,33 @@ def test_topics_that_are_not_there(bag, play):
     for option in ({'topics': ['/wrong']}, {'remap': {'/wrong': '/x'}}):
         with pytest.raises(ConfigError, match='no topic /wrong; it has /camera/image_raw, /note'):
             play(bag, **option)
+
+
+@pytest.mark.parametrize('name, played, camera', [
+    ('/1cam/image', '/n1cam/image', 'camera_1cam'), ('/a b/image', '/a_b/image', 'a_b'),
+    ('/a[0]/image', '/a_0_/image', 'a_0_'), ('//a//b', '/a/b', 'a_b'), ('/', '/camera', 'camera'),
+    ('/caméra', '/cam_ra', 'cam_ra'), ('/a/image', '/a/image', 'a')])
+def test_names_of_other_recorders(tmp_path, name, played, camera):
+    """The demo gives them names that ROS 2 takes, replay by --remap."""
+    bag = write_bag(tmp_path / 'bag', [Record(name, START_NS, image_cdr(0))],
+                    types={name: 'sensor_msgs/msg/Image'})
+    with open_source(bag) as source:
+        [run] = camera_runs(source)
+        assert (run.name, run.played_topic) == (camera, played)
+        chosen, _ = choose_topics(source, ReplayOptions(topics=[name], remap={name: played}))
+        assert list(chosen.values()) == [played]
+        if name != played:
+            with pytest.raises(ConfigError, match='is no name for ROS 2.*--remap gives it'):
+                choose_topics(source, ReplayOptions())
+
+
+def test_two_names_that_become_the_same_stay_two(tmp_path):
+    names = ['/a b/image', '/a_b/image']
+    bag = write_bag(tmp_path / 'bag', [Record(name, START_NS, image_cdr(0)) for name in names],
+                    types=dict.fromkeys(names, 'sensor_msgs/msg/Image'))
+    with open_source(bag) as source:
+        assert len({run.played_topic for run in camera_runs(source)}) == 2
+        assert len({run.name for run in camera_runs(source)}) == 2
 
 
 def test_topics_that_cannot_be_sent_are_left_out_or_refused(tmp_path, peer, play):

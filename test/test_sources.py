@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 import re
 import shutil
+import sqlite3
 
 import cv2
 import numpy as np
@@ -30,6 +31,7 @@ from recordings import (
 from rosbags.rosbag1 import Writer as Ros1Writer
 from rosbags.rosbag2 import CompressionMode, StoragePlugin
 from rosbags.typesys import get_types_from_msg, get_typestore, Stores
+import yaml
 
 from seg_node.errors import ConfigError
 from seg_node.image.photo import upright
@@ -81,6 +83,81 @@ def test_a_compressed_storage_file_is_read_with_the_metadata_beside_it(tmp_path)
     with (open_source(alone) as source,
           pytest.raises(ConfigError, match=r'zstd-compressed messages; give the bag.s folder')):
         everything(source)
+
+
+@pytest.mark.parametrize('storage, suffix, name', [
+    (StoragePlugin.MCAP, '.mcap', 'UP.MCAP'), (StoragePlugin.MCAP, '.mcap', 'a.mcap.active'),
+    (StoragePlugin.SQLITE3, '.db3', 'no_ending'),
+    (StoragePlugin.SQLITE3, '.db3', '50% #1 why?.db3')])
+def test_a_bag_is_known_by_what_it_is(tmp_path, storage, suffix, name):
+    write_bag(tmp_path / 'bag', records(), storage=storage)
+    alone = shutil.copy(tmp_path / 'bag' / f'bag{suffix}', tmp_path / name)
+    with open_source(alone) as source:
+        assert everything(source) == records()
+
+
+def split_bag(path, order):
+    """Write a bag of 12 messages in 3 files that its metadata.yaml lists in some order."""
+    path.mkdir()
+    parts = [records(6)[4 * part:4 * part + 4] for part in range(3)]
+    for part, messages in enumerate(parts):
+        made = write_bag(path / 'made', messages, storage=StoragePlugin.SQLITE3)
+        metadata = yaml.safe_load((made / 'metadata.yaml').read_text())
+        shutil.move(made / 'made.db3', path / f'part_{part}.db3')
+        shutil.rmtree(made)
+    found = metadata['rosbag2_bagfile_information']
+    found.pop('files', None)
+    found['relative_file_paths'] = [f'part_{part}.db3' for part in order]
+    found['starting_time']['nanoseconds_since_epoch'] = START_NS
+    found['duration']['nanoseconds'] = 6 * PERIOD_NS
+    found['message_count'] = 4 * len(order)
+    for topic in found['topics_with_message_count']:
+        topic['message_count'] = 6
+    (path / 'metadata.yaml').write_text(yaml.dump(metadata))
+    return path
+
+
+def test_the_files_of_a_split_bag_are_read_by_their_time(tmp_path):
+    with open_source(split_bag(tmp_path / 'good', [0, 1, 2])) as source:
+        assert everything(source) == records(6) and source.remarks() == []
+    with open_source(split_bag(tmp_path / 'mixed', [0, 2, 1])) as source:
+        assert everything(source) == records(6)
+        assert ['in another order' in line for line in source.remarks()] == [True]
+
+
+def test_announced_messages_that_are_nowhere_are_an_error(tmp_path):
+    with (open_source(split_bag(tmp_path / 'none', [])) as source,
+          pytest.raises(ConfigError, match=r'announces 6 images on /camera/image_raw, but holds')):
+        everything(source)
+
+
+def test_messages_in_the_log_of_a_table_are_not_forgotten(tmp_path):
+    """As a recorder leaves it that was killed."""
+    path = write_bag(tmp_path / 'bag', records(), storage=StoragePlugin.SQLITE3)
+    (path / 'bag.db3-wal').touch()
+    with open_source(path) as source:
+        assert everything(source) == records(), 'an empty one holds nothing'
+    (path / 'bag.db3-wal').write_bytes(bytes(32))
+    for given in (path, path / 'bag.db3'):
+        with pytest.raises(ConfigError, match=r'bag.db3 was not closed.*wal_checkpoint'):
+            open_source(given)
+
+
+def test_times_that_ros_does_not_know_are_told(tmp_path):
+    given = records()
+    path = write_bag(tmp_path / 'bag', given, storage=StoragePlugin.SQLITE3)
+    with sqlite3.connect(path / 'bag.db3') as table:
+        table.execute('update messages set timestamp = ? where id = 10', [2 ** 62])
+        table.execute('update messages set timestamp = 0 where id = 1')
+        table.execute('update messages set timestamp = -5 where id = 2')
+    table.close()
+    with open_source(path) as source:
+        found = everything(source)
+        assert {record.data for record in found} == {record.data for record in given}
+        times = [record.time_ns for record in found]
+        assert times == sorted(times) and times[-1] == times[-2] == given[8].time_ns
+        assert source.losses['times_impossible'] == 2
+        assert ['2 messages have a time of rec' in line for line in source.remarks()] == [True]
 
 
 def test_a_ros1_bag_is_converted_to_cdr(tmp_path):
@@ -185,6 +262,14 @@ def test_without_mcap_those_of_ros2_are_read_and_the_mend_is_told(tmp_path, monk
     (tmp_path / 'b.mcap').write_bytes(data.replace(b'ros2', b'ros1', 1))
     with pytest.raises(ConfigError, match='b.mcap cannot be opened.*`pip install mcap`'):
         open_source(tmp_path / 'b.mcap')
+
+
+@pytest.mark.parametrize('data', [b'', b'hello', b'\x89MCAP0\r\n'])
+def test_what_is_no_mcap_file_is_told(tmp_path, data):
+    (tmp_path / 'a.mcap').write_bytes(data)
+    with pytest.raises(ConfigError, match='a.mcap cannot be opened: (the file is empty|its 5 byte'
+                                          's begin with 68656c6c6f|it is cut off before)'):
+        open_source(tmp_path / 'a.mcap')
 
 
 def test_a_damaged_chunk_is_passed_over(tmp_path):
@@ -516,6 +601,24 @@ def test_one_rule_for_turned_pictures_of_every_kind(tmp_path, turned):
         Image.fromarray(stored).save(tmp_path / f'a{suffix}', exif=exif, lossless=True)
         np.testing.assert_array_equal(read_picture(tmp_path / f'a{suffix}'),
                                       upright(picture(0), turned))
+
+
+def test_films_are_no_pictures(tmp_path):
+    films = [Image.fromarray(picture(index)) for index in range(3)]
+    for suffix in ('.webp', '.avif'):
+        films[0].save(tmp_path / f'a{suffix}', save_all=True, append_images=films[1:])
+        with pytest.raises(ConfigError, match='a film of 3 pictures. Convert it to a video'):
+            read_picture(tmp_path / f'a{suffix}')
+    films[0].save(tmp_path / 'a.tif', save_all=True, append_images=films[1:])
+    assert read_picture(tmp_path / 'a.tif').shape == (48, 64, 3), 'previews and pages'
+
+
+@pytest.mark.parametrize('transport', ['raw', 'compressed'])
+def test_the_ending_of_a_picture_says_nothing(tmp_path, transport):
+    Image.fromarray(picture(0)).save(tmp_path / 'a.png', format='BMP')
+    Image.fromarray(picture(1)).save(tmp_path / 'b.jpg', format='PNG')
+    with open_source(tmp_path, FrameOptions(transport=transport)) as source:
+        assert len(everything(source, Span(), 0)) == 2 and not source.remarks()
 
 
 def test_photos_of_telephones(tmp_path):

@@ -1,6 +1,7 @@
 """Videos of every container, turned, of variable rate, with gaps; real files, made by FFmpeg."""
 
 from fractions import Fraction
+import re
 import struct
 
 import cv2
@@ -33,6 +34,18 @@ def film(path, codec='mpeg4', pixels='yuv420p', times_ms=range(0, 600, 100)):
             frame = av.VideoFrame.from_ndarray(SCENE, format='bgr24')
             frame.pts, frame.time_base = time_ms, Fraction(1, 1000)
             container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+def noisy_film(path, codec='libx264'):
+    """Write 20 frames of 0.1 s that fill some kilobytes each."""
+    with av.open(str(path), 'w') as container:
+        stream = container.add_stream(codec, rate=10)
+        stream.width, stream.height, stream.pix_fmt = 160, 96, 'yuv420p'
+        for index in range(20):
+            noise = np.random.default_rng(index).integers(0, 256, (96, 160, 3), np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(noise, format='bgr24')))
         container.mux(stream.encode())
     return path
 
@@ -104,6 +117,37 @@ def test_the_picture_is_that_of_the_scene(tmp_path):
         image = parse_image(next(source.records(['camera/image_raw'], Span(), 0)).data)
     shown = image.data.reshape(HEIGHT, WIDTH, 3)
     assert cv2.PSNR(shown, SCENE) > 25, 'BGR, not RGB'
+
+
+@pytest.mark.parametrize('name, damage, losses, told', [
+    ('a.ts', lambda data, at: data[:at] + data[at + 188 * 5:], 'damaged_frames', 'painted over'),
+    ('a.flv', lambda data, at: data[:at] + bytes(9000) + data[at + 9000:], 'frames_missing',
+     'by their times . frames are missing'),
+    ('a.mkv', lambda data, at: data[:at], 'faults', 'announces 2.0 s, but its last frame is at'),
+    ('a.mkv', lambda data, at: data[:at], 'faults', 'complains of 1 pieces .matroska.*File end')])
+def test_damage_is_never_silent(tmp_path, name, damage, losses, told):
+    """What the containers do not say themselves; the decoder would pass over it in silence."""
+    path = noisy_film(tmp_path / name)
+    with open_source(path) as source:
+        assert len(times_of(source)) == 20 and source.remarks() == []
+    data = path.read_bytes()
+    path.write_bytes(damage(data, len(data) // 2 // 188 * 188))
+    with open_source(path) as source:
+        for _ in range(2):
+            assert 5 < len(times_of(source)) <= 20
+            assert source.losses[losses]
+            assert re.search(told, ' '.join(source.remarks()))
+
+
+def test_the_rate_is_the_first_that_can_be(tmp_path):
+    with av.open(str(tmp_path / 'a.dv'), 'w') as container:
+        stream = container.add_stream('dvvideo', rate=25)
+        stream.width, stream.height, stream.pix_fmt = 720, 576, 'yuv420p'
+        for _ in range(2):
+            blank = av.VideoFrame.from_ndarray(np.zeros((576, 720, 3), np.uint8), format='bgr24')
+            container.mux(stream.encode(blank))
+    with open_source(tmp_path / 'a.dv') as source:
+        assert times_of(source) == [0, 40]
 
 
 def test_sound_alone_and_playlists_are_no_videos(tmp_path):

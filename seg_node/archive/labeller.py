@@ -35,7 +35,7 @@ WANTED = ('mask', 'confidence', 'drivable')
 BEFORE_NS = 3_000_000_000
 _PENDING_BYTES = 64 << 20
 _DAMAGE = ('files_cut_off', 'damaged_chunks', 'damaged_packets', 'damaged_frames',
-           'pictures_unreadable')
+           'end_missing', 'pictures_unreadable')
 
 
 class Labeller:
@@ -204,7 +204,8 @@ class _Work:
 
     def _frame(self, camera: _Camera, record: Record) -> Frame | None:
         self._now_ns = max(self._now_ns, record.time_ns)
-        wanted = record.time_ns - self._source.start_ns >= self._piece.offset_ns
+        offset_ns = self._piece.offset_ns
+        wanted = not offset_ns or record.time_ns - self._source.start_ns >= offset_ns
         try:
             with mishaps('reading'):
                 frame = Frame(camera.run.name, camera.parse(record.data), self._now_ns)
@@ -275,6 +276,8 @@ class _Work:
     def _remark(self) -> None:
         told = self._told
         told.remarks += self._source.remarks()
+        told.announced = {topic.name: topic.count for topic in self._source.topics
+                          if topic.name in self._cameras and topic.count}
         for camera in self._cameras.values():
             problem = camera.nearest.problem or camera.problem
             if problem:

@@ -210,6 +210,8 @@ def _summary(recording: Recording, fingerprint: str, parts: Sequence[Path]) -> S
         frames.update(one['frames'])
         refused.update(one['refused'])
     remarks = list(dict.fromkeys(line for one in told for line in one['remarks']))
+    remarks += [f'announces {count} frames on {topic}, but holds {frames[topic]}'
+                for topic, count in told[-1]['announced'].items() if frames[topic] < count]
     broken = list(dict.fromkeys(one['broken'] for one in told if one['broken']))
     return Summary(recording.uri, fingerprint, dict(frames), dict(refused), remarks,
                    '; '.join(broken))

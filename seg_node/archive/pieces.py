@@ -42,12 +42,14 @@ class Told:
     :ivar refused: frames, by reason.
     :ivar remarks: what was not as it should be.
     :ivar broken: why it is not whole; '' = it is.
+    :ivar announced: frames that the whole recording claims to hold, by image topic, where it does.
     """
 
     frames: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
     remarks: list[str] = field(default_factory=list)
     broken: str = ''
+    announced: dict[str, int] = field(default_factory=dict)
 
 
 def look(order: Order, recording: Recording,

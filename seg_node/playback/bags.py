@@ -4,17 +4,21 @@ from abc import abstractmethod
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, NoReturn
+from typing import Any, NoReturn
+from urllib.parse import quote
 
 from rosbags.interfaces import Connection, QosDurability
 from rosbags.rosbag1 import Reader as Ros1Reader
 from rosbags.rosbag2 import Reader as Ros2Reader
 from rosbags.rosbag2.reader import DirectoryReader
+from rosbags.rosbag2.storage_sqlite3 import Sqlite3Reader
 from rosbags.typesys.store import Typestore
 import yaml
 
 from ..errors import ConfigError
+from .bag_kind import DB3, kind_of_bag, MCAP, ROS1
 from .definitions import mismatch, recorded_store
+from .picture_source import natural_key
 from .sources import ALL, IMAGE_TYPES, Record, Source, Span, STORAGE_SUFFIXES, Topic
 
 try:
@@ -25,6 +29,7 @@ except ImportError:  # rosbags reads those of ROS 2 alone
 # Not by its recorded QoS alone: ROS 1 bags and videos of tf have none.
 _ALWAYS_LATCHED = '/tf_static'
 _ZSTD_MAGIC = b'\x28\xb5\x2f\xfd'
+_LAST_NS = 2 ** 31 * 10 ** 9  # ROS 2 tells no later time
 
 
 def open_bag(path: Path) -> 'BagSource':
@@ -33,7 +38,7 @@ def open_bag(path: Path) -> 'BagSource':
 
     :raises ConfigError: when it is unreadable, empty or without an image topic.
     """
-    if path.suffix == '.bag' and path.is_file():
+    if path.is_file() and kind_of_bag(path) == ROS1:
         return Ros1Bag(path)
     return Ros2Bag(_whole_bag(path))
 
@@ -72,15 +77,18 @@ class BagSource(Source):
         """Return whether messages are in ROS 1's format."""
 
     def remarks(self) -> list[str]:
-        return self._left_alone
+        late = self.losses['times_impossible']
+        return [*self._left_alone, *[
+            f'{late} messages have a time of recording that ROS 2 does not know (before 1970, '
+            'after 2038); they are played with those before them'][:late]]
 
     @property
     def start_ns(self) -> int:
-        return int(self._reader.start_time)
+        return _possible(self._reader.start_time)
 
     @property
     def length_ns(self) -> int:
-        return int(self._reader.end_time - self._reader.start_time)
+        return _possible(self._reader.end_time) - self.start_ns
 
     def close(self) -> None:
         self._reader.close()
@@ -96,23 +104,42 @@ class BagSource(Source):
         connections = self._connections(topics)
         if not connections:
             return
-        start = self._reader.start_time + span.offset_ns
-        stop = None if span.end_ns is None else self._reader.start_time + span.end_ns
-        if span.offset_ns:
+        start = None if not span.offset_ns else self.start_ns + span.offset_ns
+        stop = None if span.end_ns is None else self.start_ns + span.end_ns
+        if start is not None:
             latched = [one for one in connections if self._is_latched(one)]
             if latched:
                 for record in self._read(latched, None, start):
                     yield Record(record.topic, start, record.data)
-        yield from self._read(connections, start, stop)
+        read = self._read(connections, start, stop)
+        first = next(read, None)
+        if first is None:
+            self._check_told(connections, span)
+            return
+        yield first
+        yield from read
+
+    def _check_told(self, connections: Sequence[Connection], span: Span) -> None:
+        """:raises ConfigError: there is nothing where messages are announced."""
+        images = {connection.topic: connection.msgcount for connection in connections
+                  if connection.msgtype in IMAGE_TYPES and connection.msgcount}
+        if span == ALL and images:
+            raise ConfigError(f'{self.path} announces {sum(images.values())} images on '
+                              f'{", ".join(sorted(images))}, but holds no message. Copy it again, '
+                              'or try `ros2 bag reindex`.')
 
     def _read(self, connections: Sequence[Connection], start: int | None,
               stop: int | None) -> Iterator[Record]:
-        count = 0
+        count = last_ns = 0
+        self.losses['times_impossible'] = 0
         messages = self._reader.messages(connections, start, stop)
         while True:
             try:
                 connection, time_ns, data = next(messages)
-                record = Record(connection.topic, time_ns, self._cdr(data, connection))
+                possible_ns = _possible(time_ns)
+                self.losses['times_impossible'] += possible_ns != time_ns
+                last_ns = min(possible_ns, last_ns) if possible_ns < time_ns else possible_ns
+                record = Record(connection.topic, last_ns, self._cdr(data, connection))
             except StopIteration:
                 return
             except ConfigError:
@@ -162,12 +189,14 @@ class Ros2Bag(BagSource):
     """A rosbag2 folder, or one of its sqlite3 or mcap files, an mcap file of ROS 1, too."""
 
     def _open(self) -> Ros2Reader:
+        _check_finished(self.path)
         try:
-            reader = (Ros2Reader if McapStorage is None else _Reader)(self.path)
+            reader = _Reader(self.path)
             reader.open()
         except Exception as error:
             _refuse(self.path, 'cannot be opened', error)
         self._storages = getattr(reader.storage, 'storages', [reader.storage])
+        self._put_in_order()
         for storage in self._storages:
             self._left_alone += [f'{topic} is left alone: it holds no ROS messages ({what})'
                                  for topic, what in getattr(storage, 'foreign', {}).items()]
@@ -179,6 +208,16 @@ class Ros2Bag(BagSource):
                     'played; `mcap recover` may find more')
         return reader
 
+    def _put_in_order(self) -> None:
+        """Read the files of a split bag by their time, unless their names say another order."""
+        listed = [storage.path for storage in self._storages]
+        if listed == sorted(listed, key=lambda path: natural_key(path.name)):
+            return  # as it was recorded; a clock may have been set back
+        self._storages.sort(key=lambda storage: storage.metadata.start_time)
+        if listed != [storage.path for storage in self._storages]:
+            self._left_alone.append(f'{self.path}: metadata.yaml lists its files in another order '
+                                    'than they were recorded in; they are read by their times')
+
     def _read(self, connections: Sequence[Connection], start: int | None,
               stop: int | None) -> Iterator[Record]:
         try:
@@ -189,7 +228,7 @@ class Ros2Bag(BagSource):
 
     def remarks(self) -> list[str]:
         damaged = self.losses['damaged_chunks']
-        return [*self._left_alone,
+        return [*super().remarks(),
                 *[f'{self.path} is damaged: {damaged} groups of messages cannot be read and are '
                   'passed over'][:damaged]]
 
@@ -201,13 +240,32 @@ class Ros2Bag(BagSource):
         return bool(connection.ext.serialization_format == 'ros1')
 
 
-if McapStorage is not None:
-    class _Folder(DirectoryReader):
-        STORAGE_PLUGINS: ClassVar = {**DirectoryReader.STORAGE_PLUGINS, 'mcap': McapStorage}
+class _Table(Sqlite3Reader):
+    """A file of sqlite3, which rosbags opens by an address: some signs mean something there."""
 
-    class _Reader(Ros2Reader):
-        STORAGE_PLUGINS: ClassVar = {**Ros2Reader.STORAGE_PLUGINS, 'dir': _Folder,
-                                     '.mcap': McapStorage}
+    def __init__(self, path: Path) -> None:
+        super().__init__(Path(quote(str(path))) if set('?#%') & set(str(path)) else path)
+
+
+def _storages() -> dict[str, Any]:
+    """Return what reads the files of each kind of bag of ROS 2."""
+    mcap = DirectoryReader.STORAGE_PLUGINS['mcap'] if McapStorage is None else McapStorage
+    return {MCAP: mcap, DB3: _Table, 'mcap': mcap, 'sqlite3': _Table}
+
+
+class _Folder(DirectoryReader):
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.STORAGE_PLUGINS = _storages()
+
+
+class _Reader(Ros2Reader):
+    """A bag by what it is, not by the ending of its name."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.is_open = False
+        self.storage = _Folder(path) if path.is_dir() else _storages()[kind_of_bag(path)](path)
 
 
 class Ros1Bag(BagSource):
@@ -241,10 +299,26 @@ def _whole_bag(path: Path) -> Path:
     return path.parent if [Path(name).name for name in names] == [path.name] else path
 
 
+def _check_finished(path: Path) -> None:
+    """:raises ConfigError: a part of its messages lies in a log beside it, where nobody looks."""
+    for log in (path.glob('*-wal') if path.is_dir() else [path.with_name(f'{path.name}-wal')]):
+        if log.is_file() and log.stat().st_size:
+            table = log.with_name(log.name.removesuffix('-wal'))
+            raise ConfigError(f'{table} was not closed by its recorder: messages still lie in '
+                              f"{log.name}. Run `sqlite3 {table} 'PRAGMA "
+                              "wal_checkpoint(TRUNCATE)'`.")
+
+
+def _possible(time_ns: int) -> int:
+    """Return a time of recording, within what ROS 2 knows."""
+    return min(max(0, int(time_ns)), _LAST_NS - 1)
+
+
 def _refuse(path: Path, what: str, error: Exception) -> NoReturn:
-    reason = (str(error) or type(error).__name__).rstrip('.')
-    mend = ('`rosbag reindex`' if path.suffix == '.bag'
-            else '`mcap recover`' if path.suffix == '.mcap' else '`ros2 bag reindex`')
+    reason = ' '.join((str(error) or type(error).__name__).split()).rstrip('.')
+    kind = '' if path.is_dir() else kind_of_bag(path)
+    mend = ('`rosbag reindex`' if kind == ROS1
+            else '`mcap recover`' if kind == MCAP else '`ros2 bag reindex`')
     if McapStorage is None and 'Profile' in reason:
         raise ConfigError(f'{path} {what}: {reason}. `pip install mcap` reads those of every '
                           'profile.') from error

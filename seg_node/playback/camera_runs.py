@@ -8,7 +8,7 @@ from ..errors import ConfigError
 from .drive_source import TRUTH
 from .own_results import COMPRESSED, results_of
 from .sources import CAMERA_INFO, COMPRESSED_IMAGE, Source
-from .topics import absolute, matches
+from .topics import absolute, legal, matches
 
 _TRUTH_TOPIC = f'/camera/{TRUTH}'
 
@@ -70,8 +70,10 @@ def camera_runs(source: Source, wanted: Sequence[str] = ()) -> list[CameraRun]:
         base = topic.name.removesuffix(COMPRESSED)
         if compressed and base in names - {topic.name}:
             continue
-        played = absolute(topic.name)
-        if compressed and not played.endswith(COMPRESSED):
+        played = legal(base if compressed else topic.name)
+        while played in {run.played_topic.removesuffix(COMPRESSED) for run in runs}:
+            played += '_'  # two names that are the same once they are legal
+        if compressed:
             played += COMPRESSED  # where the node looks for compressed images
         runs.append(CameraRun(_name(base, [run.name for run in runs]), topic.name, played,
                               compressed))
@@ -88,6 +90,6 @@ def info_topics(source: Source) -> list[str]:
 def _name(base: str, taken: list[str]) -> str:
     """Return a camera's name for a topic, not among those taken."""
     parts = [part for part in base.split('/') if part and not part.startswith('image')]
-    name = re.sub(r'\W', '_', '_'.join(parts)) or 'camera'
+    name = re.sub('[^A-Za-z0-9_]', '_', '_'.join(parts)) or 'camera'
     name = name if name[0].isalpha() else f'camera_{name}'
     return f'{name}_{len(taken)}' if name in taken else name

@@ -24,6 +24,8 @@ from rosbags.interfaces import (
 from rosbags.rosbag2.errors import ReaderError
 from rosbags.rosbag2.metadata import parse_qos, ReaderMetadata
 
+from .bag_kind import MCAP_BEGIN
+
 _FORMATS = {'ros1msg': MessageDefinitionFormat.MSG, 'ros2msg': MessageDefinitionFormat.MSG,
             'ros2idl': MessageDefinitionFormat.IDL, 'omgidl': MessageDefinitionFormat.IDL,
             '': MessageDefinitionFormat.NONE}
@@ -60,10 +62,13 @@ class McapStorage:
 
         :raises ReaderError: when it is no MCAP file, or holds no whole message.
         """
-        if not self.path.stat().st_size:
-            raise ReaderError('the file is empty')
+        size = self.path.stat().st_size
         self._file = self.path.open('rb')
         try:
+            begin = self._file.read(len(MCAP_BEGIN))
+            if begin != MCAP_BEGIN:
+                raise ReaderError(f'its {size} bytes begin with {begin.hex()}, which no MCAP file '
+                                  'does' if size else 'the file is empty')
             self._describe(*self._contents())
         except BaseException:
             self.close()
@@ -165,7 +170,7 @@ class McapStorage:
                 counts[record.channel_id] += 1
                 first, last = min(first, record.log_time), max(last, record.log_time)
         if self.cut_off and not counts:
-            raise ReaderError(self.cut_off)
+            raise ReaderError(f'it is cut off before its first whole message ({self.cut_off})')
         return channels, schemas, counts, first, last
 
     def _describe(self, channels: dict[int, Channel], schemas: dict[int, Schema],

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ..errors import ConfigError
 from ..scoring.picture_file import PICTURE_SUFFIXES
+from .bag_kind import kind_of_bag
 from .bags import open_bag
 from .declared import DeclaredSource
 from .drive_source import DriveSource, is_drive
@@ -77,7 +78,7 @@ def _bag_path(path: Path) -> Path | None:
     """Return the folder or file by which a bag is opened; None when it is no bag."""
     if path.is_dir():
         return _bag_in(path)
-    if path.suffix in (*STORAGE_SUFFIXES, '.bag'):
+    if kind_of_bag(path):
         return path
     if path.suffix == '.zstd' and Path(path.stem).suffix in STORAGE_SUFFIXES:
         raise ConfigError(f'{path} is one compressed file of a bag; give the folder it lies in '

@@ -9,7 +9,7 @@ import re
 import numpy as np
 
 from ..errors import ConfigError, FrameError
-from ..image.compressed import inspect
+from ..image.compressed import inspect, JPEG, PNG
 from ..image.decode import check_size, MAX_PIXELS
 from ..image.photo import orientation
 from ..scoring.picture_file import decode_picture, PICTURE_SUFFIXES
@@ -17,7 +17,7 @@ from .frames import FrameSource, Picture, picture_of
 from .sources import FrameOptions, Span
 
 FOLDER_FPS = 10.0
-_PASSED_ON = {'.jpg': 'jpeg', '.jpeg': 'jpeg', '.jfif': 'jpeg', '.png': 'png'}
+_PASSED_ON = {JPEG: 'jpeg', PNG: 'png'}  # by their first bytes, whatever they are called
 _RAW = ('.arw', '.cr2', '.cr3', '.dng', '.nef', '.orf', '.raf', '.rw2')
 
 
@@ -83,7 +83,8 @@ class FolderSource(FrameSource):
         except OSError as error:
             raise ConfigError(f'{file} cannot be read: {error.strerror}.') from error
         array = np.frombuffer(data, np.uint8)
-        passed_on = _PASSED_ON.get(file.suffix.lower())
+        passed_on = next((kind for begin, kind in _PASSED_ON.items() if data.startswith(begin)),
+                         None)
         if passed_on is not None and self._options.transport == 'compressed':
             try:
                 height, width = inspect(array)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
+import re
 
 from ..errors import ConfigError
 from .messages import message_class
@@ -9,6 +10,7 @@ from .own_results import results_of
 from .replay_options import ReplayOptions
 from .sources import Source, Topic
 
+_NAME = re.compile('(~/|/)?[A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*')
 CLOCK, DIAGNOSTICS = '/clock', '/diagnostics'
 
 
@@ -32,9 +34,10 @@ def choose_topics(source: Source, options: ReplayOptions) -> tuple[dict[Topic, s
             continue
         if topic.name in alone and not options.topics:
             continue
-        problem = _problem(source, topic)
+        new = remap.get(name, topic.name)
+        problem = _problem(source, topic) or _no_name(new)
         if not problem:
-            chosen[topic] = remap.get(name, topic.name)
+            chosen[topic] = new
         elif name in map(absolute, options.topics):
             raise ConfigError(f'{name} cannot be sent: {problem}.')
         else:
@@ -64,6 +67,24 @@ def _problem(source: Source, topic: Topic) -> str:
     return source.problem(topic)
 
 
+def _no_name(name: str) -> str:
+    """Return why a name, which other recorders may write, is none for ROS 2; '' = it is."""
+    if _NAME.fullmatch(name):
+        return ''
+    return (f'{name!r} is no name for ROS 2, which takes letters, digits and _ between single /, '
+            'and no digit behind a /; --remap gives it another')
+
+
+def legal(name: str) -> str:
+    """Return an absolute name that ROS 2 takes for one that it may not; the same where it does."""
+    name = absolute(name)
+    if name and not _no_name(name):
+        return name
+    parts = [re.sub('[^A-Za-z0-9_]+', '_', part) for part in name.split('/') if part]
+    return '/' + ('/'.join(f'n{part}' if part[0].isdigit() else part for part in parts)
+                  or 'camera')
+
+
 def absolute(name: str) -> str:
     """Return a topic name or pattern as it is seen from outside; '' stays ''."""
     return name if not name or name.startswith(('/', '*')) else f'/{name}'
@@ -71,7 +92,8 @@ def absolute(name: str) -> str:
 
 def matches(name: str, patterns: Iterable[str]) -> bool:
     """Return whether a topic name fits one of some shell-style patterns."""
-    return any(fnmatchcase(absolute(name), absolute(pattern)) for pattern in patterns)
+    return any(absolute(name) == absolute(pattern)  # whatever signs are in it
+               or fnmatchcase(absolute(name), absolute(pattern)) for pattern in patterns)
 
 
 def answer_topics(options: ReplayOptions, images: Sequence[str]) -> dict[str, str]:

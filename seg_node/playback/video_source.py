@@ -28,6 +28,7 @@ class VideoSource(FrameSource):
             if options.fps is None and video.rate is None:
                 raise ConfigError(f'{path} does not say how many frames a second it has; give '
                                   '--fps.')
+            self._told: list[str] = []
             self._fps: float = options.fps or video.rate or 0.0
         super().__init__(path, options)
 
@@ -39,6 +40,7 @@ class VideoSource(FrameSource):
         return round(1e9 / self._fps)
 
     def _pictures(self, span: Span) -> Iterator[tuple[int, str, Picture]]:
+        self._told = []
         with Video(self.path) as video:
             for index, frame in enumerate(video.frames()):
                 time_ns = (frame.time_ns if self._options.fps is None
@@ -49,10 +51,14 @@ class VideoSource(FrameSource):
                 if time_ns >= span.offset_ns:
                     yield time_ns, f'frame {index} of {self.path}', picture_of(frame.bgr())
             self._take_stock(video)
+            self.losses['frames_missing'] = video.missing_frames
+            self.losses['end_missing'] = int(video.ends_early)
+            self._told = video.at_end()
 
     def _take_stock(self, video: Video) -> None:
         self.losses['damaged_packets'] = video.damaged_packets
         self.losses['damaged_frames'] = video.damaged_frames
+        self.losses['faults'] = video.faults
 
     def remarks(self) -> list[str]:
         found = super().remarks()
@@ -62,4 +68,4 @@ class VideoSource(FrameSource):
         if self.losses['damaged_frames']:
             found.append(f'{self.path} is damaged: {self.losses["damaged_frames"]} frames are '
                          'shown with parts that the decoder painted over')
-        return found
+        return found + self._told

@@ -26,6 +26,8 @@ HEIC_SUFFIXES = ('.heic', '.heif', '.hif')
 PICTURE_SUFFIXES = ('.avif', '.bmp', '.jfif', '.jpeg', '.jpg', '.pgm', '.png', '.pnm', '.ppm',
                     '.tif', '.tiff', '.webp', *HEIC_SUFFIXES)
 _MEND = 'Remove or mend it.'
+# Those of TIFF are rather the pages or previews of one picture.
+_FILMS = ('AVIF', 'GIF', 'WEBP')
 _DEEP = ('I;16', 'I;16B', 'I;16L', 'I;16N')
 
 
@@ -65,6 +67,9 @@ def _by_pillow(path: Path, data: bytes) -> np.ndarray:
             if width * height > MAX_PIXELS:
                 raise ConfigError(f'{path} has {width}x{height} pixels; at most {MAX_PIXELS} are '
                                   'decoded. Scale it down.')
+            if opened.format in _FILMS and getattr(opened, 'n_frames', 1) > 1:
+                raise ConfigError(f'{path} is a film of {opened.n_frames} pictures. Convert it to '
+                                  'a video, or to one file a picture.')
             if opened.mode in _DEEP or (opened.mode, opened.format) == ('I', 'PPM'):
                 grey = (np.asarray(opened) >> 8).astype(np.uint8)
                 return np.repeat(grey[..., None], 3, axis=2)

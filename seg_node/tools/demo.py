@@ -40,6 +40,7 @@ from ..playback.open_source import open_source
 from ..playback.replay_options import check_options, ReplayOptions, ReplayResult
 from ..playback.report import as_table, latencies_ms, make_report
 from ..playback.sources import FrameOptions, Source, Span
+from ..playback.topics import legal
 from ..scoring.metrics import BinaryIoU, ConfusionMatrix
 from ..scoring.pictures import Painter
 from .console import progress
@@ -280,6 +281,8 @@ def _replay_options(source: Source, runs: list[CameraRun], options: argparse.Nam
                     span: Span, epoch_ns: int | None) -> ReplayOptions:
     """Play the cameras and their camera_info; record what the node makes of them."""
     outputs = ('mask', 'confidence', 'drivable', 'camera_info', 'label_info*')
+    names = {run.source_topic: run.played_topic for run in runs}
+    names |= {topic: legal(topic) for topic in info_topics(source)}
     return ReplayOptions(
         # As `ros2 bag play` has it; the node wakes for each.
         rate=options.rate or (math.inf if options.lockstep else 1.0), clock_hz=40.0, span=span,
@@ -291,9 +294,8 @@ def _replay_options(source: Source, runs: list[CameraRun], options: argparse.Nam
         record=options.out / RESULT, overwrite=True,
         record_topics=[*[run.output(name) for run in runs for name in outputs], DIAGNOSTICS],
         start_stamp_ns=epoch_ns,
-        topics=[*[run.source_topic for run in runs], *info_topics(source)],
-        remap={run.source_topic: run.played_topic for run in runs
-               if run.played_topic.lstrip('/') != run.source_topic.lstrip('/')})
+        topics=list(names), remap={old: new for old, new in names.items()
+                                   if new.lstrip('/') != old.lstrip('/')})
 
 
 def _parser() -> argparse.ArgumentParser:
