@@ -1,5 +1,6 @@
 """The training recipes: what they learn from, that runs resume, and that exports are exact."""
 
+import json
 from pathlib import Path
 
 import cv2
@@ -14,6 +15,7 @@ from seg_node.model.taxonomy import load_taxonomy
 torch = pytest.importorskip('torch', reason='needs requirements/train.txt')
 onnx = pytest.importorskip('onnx')
 augment = pytest.importorskip('training.augment')
+bonnets = pytest.importorskip('training.bonnets')
 card_file = pytest.importorskip('training.card_file')
 data = pytest.importorskip('training.data')
 deeplab = pytest.importorskip('training.models.deeplab')
@@ -463,3 +465,32 @@ def test_a_vehicle_of_the_cameras_own_stands_in_front_of_what_is_below_its_edge(
         assert (seen[far] == 90).all()
         shares.append(own.mean())
     assert 0.02 < np.mean(shares) < 0.3 and max(shares) > 0.15
+
+
+def test_the_share_of_ones_own_vehicle_that_is_drivable_is_counted_by_pixels(tmp_path, monkeypatch,
+                                                                              capsys):
+    """The model takes the nearest of its colours, which is done again here."""
+    card = load_card(PALETTES / 'palette_cityscapes19')
+    table = card.main_output.classes
+    palette = table.palette_bgr().astype(int)
+    size, road = (card.input.short_side, 128), table.names.index('road')
+    (tmp_path / 'images').mkdir()
+    (tmp_path / 'labels').mkdir()
+    own = taken = 0
+    for number in range(3):
+        image = np.full((*size, 3), palette[road], np.uint8)
+        labels = np.full(size, 3, np.uint8)
+        cv2.imwrite(str(tmp_path / f'images/{number}.png'), image)
+        cv2.imwrite(str(tmp_path / f'labels/{number}.png'), labels)
+        rng = np.random.default_rng([bonnets._STREAM, number])
+        image, labels = bonnets.draw_bonnet(rng).painted(image, labels, 254)
+        nearest = np.square(image[:, :, None].astype(int) - palette).sum(3).argmin(2)
+        own += (labels == 254).sum()
+        taken += ((labels == 254) & (nearest == road)).sum()
+    monkeypatch.setattr('sys.argv', ['bonnets', str(card.directory), str(tmp_path)])
+    bonnets.main()
+    found = json.loads(capsys.readouterr().out)
+    assert found['frames'] == 3 and found['road_iou'] > 0.97
+    assert 10 < taken < own
+    assert found['own_drivable'] == pytest.approx(taken / own, abs=1e-4)
+    assert found['own_drivable_worst'] >= found['own_drivable']
