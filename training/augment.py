@@ -28,6 +28,8 @@ class Augmentation:
     :ivar vehicle: class id of that.
     :ivar weather: how often a sample is seen at night, in snow, rain ...: see
         ``street.conditions``, which knows the ids of `camvid11`.
+    :ivar recolour: how often each thing of a sample gets a brightness and tint of its own, so that
+        shapes tell what it is and not the renderer's colours.
     :ivar light: strength of the photometric changes; 1 = strong, 0 = none.
     """
 
@@ -40,6 +42,7 @@ class Augmentation:
     vehicle: int = VOID
     weather: float = 0.0
     light: float = 1.0
+    recolour: float = 0.0
     turn_deg: float = 2.0
 
     def __call__(self, rng: np.random.Generator, image: np.ndarray, labels: np.ndarray,
@@ -49,6 +52,8 @@ class Augmentation:
         if self.rare and rng.random() < self.paste and donor_labels.shape == labels.shape:
             image, labels = _pasted(rng, image, labels, donor_image, donor_labels, self.rare)
         image, labels = self._moved(rng, image, labels)
+        if self.recolour and rng.random() < self.recolour:
+            image = _recoloured(rng, image, labels)
         if self.weather and rng.random() < self.weather:
             name = list(CONDITIONS)[int(rng.integers(len(CONDITIONS)))]
             # Its light has colours, in BGR.
@@ -114,6 +119,21 @@ def _pasted(rng: np.random.Generator, image: np.ndarray, labels: np.ndarray,
     image[mask] = np.roll(donor_image, shift, axis=1)[mask]
     labels[mask] = np.roll(donor_labels, shift, axis=1)[mask]
     return image, labels
+
+
+def _recoloured(rng: np.random.Generator, image: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Change brightness, tint and contrast of each connected region of each class by itself."""
+    change = np.zeros((*labels.shape, 4), np.float32)  # logarithm of the gain by channel; offset
+    for number in np.unique(labels[labels < NOT]):
+        count, parts = cv2.connectedComponents((labels == number).astype(np.uint8))
+        drawn = np.column_stack([rng.normal(0, 0.3, (count, 1)) + rng.normal(0, 0.08, (count, 3)),
+                                 rng.normal(0, 12, count)]).astype(np.float32)
+        inside = parts > 0
+        change[inside] = drawn[parts[inside]]
+    # Soft, as edges are that a lens has drawn.
+    change = cv2.GaussianBlur(change, (0, 0), 0.8)
+    result = image * np.exp(change[..., :3]) + change[..., 3:]
+    return np.clip(result + 0.5, 0, 255).astype(np.uint8)
 
 
 def _relit(rng: np.random.Generator, image: np.ndarray, strength: float) -> np.ndarray:

@@ -18,6 +18,7 @@ class Recipe:
     :ivar rare: names of the classes that are pasted from other images.
     :ivar focus: share of the crops that are placed on one of them.
     :ivar bonnet, weather: see ``augment.Augmentation``; both are for `camvid11`.
+    :ivar recolour: see ``augment.Augmentation``.
     :ivar warm_start: exported model to start from, relative to the project; '' = none.
     :ivar frozen_blocks: so many first blocks of the backbone are left as they are.
     :ivar frozen_norm: keep the backbone's batch norm statistics.
@@ -37,6 +38,7 @@ class Recipe:
     focus: float = 0.0
     bonnet: float = 0.0
     weather: float = 0.0
+    recolour: float = 0.0
     rare: tuple[str, ...] = ()
     learning_rate: float = 2e-3
     backbone_rate: float = 0.3
