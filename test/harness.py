@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import takewhile
 import os
 from pathlib import Path
 import signal
@@ -242,6 +243,31 @@ class Client:
         for client, _ in asked:
             self.node.destroy_client(client)
         return found
+
+
+class Diagnostics:
+    """Everything said on /diagnostics, and when a client heard it."""
+
+    def __init__(self, client: Client) -> None:
+        self.said = []  # (monotonic seconds, part, DiagnosticStatus)
+        client.node.create_subscription(DiagnosticArray, '/diagnostics', self._hear, RELIABLE)
+
+    def _hear(self, message):
+        self.said += [(time.monotonic(), status.name.partition(': ')[2], status)
+                      for status in message.status]
+
+    def of(self, part, since=0.0, until=float('inf')):
+        """Return (monotonic seconds, DiagnosticStatus) of a part of the node, oldest first."""
+        newest_first = takewhile(lambda said: said[0] >= since, reversed(self.said))
+        return [(moment, status) for moment, name, status in newest_first
+                if name == part and moment < until][::-1]
+
+    def well(self, parts, seconds):
+        """Return whether all of them have been OK for so long."""
+        now = time.monotonic()
+        found = [self.of(part, now - seconds) for part in parts]
+        return all(found) and all(status.level == DiagnosticStatus.OK
+                                  for said in found for _, status in said)
 
 
 def wait_until(condition: Callable[[], bool], timeout_s: float) -> bool:

@@ -7,10 +7,18 @@ import re
 import signal
 import time
 
-from diagnostic_msgs.msg import DiagnosticArray
 import fault_models
 from fault_table import Fault, record
-from harness import all_counted, Client, image_cdr, MODELS, NodeProcess, values
+from harness import (
+    all_counted,
+    Client,
+    Diagnostics,
+    image_cdr,
+    MODELS,
+    NodeProcess,
+    START_S,
+    values,
+)
 from lifecycle_msgs.msg import Transition
 import numpy as np
 from patience import patience
@@ -24,7 +32,6 @@ WIDE = np.zeros((360, 640, 3), np.uint8)
 OK, WARN, ERROR = (bytes([level]) for level in range(3))
 TIMEOUT_S = 3.0
 STUCK = 'the device does not come back: a frame of {} has been in hand for'
-LATER_S = 1.5  # on a busy machine
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -32,7 +39,7 @@ pytestmark = pytest.mark.timeout(180)
 @pytest.fixture(scope='module')
 def client():
     client = Client('faults')
-    client.listen('/diagnostics', DiagnosticArray)
+    client.said = Diagnostics(client)
     yield client
     client.close()
 
@@ -46,7 +53,6 @@ def running(client: Client, folder: Path, camera: str, edit=None, first=BLACK, *
     client.listen(mask(camera))
     with start(folder, camera=camera, model=model, **parameters) as node:
         client.handshake(topic(camera), [mask(camera)], image_cdr(first, 1))
-        client.messages['/diagnostics'].clear()
         yield node
 
 
@@ -63,12 +69,29 @@ def mask(camera: str) -> str:
     return f'/seg_node/{camera}/mask'
 
 
-def told(client: Client, text: str, since: float, level=ERROR, timeout_s=20.0):
-    """Wait for a status of the node; return it and how long after the cause it came."""
-    status = client.diagnostics('node', timeout_s=timeout_s,
-                                until=lambda status: text in status.message)
+def told(client: Client, text: str, since: float | None = None, level=ERROR):
+    """
+    Wait for a status of the node; return the first and how long after the cause it came.
+
+    :param since: when the cause was, in monotonic seconds; None = what comes next is meant.
+    """
+    if since is None:
+        for _ in range(20):  # what came before is not the next
+            client.executor.spin_once(timeout_sec=0)
+        since = time.monotonic()
+
+    def found():
+        return [(moment, status) for moment, status in client.said.of('node', since)
+                if text in status.message]
+    assert client.spin_until(lambda: bool(found()), START_S), client.said.of('node')[-1:]
+    moment, status = found()[0]
     assert status.level == level, status
-    return status, time.monotonic() - since
+    return status, moment - since
+
+
+def in_hand_s(text: str) -> float:
+    """Return for how long a frame has been in hand, as the node says."""
+    return float(re.search(r'has been in hand for (\d+\.\d) s', text).group(1))
 
 
 def last_line(node: NodeProcess) -> str:
@@ -77,74 +100,118 @@ def last_line(node: NodeProcess) -> str:
 
 def ended(node: NodeProcess, code: int, reason: str, since: float) -> float:
     """Wait for the end with this code and reason; return how long after the cause it came."""
-    assert node.wait(30) == code, node.log
-    seconds = time.monotonic() - since
+    assert node.wait(60) == code, node.log
+    seconds, now_s = time.monotonic() - since, time.time()
     assert reason in last_line(node), node.log
     assert 'Traceback' not in node.log
+    said_s = float(re.search(r'\[(\d+\.\d+)\]', last_line(node)).group(1))
+    assert now_s - said_s < patience(3), 'it says why and goes'
     return seconds
 
 
-def test_a_network_that_hangs(client, tmp_path):
-    """It is told, the process ends with the reason, and the next start knows."""
+def test_a_network_that_hangs_and_a_process_that_is_stopped(client, tmp_path):
+    """
+    It is told, the process ends with the reason, and the next start knows.
+
+    What is in hand while the process is stopped has not been in hand for that long.
+    """
     stuck = STUCK.format('stuck')
     with running(client, tmp_path, 'stuck', fault_models.hangs_on_white) as node:
         since = time.monotonic()
         client.send(topic('stuck'), image_cdr(WHITE, 2))
         status, told_s = told(client, stuck, since)
         assert '(network, ' in status.message
-        assert 1.8 <= told_s < 2.0 + LATER_S, status
+        # By the clock of the node, which goes by half a second a look at most.
+        assert 2.0 <= in_hand_s(status.message) <= 2.6
         ended_s = ended(node, 3, stuck, since)
-        assert TIMEOUT_S <= ended_s < TIMEOUT_S + 4
+        assert TIMEOUT_S <= in_hand_s(last_line(node)) <= TIMEOUT_S + 0.6
         assert not client.messages[mask('stuck')]
     record(Fault('the network hangs on an image', 'no more masks', f'ERROR {stuck} …', told_s,
                  'the process ends', ended_s, 3))
     since = time.monotonic()
     with running(client, tmp_path, 'stuck') as node:
-        status, told_s = told(client, '', since, OK)
+        works_s = time.monotonic() - since
+        status, _ = told(client, '', level=OK)
         reason = values(status)['last_end']
         assert re.match(r'\d{4}-\d\d-\d\d \d\d:\d\d:\d\d: the device does not come back', reason)
-        code, _ = node.interrupt()
-        assert code == 0
-    record(Fault('… and is started again', 'masks', 'OK active (value last_end: the reason)', None,
-                 'works', told_s, None))
+        record(Fault('… and is started again', 'masks',
+                     'OK active (value last_end: the reason)', None, 'works', works_s, None))
+        node.process.send_signal(signal.SIGSTOP)
+        time.sleep(TIMEOUT_S + 1)
+        node.process.send_signal(signal.SIGCONT)
+        since = time.monotonic()
+        client.handshake(topic('stuck'), [mask('stuck')], image_cdr(BLACK, 5))
+        works_s = time.monotonic() - since
+        told(client, '', level=OK)
+        sent = time.monotonic()
+        client.send(topic('stuck'), image_cdr(WHITE, 6))
+        client.spin(0.5)  # until it is in hand
+        node.process.send_signal(signal.SIGSTOP)
+        before_s = time.monotonic() - sent
+        time.sleep(TIMEOUT_S + 1)
+        since = time.monotonic()
+        node.process.send_signal(signal.SIGCONT)
+        _, told_s = told(client, stuck, since)
+        # All of 2 s but what was before the stop, and the one look that counts the stop.
+        assert told_s > 2.0 - before_s - 0.6, before_s
+        ended(node, 3, stuck, since)
+    record(Fault('the process is stopped and continued', 'masks again', 'OK active', None,
+                 'works', works_s, None))
 
 
 def test_a_restart_tells_why_until_there_is_a_mask(client, tmp_path):
-    """The reason of the last end stands in the status; the record is gone after a good end."""
+    """
+    The reason of the last end stands in the status; the record is gone after a good end.
+
+    On the way, an image that would want all memory: valid, 49 kB, one row of 16384 pixels. It
+    alone is refused.
+    """
     record_of(tmp_path, 'why', phase='fault', reason='a test')
     with start(tmp_path, 'why', model=PALETTE) as node:
         node.wait_for_log('camera why')
-        status, _ = told(client, 'active; the last start ended at ', 0.0, WARN)
+        status, _ = told(client, 'active; the last start ended at ', level=WARN)
         assert status.message.endswith(': a test')
         client.listen(mask('why'))
         client.handshake(topic('why'), [mask('why')], image_cdr(BLACK, 1))
-        told(client, 'active', 0.0, OK)
+        told(client, 'active', level=OK)
+        since = time.monotonic()
+        client.send(topic('why'), image_cdr(np.zeros((1, 16384, 3), np.uint8), 2))
+        client.diagnostics('why', until=lambda status: (
+            values(status).get('refused_size') == '1' and 'refused, for size' in status.message))
+        told_s = time.monotonic() - since
+        client.exchange(topic('why'), image_cdr(BLACK, 3), mask('why'), 3)
+        assert node.memory_mb() < 1000
+        record(Fault('an image of 16384x1', 'no mask for that image, then masks',
+                     'WARN (camera) images refused, for size', told_s, 'works',
+                     time.monotonic() - since, None))
         node.interrupt()
     assert not list(tmp_path.glob('seg_node/*.json'))
 
 
-@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_while_the_network_hangs(client, tmp_path, number):
-    camera = f'sig{number}'
-    with running(client, tmp_path, camera, fault_models.hangs_on_white,
+def test_a_signal_while_the_network_hangs(client, tmp_path):
+    with running(client, tmp_path, 'sig', fault_models.hangs_on_white,
                  device_timeout_s=60.0) as node:
-        client.send(topic(camera), image_cdr(WHITE, 2))
-        told(client, STUCK.format(camera), 0.0)
-        since = time.monotonic()
-        node.process.send_signal(number)
-        reason = f'ended by {signal.Signals(number).name}; {STUCK.format(camera)}'
-        ended_s = ended(node, 3, reason, since)
-        assert ended_s < 3.5
-    if number == signal.SIGTERM:
-        record(Fault('SIGTERM or SIGINT while the network hangs', 'nothing', 'ERROR as above',
-                     None, 'the process ends', ended_s, 3))
+        client.send(topic('sig'), image_cdr(WHITE, 2))
+        told(client, STUCK.format('sig'))
+        ended_s = ended_by(node, signal.SIGTERM, 'sig')
+    record(Fault('SIGTERM or SIGINT while the network hangs', 'nothing', 'ERROR as above',
+                 None, 'the process ends', ended_s, 3))
+
+
+def ended_by(node: NodeProcess, number: signal.Signals, camera: str) -> float:
+    """End a node that hangs; return how long it took."""
+    since = time.monotonic()
+    node.process.send_signal(number)
+    ended_s = ended(node, 3, f'ended by {number.name}; {STUCK.format(camera)}', since)
+    assert ended_s < patience(3.5)
+    return ended_s
 
 
 def test_deactivate_while_the_network_hangs(client, tmp_path):
     """The call is answered, what was waiting is dropped, and nothing comes any more."""
     stuck = STUCK.format('idle')
     with running(client, tmp_path, 'idle', fault_models.hangs_on_white,
-                 device_timeout_s=20.0) as node:
+                 device_timeout_s=60.0) as node:
         before = values(client.diagnostics('idle', until=all_counted))
         since = time.monotonic()
         client.send(topic('idle'), image_cdr(WHITE, 2))
@@ -156,51 +223,27 @@ def test_deactivate_while_the_network_hangs(client, tmp_path):
         asked = time.monotonic()
         transition(client, Transition.TRANSITION_DEACTIVATE)
         answered_s = time.monotonic() - asked
-        assert answered_s < 2.5
+        assert answered_s < patience(2.5)
         assert client.state() == 'inactive'
-        told(client, stuck, since)
+        told(client, stuck)
         transition(client, Transition.TRANSITION_ACTIVATE)
         found = values(client.diagnostics('idle', until=lambda status: (
             'dropped' in values(status) and all_counted(status))))
         assert int(found['dropped']) - int(before['dropped']) == 3, (before, found)
-        ended(node, 3, stuck, since)
         assert not client.messages[mask('idle')]
+        ended_by(node, signal.SIGINT, 'idle')
     record(Fault('deactivate while the network hangs', 'nothing', 'ERROR as above', None,
                  'the call is answered; the process ends as above', answered_s, 3))
 
 
-def test_a_stopped_process_is_no_hang(client, tmp_path):
-    """What is in hand while the process is stopped has not been in hand for that long."""
-    with running(client, tmp_path, 'stop', fault_models.hangs_on_white) as node:
-        node.process.send_signal(signal.SIGSTOP)
-        time.sleep(TIMEOUT_S + 1)
-        node.process.send_signal(signal.SIGCONT)
-        since = time.monotonic()
-        client.handshake(topic('stop'), [mask('stop')], image_cdr(BLACK, 5))
-        works_s = time.monotonic() - since
-        assert client.diagnostics('node').level == OK
-        client.send(topic('stop'), image_cdr(WHITE, 6))
-        client.spin(0.5)  # until it is in hand
-        node.process.send_signal(signal.SIGSTOP)
-        time.sleep(TIMEOUT_S + 1)
-        since = time.monotonic()
-        node.process.send_signal(signal.SIGCONT)
-        _, told_s = told(client, STUCK.format('stop'), since)
-        assert told_s > 0.5  # all of 2 s but what was before the stop
-        ended(node, 3, STUCK.format('stop'), since)
-    record(Fault('the process is stopped and continued', 'masks again', 'OK active', None,
-                 'works', works_s, None))
-
-
 def test_a_slow_model_is_no_hang(client, tmp_path):
     """Frames that take longer than all limits are published, if the model is like that."""
-    edit = fault_models.takes(seconds=3.5)
+    edit = fault_models.takes(seconds=3.0)
+    since = time.monotonic()
     with running(client, tmp_path, 'slow', edit, device_timeout_s=1.0):
-        for stamp in (2, 3):
-            client.exchange(topic('slow'), image_cdr(BLACK, stamp), mask('slow'), stamp)
-        seen = [status for message in client.messages['/diagnostics']
-                for status in message.status if status.name == 'seg_node: node']
-        assert not [status for status in seen if 'does not come back' in status.message]
+        client.exchange(topic('slow'), image_cdr(BLACK, 2), mask('slow'), 2)
+        seen = [status.message for _, status in client.said.of('node', since)]
+        assert seen and not [text for text in seen if 'does not come back' in text]
         found = values(client.diagnostics('slow', until=all_counted))
         assert float(found['stage_network_ms']) > 2000
     record(Fault('a model that takes more than 2 s a frame', 'its masks', 'OK active', None,
@@ -227,7 +270,7 @@ def test_a_network_that_fails(client, tmp_path):
         client.send(topic('fail'), image_cdr(BLACK, 200))
         reason = 'the network failed 5 times in a row: ONNX Runtime failed on an input'
         ended_s = ended(node, 3, reason, since)
-        assert ended_s < 3
+        assert ended_s < patience(3)
     record(Fault('… five times in a row', 'nothing', f'ERROR the process ends: {reason} …', None,
                  'the process ends', ended_s, 3))
 
@@ -239,21 +282,6 @@ def send_bad(client: Client, camera: str, numbers):
         status = client.diagnostics(camera, until=lambda status, number=number: values(
             status).get('refused_backend') == str(number))
     return status
-
-
-def test_an_image_that_would_want_all_memory(client, tmp_path):
-    """Valid, 49 kB, one row of 16384 pixels: it alone is refused."""
-    with running(client, tmp_path, 'line') as node:
-        since = time.monotonic()
-        client.send(topic('line'), image_cdr(np.zeros((1, 16384, 3), np.uint8), 2))
-        client.diagnostics('line', until=lambda status: (
-            values(status).get('refused_size') == '1' and 'refused, for size' in status.message))
-        told_s = time.monotonic() - since
-        client.exchange(topic('line'), image_cdr(BLACK, 3), mask('line'), 3)
-        assert node.memory_mb() < 1000
-        record(Fault('an image of 16384x1', 'no mask for that image, then masks',
-                     'WARN (camera) images refused, for size', told_s, 'works',
-                     time.monotonic() - since, None))
 
 
 def test_what_is_wrong_with_the_configuration(client, tmp_path):
@@ -277,10 +305,10 @@ def test_loading_does_not_block_the_node(client, tmp_path):
     model = fault_models.write(tmp_path / 'model', fault_models.hangs)
     with start(tmp_path, 'load', model=model) as node:
         since = time.monotonic()
-        first, told_s = told(client, 'loading, ', since, OK)
+        first, told_s = told(client, 'loading, ', since, level=OK)
         assert client.state() == 'active'
         assert set_parameter(client, 'overlay_alpha', 0.8).successful
-        later = client.diagnostics('node', until=lambda status: seconds(status) > 2.5)
+        later = client.diagnostics('node', until=lambda status: seconds(status) > 1.5)
         assert later.level == OK and seconds(later) > seconds(first)
         assert client.diagnostics('load').message == 'loading'
         assert client.node.count_subscribers(topic('load')) == 0
@@ -291,7 +319,7 @@ def test_loading_does_not_block_the_node(client, tmp_path):
             assert time.monotonic() - asked < patience(1.5)
         assert client.diagnostics('node').message == 'unconfigured'
         transition(client, Transition.TRANSITION_CONFIGURE)
-        told(client, 'loading, ', 0.0, OK)
+        told(client, 'loading, ', level=OK)
         code, ended_s = node.interrupt()
         assert code == 0 and ended_s < patience(2.5), node.log
         assert re.search(r'ended by SIGINT while the model was loading, after \d+\.\d s$',
@@ -360,7 +388,7 @@ def test_starts_that_bring_no_mask(client, tmp_path):
 def test_a_process_that_is_killed_while_it_loads(client, tmp_path):
     model = fault_models.write(tmp_path / 'model', fault_models.hangs)
     with start(tmp_path, 'kill', model=model) as node:
-        told(client, 'loading, ', 0.0, OK)
+        told(client, 'loading, ', level=OK)
         node.process.kill()
         node.wait()
     since = time.monotonic()

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import takewhile
 import json
 import os
 import re
@@ -12,10 +11,9 @@ import sys
 import time
 
 from builtin_interfaces.msg import Time
-from diagnostic_msgs.msg import DiagnosticArray
 import fault_models
 from fault_table import Fault, record
-from harness import Client, image_cdr, MODELS, NodeProcess, RELIABLE, START_S, values
+from harness import Client, Diagnostics, image_cdr, MODELS, NodeProcess, START_S, values
 from lifecycle_msgs.msg import Transition
 import numpy as np
 from patience import Delay
@@ -23,7 +21,7 @@ import pytest
 import rclpy
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo
-from test_node_life import PALETTE, set_parameter, STREET
+from test_node_life import PALETTE, STREET
 from test_node_outputs import camera_info
 
 from seg_node.health.window import RECENT_S
@@ -37,29 +35,6 @@ def client():
     client = Client('health_client')
     yield client
     client.close()
-
-
-class Diagnostics:
-    """Everything said on /diagnostics, with when it came."""
-
-    def __init__(self, client: Client) -> None:
-        self.said = []  # (monotonic seconds, part, DiagnosticStatus)
-        client.node.create_subscription(DiagnosticArray, '/diagnostics', self._hear, RELIABLE)
-
-    def _hear(self, message):
-        self.said += [(time.monotonic(), status.name.partition(': ')[2], status)
-                      for status in message.status]
-
-    def of(self, part, since=0.0, until=float('inf')):
-        newest_first = takewhile(lambda said: said[0] >= since, reversed(self.said))
-        return [(moment, status) for moment, name, status in newest_first
-                if name == part and moment < until][::-1]
-
-    def well(self, parts, seconds):
-        """Return whether all of them have been OK for so long."""
-        now = time.monotonic()
-        found = [self.of(part, now - seconds) for part in parts]
-        return all(found) and all(status.level == OK for said in found for _, status in said)
 
 
 @pytest.fixture(scope='module')
@@ -394,19 +369,6 @@ class TestOneNode:
         assert client.spin_until(told, START_S)
         said_within(client, diagnostics, 'info', 'segmenting',
                     lambda: play(client, [feed], 0.2))
-
-
-def test_the_period_of_the_diagnostics_is_applied_at_configure(client, diagnostics, tmp_path):
-    with NodeProcess(tmp_path, model=PALETTE, cameras='[period]', autostart=False,
-                     diagnostics_period_s=0.2):
-        assert client.state() == 'unconfigured'
-        assert set_parameter(client, 'diagnostics_period_s', 0.8).successful
-        assert client.change_state(Transition.TRANSITION_CONFIGURE)
-        start = time.monotonic()
-        assert client.spin_until(lambda: len(diagnostics.of('node', start)) > 6, START_S)
-        # By the middle one: a change of what is said comes at once, and one may be held up.
-        times = [moment for moment, _ in diagnostics.of('node', start)]
-        assert 0.7 < np.median(np.diff(times)) < 1.0, np.diff(times)
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or not shutil.which('unshare'),
