@@ -2,6 +2,7 @@
 
 from itertools import combinations
 import math
+from pathlib import Path
 import re
 import resource
 import shutil
@@ -255,7 +256,7 @@ def test_the_clock_runs_in_recorded_time_between_the_frames(tmp_path, peer, play
     heard = peer.hear(Image, PLAYED_IMAGE)
     clock = peer.hear(Clock, '/clock', RELIABLE)
     path = folder(tmp_path, count=4)
-    play(path, FrameOptions(fps=5), rate=2.0, start_stamp_ns=100 * 10**9)
+    play(path, FrameOptions(fps=1), rate=2.0, start_stamp_ns=100 * 10**9)
     assert wait_until(lambda: len(heard) == 4)
     times = [clock_ns(data) for _, data in clock]
     assert times[0] == 100 * 10**9, 'it waits at the first frame'
@@ -263,7 +264,7 @@ def test_the_clock_runs_in_recorded_time_between_the_frames(tmp_path, peer, play
     stamps = [stamp_ns(data) for _, data in heard]
     assert set(stamps) <= set(times), 'with every frame'
     between = [sum(a < now < b for now in times) for a, b in zip(stamps, stamps[1:], strict=False)]
-    assert min(between) >= 4, '10 ticks in 100 ms are sent; a busy machine may miss some'
+    assert np.median(between) >= 15, '50 ticks in 500 ms are sent; a busy machine may miss some'
 
 
 def test_the_clock_runs_as_often_as_wished_and_with_every_frame(frames, peer, play):
@@ -382,6 +383,12 @@ def test_without_waiting_it_is_only_noted_that_nobody_listens(bag, play):
     assert result.notices == ['nobody subscribes to /camera/image_raw']
 
 
+def this_thread_idle_s():
+    """Return for how long this thread has wanted no core, since some moment."""
+    waited_ns = int(Path('/proc/thread-self/schedstat').read_text().split()[1])
+    return time.monotonic() - time.thread_time() - waited_ns / 1e9
+
+
 SLEEPERS = """
 import sys, rclpy
 from rclpy.qos import QoSProfile, ReliabilityPolicy
@@ -403,9 +410,11 @@ def test_a_subscriber_that_never_takes_its_images_does_not_block_the_player(tmp_
     with subprocess.Popen([sys.executable, '-c', SLEEPERS], stdin=subprocess.PIPE,
                           stdout=subprocess.PIPE) as sleeper:
         assert sleeper.stdout.readline() == b'ready\n'
-        result = play(path, FrameOptions(fps=30), loops=40)
+        idle_s = []
+        result = play(path, FrameOptions(fps=30), loops=40,
+                      on_frame=lambda: idle_s.append(this_thread_idle_s()))
     assert result.frames_sent == 40
-    assert 1.4 < result.wall_s < 3.0, '39 / 30 s and what comes before the first frame'
+    assert np.median(np.diff(idle_s)) < 0.08, 'blocked, it waits for 0.1 s with each image'
 
 
 # Lockstep
