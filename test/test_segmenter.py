@@ -10,7 +10,7 @@ from seg_node import reference
 from seg_node.devices import backend as backends, host
 from seg_node.devices.heads import read_entropy, read_head
 from seg_node.devices.host import HostSegmenter
-from seg_node.errors import ConfigError, FrameError
+from seg_node.errors import BACKEND, ConfigError, FrameError
 from seg_node.frame import Demand, Frame, StageClock
 from seg_node.geometry import fit, Size
 from seg_node.image.wire import CompressedImageMessage, Header, ImageMessage
@@ -141,6 +141,16 @@ def test_refusals(spec, values, reason, words):
     with pytest.raises(FrameError, match=words) as refusal:
         read_head(spec, values, GEOMETRY, True)
     assert refusal.value.reason == reason
+
+
+def test_a_network_that_makes_one_picture_of_two_refuses_both(palette, monkeypatch):
+    """Its file calls the batch dynamic, and a Reshape in it has a 1."""
+    segmenter, frames, _ = palette
+    run = segmenter._backend.run
+    monkeypatch.setattr(segmenter._backend, 'run', lambda tensor: [one[:1] for one in run(tensor)])
+    found = segmenter.segment(frames[:2], Demand(), StageClock())
+    assert [one.reason for one in found] == [BACKEND] * 2
+    assert 'the network made 1 pictures of 2' in str(found[0])
 
 
 def test_a_mixed_batch_keeps_its_order_and_survives_a_bad_frame():

@@ -88,6 +88,10 @@ class HostSegmenter:
             raise
         except BackendError as error:
             return [FrameError(BACKEND, brief(error))] * len(batch)
+        if any(len(output) != len(batch) for output in outputs):
+            return [FrameError(BACKEND, f'the network made {min(map(len, outputs))} pictures of '
+                               f'{len(batch)}, which its file calls possible: export it with a '
+                               'batch of 1, or one that is dynamic throughout')] * len(batch)
         with clock.stage('labels'):
             return [self._read([output[n] for output in outputs], geometry, demand)
                     for n, (_, _, geometry) in enumerate(batch)]

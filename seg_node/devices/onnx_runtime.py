@@ -45,7 +45,7 @@ class OnnxBackend:
         shapes = {tensor.name: tensor.shape for tensor in self._session.get_outputs()}
         #: how many axes the model's own outputs have, 0 = unknown
         self.ranks = [len(shapes[name]) for name in self._outputs]
-        batch = self._session.get_inputs()[0].shape[0]
+        batch = next(iter(self._session.get_inputs()[0].shape), None)  # none: it tells no shape
         self.max_batch: int | None = batch if isinstance(batch, int) else None
         import onnxruntime
         running = self._session.get_providers()[0]

@@ -5,10 +5,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..model.tensors import InputSpec
+from ..model.tensors import InputSpec, OutputSpec
 
 #: Beyond this no usual normalisation gets: pixel values as they are end at 255.
 _MOST_INPUT = 300.0
+#: Below this the pixels make no difference to a network.
+_LEAST_INPUT = 1e-3
+#: Rows and columns may be this much unevenly reduced before it looks like an exchange of the two.
+_UNEVEN = 1.5
 #: So much surer and steadier a variant must be than the card, to be told.
 _BETTER = {'colour': 1.02, 'scale': 1.05}
 
@@ -55,7 +59,55 @@ def contradictions(spec: InputSpec) -> list[str]:
     if most > _MOST_INPUT:
         return [f'{told}; no usual normalisation goes beyond {_MOST_INPUT:g}. Look at scale, mean '
                 'and std.']
+    if max(abs(high - low) for low, high in ends) < _LEAST_INPUT:
+        return [f'{told}: all pictures look the same. Look at scale, mean and std.']
     return []
+
+
+def strange_values(spec: OutputSpec, maps: np.ndarray, size: tuple[int, int]) -> list[str]:
+    """
+    Return what an output holds that the card's words for it do not mean, each with its mend.
+
+    :param maps: the output for one picture, (channels, h, w).
+    :param size: of the network's input, (height, width).
+    """
+    found = []
+    values = np.asarray(maps, np.float32)
+    unit = values.min() >= 0 and values.max() <= 1
+    if spec.kind == 'logits' and unit and np.allclose(values.sum(axis=0), 1, atol=0.01):
+        found.append(f'output {spec.name} is called logits, but its values are 0 to 1 and their '
+                     'sum is 1 in each pixel: these are probabilities, and the confidence would '
+                     'be far too low. Set kind: probabilities.')
+    if spec.kind == 'sigmoid' and spec.activation == 'raw' and unit:
+        found.append(f'output {spec.name} is to go through a sigmoid, but its values are 0 to 1 '
+                     'already, so that each pixel would become class 1. Set activation: applied.')
+    strides = [whole / part for whole, part in zip(size, values.shape[1:], strict=True)]
+    if not 1 / _UNEVEN < strides[0] / strides[1] < _UNEVEN:
+        found.append(f'output {spec.name} is {values.shape[1]} x {values.shape[2]} for an input '
+                     f'of {size[0]} x {size[1]} (height x width): are its axes exchanged? Correct '
+                     'layout, or export it with height before width.')
+    return found
+
+
+def one_sided(shares: Mapping[str, float], drivable: np.ndarray) -> list[str]:
+    """
+    Return what masks cannot be right in, each with its mend.
+
+    :param shares: of all pictures' pixels, by class.
+    :param drivable: the ids that are, any array.
+    """
+    found = []
+    most = max(shares, key=shares.__getitem__, default='')
+    if most and shares[most] == 1:
+        found.append(f'every pixel of every picture is {most}: look at the normalisation, at '
+                     'kind, and whether these are its trained weights.')
+    if not drivable.any():
+        found.append('no class is drivable, so the drivable area is always empty: set drivable: '
+                     'true where a car may drive.')
+    elif drivable.all():
+        found.append('every class is drivable, so the drivable area is always everything: set '
+                     'drivable: false where a car may not drive.')
+    return found
 
 
 def variants(spec: InputSpec) -> dict[str, InputSpec]:

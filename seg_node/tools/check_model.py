@@ -21,18 +21,31 @@ import numpy as np
 from ..devices import backend as backends
 from ..devices.checked import test_pictures
 from ..devices.choose import NAMES, ONNX_RUNTIME, Wish
+from ..devices.heads import channels_first
 from ..devices.host import HostSegmenter
 from ..errors import ConfigError, FrameError, SegNodeError
 from ..frame import Demand, Frame, StageClock
+from ..geometry import fit, Size
 from ..gpu.suits import check_heads
 from ..image.wire import Header, ImageMessage
 from ..model.card import ModelCard
+from ..model.policy import DrivablePolicy
 from ..model.taxonomy import ClassTable, UNLABELLED
 from ..pipeline import Pipeline
+from ..preprocess import Preprocessor
 from ..running.loading import PipelineSpec
 from ..scoring.picture_file import read_picture
 from ..scoring.pictures import caption, contact_sheet, Painter
-from ..scoring.plausibility import contradictions, read, Reader, Reading, suspicions, variants
+from ..scoring.plausibility import (
+    contradictions,
+    one_sided,
+    read,
+    Reader,
+    Reading,
+    strange_values,
+    suspicions,
+    variants,
+)
 from ..trust.verdict import Standing, State
 
 _MOST_PICTURES = 12
@@ -73,7 +86,7 @@ def check(options: argparse.Namespace) -> list[str]:
         loaded.pipeline.segmenter.close()
     _draw(options.out, card, loaded.pipeline.classes, tiles)
     print(f'TensorRT: {_tensorrt(card)}')
-    return [*contradictions(card.input), *_plausible(card, [image for _, image in pictures])]
+    return [*contradictions(card.input), *_plausible(card, [image for _, image in pictures[:3]])]
 
 
 def _shown(pipeline: Pipeline, picture: np.ndarray, name: str) -> np.ndarray:
@@ -132,17 +145,37 @@ def _tensorrt(card: ModelCard) -> str:
 
 
 def _plausible(card: ModelCard, pictures: list[np.ndarray]) -> list[str]:
-    if card.main_output.kind == 'labels':
-        return []  # without a confidence nothing can be compared
     backend = backends.load(ONNX_RUNTIME, card, threads=0)
-    pictures = pictures[:3]
     try:
-        own = read(_reader(card, backend), pictures)
-        others: dict[str, Reading] = {}
-        for change, spec in variants(card.input).items():
-            others[change] = read(_reader(replace(card, input=spec), backend), pictures)
+        return [*_strange(card, backend, pictures), *_better(card, backend, pictures)]
     finally:
         backend.close()
+
+
+def _strange(card: ModelCard, backend: backends.Backend, pictures: list[np.ndarray]) -> list[str]:
+    """Return what is strange in the network's own outputs and in their masks."""
+    reader = _reader(card, backend)
+    counts = np.sum([np.bincount(reader(picture)[0].ravel(), minlength=256)
+                     for picture in pictures], axis=0)
+    classes, policy = card.main_output.classes, DrivablePolicy(card)
+    names = dict(enumerate(classes.names)) | {UNLABELLED: 'unlabelled'}
+    shares = {names[n]: float(counts[n] / counts.sum()) for n in np.flatnonzero(counts).tolist()}
+    found = one_sided(shares, policy.lut[:len(policy.output.classes)])
+    geometry = fit(card.input, Size(*pictures[0].shape[:2]))
+    tensor = Preprocessor(card.input).tensor([pictures[0]], [geometry])
+    for spec, values in zip(card.outputs, backend.run(tensor), strict=True):
+        found += strange_values(spec, channels_first(spec, values[0]), geometry.network)
+    return found
+
+
+def _better(card: ModelCard, backend: backends.Backend, pictures: list[np.ndarray]) -> list[str]:
+    """Return which other normalisations and orders of colours make more sense."""
+    if card.main_output.kind == 'labels':
+        return []  # without a confidence nothing can be compared
+    own = read(_reader(card, backend), pictures)
+    others: dict[str, Reading] = {}
+    for change, spec in variants(card.input).items():
+        others[change] = read(_reader(replace(card, input=spec), backend), pictures)
     return suspicions(own, others)
 
 
@@ -154,8 +187,8 @@ def _reader(card: ModelCard, backend: backends.Backend) -> Reader:
         if isinstance(result, FrameError):  # such a variant makes no sense at all
             return (np.full(picture.shape[:2], UNLABELLED, np.uint8),
                     np.zeros(picture.shape[:2], np.uint8))
-        assert result.confidence is not None
-        return result.labels, result.confidence
+        sure = result.confidence
+        return result.labels, np.zeros_like(result.labels) if sure is None else sure
     return reader
 
 
