@@ -1,7 +1,6 @@
 """How the real node starts, reports, refuses and ends."""
 
 from dataclasses import replace
-from functools import partial
 import hashlib
 import os
 from pathlib import Path
@@ -12,11 +11,11 @@ import time
 from builtin_interfaces.msg import Time
 import cv2
 import fault_models
-from harness import all_counted, image_cdr, MODELS, NodeProcess, values
+from harness import all_counted, Diagnostics, image_cdr, MODELS, NodeProcess, START_S, values
 from hypothesis import given, settings, strategies as st
 from lifecycle_msgs.msg import Transition
 import numpy as np
-from patience import busy, patience
+from patience import Delay, patience
 import pytest
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import DescribeParameters, SetParameters
@@ -35,7 +34,7 @@ from seg_node.ros.parameter_table import CAMERA, NODE
 PALETTE = MODELS / 'palette_cityscapes19'
 STREET = cv2.resize(np.random.default_rng(0).integers(0, 256, (12, 16, 3), np.uint8), (160, 120),
                     interpolation=cv2.INTER_CUBIC)  # with structure, or it would be blind
-SOAK_S = float(os.environ.get('SEG_NODE_SOAK_S', 8))
+SOAK_S = float(os.environ.get('SEG_NODE_SOAK_S', 5))
 OK, WARN, ERROR, STALE = (bytes([level]) for level in range(4))
 
 
@@ -60,12 +59,8 @@ def other_output(folder: Path) -> Path:
 
 
 @pytest.mark.parametrize('parameters, words', [
-    ({'model': 'no_such_model'}, ['no_such_model', 'deeplabv3plus_lite0_camvid']),
     ({'model': other_output}, ['scores', 'logits']),
-    ({'model': partial(fault_models.write, edit=fault_models.returns_nan)},
-     ['does not work on a test image']),
     ({'backend': 'tensorrt'}, ['no NVIDIA GPU', 'use backend: onnxruntime']),
-    ({'threads': '[]'}, ['threads is []', 'must be an integer']),
 ])
 def test_wrong_configuration_ends_with_the_mend(tmp_path, monkeypatch, parameters, words):
     monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '-1')
@@ -74,8 +69,7 @@ def test_wrong_configuration_ends_with_the_mend(tmp_path, monkeypatch, parameter
     with NodeProcess(tmp_path, **{'model': PALETTE, **parameters}) as node:
         code = node.wait()
         # 3: what only the device tells may be otherwise at the next start
-        only_now = 'test image' in node.log or 'no NVIDIA GPU' in node.log
-        assert code == (3 if only_now else 1), node.log
+        assert code == (3 if 'no NVIDIA GPU' in node.log else 1), node.log
         lines = [line for line in node.log.splitlines() if 'failed: ' in line]
         assert len(lines) == 1 and 'FATAL' in lines[0], node.log
         rest = node.log[node.log.index('failed: '):]
@@ -107,6 +101,8 @@ class Refused:
 
 @pytest.mark.parametrize('parameters, words', [
     ({'model': broken_file}, ['model.onnx is no ONNX file']),
+    ({'model': 'no_such_model'}, ['no_such_model', 'deeplabv3plus_lite0_camvid']),
+    ({'threads': '[]'}, ['threads is []', 'must be an integer']),
     ({'modle': 'x'}, ['parameter modle is unknown', 'did you mean model']),
     ({'camera__image_topik': 'x'}, ['camera.image_topik is unknown', 'camera.image_topic']),
     ({'camere__image_topic': 'x'}, ['camere.image_topic is unknown', 'camera.image_topic']),
@@ -202,11 +198,10 @@ def transition(client, number):
     assert client.change_state(number), client.state()
 
 
-@pytest.mark.parametrize('executor', ['auto', 'waitset'])
-def test_lifecycle_by_hand(client, tmp_path, executor):
+def test_lifecycle_by_hand(client, tmp_path):
     """Each transition frees and restores what it should; a mended parameter is taken."""
     masks = client.listen('/seg_node/hand/mask')
-    bad = {'model': 'nowhere', 'cameras': '[hand]', 'autostart': False, 'executor': executor}
+    bad = {'model': 'nowhere', 'cameras': '[hand]', 'autostart': False}
     with NodeProcess(tmp_path, **bad) as node:
         refused = set_parameter(client, 'executor', 'auto')
         assert not refused.successful and 'read-only' in refused.reason
@@ -257,7 +252,12 @@ def set_parameter(client, name, value):
 
 
 def test_what_is_set_is_applied_and_what_was_told_is_forgotten(client, tmp_path):
-    """Empty lists, the period of the diagnostics, the overlay; camera_info of an earlier life."""
+    """
+    Empty lists, the period of the diagnostics, the overlay; camera_info of an earlier life.
+
+    With the executor of older rclpys.
+    """
+    said = Diagnostics(client)
     masks, overlays = (client.listen(f'/seg_node/set/{name}') for name in ('mask', 'overlay'))
     infos = client.listen('/seg_node/set/camera_info', CameraInfo)
     grey = np.full((120, 160, 3), 90, np.uint8)
@@ -269,7 +269,8 @@ def test_what_is_set_is_applied_and_what_was_told_is_forgotten(client, tmp_path)
             for found in (masks, overlays)))
         return overlays[-1].data.reshape(120, 160, 3)
     with NodeProcess(tmp_path, model=PALETTE, cameras='[set]', autostart=False,
-                     drivable_classes='[]', overlay_alpha=0.0, max_age_s=3600.0):
+                     executor='waitset', drivable_classes='[]', overlay_alpha=0.0,
+                     max_age_s=3600.0):
         assert set_parameter(client, 'drivable_classes', []).successful
         assert set_parameter(client, 'diagnostics_period_s', 0.25).successful
         transition(client, Transition.TRANSITION_CONFIGURE)
@@ -297,26 +298,23 @@ def test_what_is_set_is_applied_and_what_was_told_is_forgotten(client, tmp_path)
         assert not infos, 'a calibration of before the deactivation was used'
         transition(client, Transition.TRANSITION_DEACTIVATE)
         client.diagnostics('set', until=lambda status: status.message == 'inactive')
-        client.messages['/diagnostics'].clear()
-        client.spin(2.5)
-        assert 6 <= len(client.messages['/diagnostics']) <= 12
+        start = time.monotonic()
+        assert client.spin_until(lambda: len(said.of('set', start)) > 8, START_S)
+        # By the middle one: what changes is said at once, and one may be held up.
+        times = [moment for moment, _ in said.of('set', start)]
+        assert 0.2 < np.median(np.diff(times)) < 0.4, np.diff(times)
 
 
-def test_some_cameras_of_a_file_and_a_remapped_mask(client, tmp_path):
+def test_some_cameras_of_a_file_a_remapped_mask_and_silent_cameras(client, tmp_path):
     """What a file says of a camera that is not used does no harm; the log names real topics."""
     with NodeProcess(tmp_path, '-r', '~/front/mask:=/segmentation/mask', model=PALETTE,
-                     cameras='[front]', rear__image_topic='/rear') as node:
+                     image_timeout_s=0.5, diagnostics_period_s=0.2,
+                     cameras='[front, strict, odd]', strict__reliable=True,
+                     rear__image_topic='/rear') as node:
         node.wait_for_log('camera front: /front/image_raw -> /segmentation/mask')
         assert client.spin_until(lambda: client.node.count_publishers('/segmentation/mask') == 1)
-        assert client.node.count_subscribers('/rear') == 0
-
-
-def test_a_silent_camera_is_explained(client, tmp_path):
-    with NodeProcess(tmp_path, model=PALETTE, image_timeout_s=0.5, diagnostics_period_s=0.2,
-                     cameras='[none, strict, odd]', strict__reliable=True) as node:
-        node.wait_for_log('camera odd')
-        status = client.diagnostics('none', until=lambda status: status.level == ERROR)
-        assert 'no image on /none/image_raw for' in status.message
+        status = client.diagnostics('front', until=lambda status: status.level == ERROR)
+        assert 'no image on /front/image_raw for' in status.message
         assert 'nobody publishes it' in status.message
         best_effort = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
         client.node.create_publisher(Image, '/strict/image_raw', best_effort)
@@ -326,9 +324,11 @@ def test_a_silent_camera_is_explained(client, tmp_path):
         client.node.create_publisher(CompressedImage, '/odd/image_raw', 1)
         client.diagnostics('odd', until=lambda status: (
             'sensor_msgs/msg/CompressedImage, not sensor_msgs/msg/Image' in status.message))
+        assert client.node.count_subscribers('/odd/image_raw') == 1
+        assert client.node.count_subscribers('/rear') == 0
 
 
-def test_diagnostics_tell_what_runs(client, tmp_path, monkeypatch):
+def test_diagnostics_and_parameters_tell_what_runs(client, tmp_path, monkeypatch):
     monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '-1')
     with NodeProcess(tmp_path, model=PALETTE, cameras='[told]', threads=1) as node:
         node.wait_for_log('camera told')
@@ -340,34 +340,29 @@ def test_diagnostics_tell_what_runs(client, tmp_path, monkeypatch):
         [line] = [line for line in node.log.splitlines() if 'auto chose' in line]
         assert line.endswith(': there is no GPU here') and 'not TensorRT' not in line
         assert found['state'] == 'active' and found['transport']
+        request = DescribeParameters.Request(names=['threads', 'told.transport'])
+        threads, transport = client.call(DescribeParameters, '/seg_node/describe_parameters',
+                                         request).descriptors
+        assert 'Threads of the network' in threads.description
+        assert threads.integer_range[0].to_value == 256
+        assert 'raw, compressed' in transport.additional_constraints
         assert set_parameter(client, 'overlay_alpha', 0.8).successful
         assert not set_parameter(client, 'overlay_alpha', 1.8).successful
         client.listen('/seg_node/told/mask')
         client.handshake('/told/image_raw', ['/seg_node/told/mask'], image_cdr(STREET, 1))
         status = client.diagnostics('told', until=lambda status: status.level == WARN)
         assert 'replaying without use_sim_time?' in status.message
-        client.diagnostics('told', timeout_s=15, until=lambda status: status.level == STALE)
+        client.diagnostics('told', until=lambda status: status.level == STALE)
 
 
-def test_parameters_describe_themselves(client, tmp_path):
-    with NodeProcess(tmp_path, model=PALETTE, cameras='[doc]') as node:
-        node.wait_for_log('camera doc')
-        request = DescribeParameters.Request(names=['threads', 'doc.transport'])
-        threads, transport = client.call(DescribeParameters, '/seg_node/describe_parameters',
-                                         request).descriptors
-        assert 'Threads of the network' in threads.description
-        assert threads.integer_range[0].to_value == 256
-        assert 'raw, compressed' in transport.additional_constraints
-
-
-def test_a_thousand_malformed_messages(client, tmp_path):
+def test_hundreds_of_malformed_messages(client, tmp_path):
     """None crashes the node, none gives a mask, each is counted; a good one still works."""
     masks = client.listen('/seg_node/fuzz/mask')
     with NodeProcess(tmp_path, model=PALETTE, cameras='[fuzz]', fuzz__reliable=True) as node:
         client.handshake('/fuzz/image_raw', ['/seg_node/fuzz/mask'], image_cdr(STREET, 1))
         sent = 0
 
-        @settings(max_examples=1000, deadline=None, database=None)
+        @settings(max_examples=400, deadline=None, database=None)
         @given(malformed_images())
         def send_all(cdr):
             nonlocal sent
@@ -375,12 +370,12 @@ def test_a_thousand_malformed_messages(client, tmp_path):
             client.send('/fuzz/image_raw', cdr)
             client.executor.spin_once(timeout_sec=0)
         send_all()
-        assert sent >= 1000
+        assert sent >= 400
         client.spin(1.0)
         assert node.process.poll() is None, node.log
         assert not masks
         found = values(client.diagnostics('fuzz', until=all_counted))
-        assert int(found['refused']) >= 500, found  # the rest was replaced by newer ones
+        assert int(found['refused']) >= sent / 2, found  # the rest was replaced by newer ones
         assert 'Traceback' not in node.log
         client.exchange('/fuzz/image_raw', image_cdr(STREET, 5), '/seg_node/fuzz/mask', 5)
 
@@ -412,26 +407,29 @@ def malformed_images(draw):
                             step=draw(st.integers(0, 2**32 - 1)))
 
 
-@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
-def test_a_clean_end_under_load(client, tmp_path, number):
-    topic = f'/end{number}/image_raw'
-    mask = f'/seg_node/end{number}/mask'
+def test_a_clean_end_under_load(client, tmp_path):
+    mask = '/seg_node/end/mask'
     client.listen(mask)
-    with NodeProcess(tmp_path, model=PALETTE, cameras=f'[end{number}]') as node:
+    with NodeProcess(tmp_path, model=PALETTE, cameras='[end]') as node:
         image = np.zeros((720, 1280, 3), np.uint8)
-        client.handshake(topic, [mask], image_cdr(image, 1))
+        client.handshake('/end/image_raw', [mask], image_cdr(image, 1))
         for _ in range(10):
-            client.send(topic, image_cdr(image, 2))
+            client.send('/end/image_raw', image_cdr(image, 2))
             client.spin(0.03)
-        segments = shared_memory(node.process.pid) - shared_memory('self')
-        assert segments
-        start = time.monotonic()
-        node.process.send_signal(number)
-        assert node.wait(10) == 0, node.log
-        assert time.monotonic() - start < patience(2)
-        assert f'ended by {signal.Signals(number).name}' in node.log.splitlines()[-1]
-        for word in ('Traceback', 'rror', 'WARN'):
-            assert word not in node.log, node.log
+        ends_clean(node, signal.SIGTERM)
+
+
+def ends_clean(node, number):
+    """End a node at work by a signal: soon, with nothing to complain of and nothing left."""
+    segments = shared_memory(node.process.pid) - shared_memory('self')
+    assert segments
+    start = time.monotonic()
+    node.process.send_signal(number)
+    assert node.wait(20) == 0, node.log
+    assert time.monotonic() - start < patience(2)
+    assert f'ended by {signal.Signals(number).name}' in node.log.splitlines()[-1]
+    for word in ('Traceback', 'rror', 'WARN'):
+        assert word not in node.log, node.log
     left = {segment for segment in segments if segment.exists()}
     assert not left, node.log
 
@@ -449,46 +447,59 @@ def test_overload_drops_frames_and_keeps_latency_flat(client, tmp_path):
                      threads=1) as node:
         image = np.zeros((720, 1280, 3), np.uint8)
         client.handshake('/fast/image_raw', ['/seg_node/fast/mask'], image_cdr(image, 1))
-        run_for(client, node, masks, 2.0, 0.1)  # until memory and times have settled
-        before = values(client.diagnostics('fast'))
-        period_s = sum(float(value) for key, value in before.items()
-                       if key.startswith('stage_')) / 1e3 / 3
+        run_for(client, node, masks, 2.0)  # until memory has settled
+        before = values(client.diagnostics('fast', until=all_counted))
         memory_mb = node.memory_mb()
-        latencies_s, sent = run_for(client, node, masks, SOAK_S, period_s)
+        sent, came, delay = run_for(client, node, masks, SOAK_S)
         after = values(client.diagnostics('fast', until=all_counted))
         counts = {key: int(after[key]) - int(before[key])
                   for key in ('received', 'segmented', 'dropped', 'refused')}
-        frame_s = SOAK_S / counts['segmented']
-        figures = (f'{sent} sent, {counts}, {frame_s * 1e3:.1f} ms a frame; latency '
+        came_s, latencies_s = np.array(came).T
+        # What two frames took at that moment, as the machine was then.
+        two_frames_s = came_s[2:] - came_s[:-2]
+        ratios = latencies_s[2:] / (two_frames_s / 2)
+        figures = (f'{sent} sent, {counts}, {two_frames_s.mean() * 500:.1f} ms a frame; latency '
                    f'p50 {np.percentile(latencies_s, 50) * 1e3:.1f} '
-                   f'p99 {np.percentile(latencies_s, 99) * 1e3:.1f} ms; memory '
-                   f'{memory_mb:.0f} -> {node.memory_mb():.0f} MB')
+                   f'p99 {np.percentile(latencies_s, 99) * 1e3:.1f} ms, in frames '
+                   f'p50 {np.percentile(ratios, 50):.2f} p90 {np.percentile(ratios, 90):.2f}; '
+                   f'memory {memory_mb:.0f} -> {node.memory_mb():.0f} MB; {delay.worst_s:.2f} s '
+                   'held up')
         print(figures)
-        assert counts['received'] >= 0.95 * sent, figures
+        # While it has no core, more images come than its queue holds.
+        assert counts['received'] >= 0.95 * sent * (1 - 3 * delay.worst_s / SOAK_S), figures
         assert counts['dropped'] > 0.4 * counts['received'], figures
         # A short run has too few frames for a p99 on a machine that others use, too.
-        percent = 99 if SOAK_S >= 60 else 90
-        assert np.percentile(latencies_s, percent) < 2.5 * frame_s + 0.05 * (busy() - 1), figures
+        assert np.percentile(ratios, 99 if SOAK_S >= 60 else 90) < 2.5, figures
         assert node.memory_mb() < memory_mb + 30, figures
+        ends_clean(node, signal.SIGINT)
 
 
-def run_for(client, node, masks, seconds, period_s):
-    """Publish with a period; return the latencies of the answers, and how many were sent."""
+def run_for(client, node, masks, seconds):
+    """
+    Publish three images for each that is answered.
+
+    :returns: how many were sent, (when it came, its latency) of each answer, and the delay.
+    """
     image = np.zeros((720, 1280, 3), np.uint8)
     cdr = bytearray(image_cdr(image, 0))
-    sent, latencies_s, start = {}, [], time.monotonic()
-    while time.monotonic() - start < seconds:
-        cdr[4:12] = struct.pack('<iI', 1000, len(sent))
-        stamp_ns = 1000 * 10**9 + len(sent)
-        sent[stamp_ns] = time.monotonic()
-        client.send('/fast/image_raw', bytes(cdr))
-        while time.monotonic() < start + len(sent) * period_s:
-            client.executor.spin_once(timeout_sec=0.001)
-            now = time.monotonic()
-            latencies_s += [now - sent[mask.header.stamp_ns] for mask in masks
-                            if mask.header.stamp_ns in sent]
-            masks.clear()
-    return latencies_s, len(sent)
+    sent, came, delay = {}, [], Delay(node.process.pid)
+    now = due = start = time.monotonic()
+    masks.clear()
+    while now - start < seconds:
+        if now >= due:
+            cdr[4:12] = struct.pack('<iI', 1000, len(sent))
+            sent[1000 * 10**9 + len(sent)] = now
+            client.send('/fast/image_raw', bytes(cdr))
+            last = [moment for moment, _ in came[-8:]]
+            frame_s = (last[-1] - last[0]) / (len(last) - 1) if len(last) == 8 else 0.03
+            due = now + frame_s / 3
+        client.executor.spin_once(timeout_sec=max(0.0, min(due - now, 0.005)))
+        now = time.monotonic()
+        came += [(now, now - sent[mask.header.stamp_ns]) for mask in masks
+                 if mask.header.stamp_ns in sent]
+        masks.clear()
+        delay.look()
+    return len(sent), came, delay
 
 
 def big_palette(folder):
