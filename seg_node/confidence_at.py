@@ -58,8 +58,8 @@ def _fill(scores, colder, labels, classes, down, across, low_rows, row_fraction,
         for y in (upper, lower):
             n = y & 1
             if there[n] != y or start < left[n] or stop > end[n]:
-                survey(scores, scores, y, start, stop, colder, True, winners, best[n], sure[n],
-                       place)
+                survey(scores, scores, y, start, stop, colder, True, winners[start:stop],
+                       best[n, start:stop], sure[n, start:stop], place[start:stop])
                 there[n], left[n], end[n] = y, start, stop
         up, low, fy = upper & 1, lower & 1, row_fraction[r]
         for c in range(first, last + 1):

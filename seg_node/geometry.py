@@ -54,6 +54,12 @@ class Axis:
         """Index of the nearest logits row (or column) for each output one; halves go up."""
         return self.low + (self.fraction >= 0.5)
 
+    @cached_property
+    def is_same(self) -> bool:
+        """Whether each output row (or column) is the logits' of the same number, and all are."""
+        points = np.arange(len(self.starts) - 1)
+        return not self.fraction.any() and np.array_equal(self.low, points)
+
 
 @dataclass(frozen=True)
 class Geometry:

@@ -25,6 +25,9 @@ from .survey import survey
 _CERTAIN = np.float32(0.998041)
 # So many scores keep a thread busy for several milliseconds.
 _BAND = 4 << 20
+# Points of all rows that are surveyed together where no pixel lies between two: so much of a class
+# is read in one go, and what is known of the points stays in the processor's own cache.
+_POINTS = 16384
 _ZERO = np.float32(0)
 # Cells: their corners' winners differ; they are one class; and that is certain.
 _MIXED, _PLAIN, _SURE = 0, 1, 2
@@ -75,12 +78,21 @@ def _filled(scores: np.ndarray, rows: Axis, columns: Axis, probabilities: np.nda
     # The one layout that the loops are compiled for.
     scores = np.ascontiguousarray(scores, np.float32)
     given = scores if probabilities is None else np.ascontiguousarray(probabilities, np.float32)
+    count = scores.shape[1]
 
     def fill(first: int, end: int) -> bool:
         return _fill(scores, given, colder, first, end, rows.starts, rows.fraction, columns.starts,
                      columns.low, columns.fraction, labels, confidence)
 
-    if not _in_bands(fill, scores.shape[1], scores.size):
+    if rows.is_same and columns.is_same:
+        line = len(scores), 1, labels.size
+        count = -(-labels.size // _POINTS)
+
+        def fill(first: int, end: int) -> bool:
+            return _fill_points(scores.reshape(line), given.reshape(line), colder, first, end,
+                                labels.reshape(-1), confidence.reshape(-1))
+
+    if not _in_bands(fill, count, scores.size):
         raise FrameError('logits', 'the network returned NaN or infinite scores for this frame: '
                          'a broken model file, or fp16 overflow; nothing is published for it')
     return labels, confidence if wanted else None
@@ -151,6 +163,30 @@ def _fill(scores, probabilities, colder, first, stop, row_starts, row_fraction, 
                     _between_points(sure[up], sure[low], start, j, row_fraction[y],
                                     column_low[left:end], column_fraction[left:end], line,
                                     confidence[y, left:end])
+    return check == 0
+
+
+@njit()
+def _fill_points(scores, probabilities, colder, first, stop, labels, confidence):
+    """
+    Fill pixels that are the points of the grid, which lie in one row: there are no cells.
+
+    Of the blocks of ``_POINTS`` from ``first`` to before ``stop``.
+
+    :returns: whether all scores are finite.
+    """
+    wanted = len(confidence) > 0
+    best, sure, place = (np.empty(_POINTS, np.float32), np.empty(_POINTS, np.float32),
+                         np.empty(_POINTS, np.float32))
+    check = _ZERO
+    for block in range(first, stop):
+        left, end = block * _POINTS, min((block + 1) * _POINTS, len(labels))
+        count = end - left
+        check += survey(scores, probabilities, 0, left, end, colder, wanted, labels[left:end],
+                        best[:count], sure[:count], place[:count])
+        if wanted:
+            for x in range(count):
+                confidence[left + x] = np.uint8(np.int32(np.float64(sure[x]) * 255 + 0.5))
     return check == 0
 
 

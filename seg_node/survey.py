@@ -33,11 +33,10 @@ def survey(scores, probabilities, y, left, end, colder, wanted, winners, best, s
     :param probabilities: the same shape, for ``sure`` where ``colder`` is 0.
     :param colder: one over the temperature of the softmax; 0 = the probabilities are given.
     :param wanted: whether ``sure`` is.
-    :param place: float32 (w,), to work in.
+    :param winners: uint8 (end - left,); ``best`` and ``sure`` are float32.
+    :param place: float32 (end - left,), to work in.
     :returns: 0, or NaN where a score is not finite.
     """
-    winners, best, sure, place = (winners[left:end], best[left:end], sure[left:end],
-                                  place[left:end])
     softmax = wanted and colder > _ZERO
     base = colder * LOG2_E
     check = _begin(scores[0, y, left:end], best, place, sure)

@@ -163,6 +163,32 @@ def test_threads_share_the_rows(monkeypatch, threads):
         labels.upsample_argmax(scores, geometry.rows(24), geometry.columns(40))
 
 
+@pytest.mark.parametrize('where', [(0, 0), (128, 149), (259, 150)])
+def test_points_in_blocks_where_none_lies_between_two(monkeypatch, where):
+    """Several blocks, the last one not full, shared by threads, each looked through."""
+    monkeypatch.setattr(labels, 'cores', lambda: 2)
+    monkeypatch.setattr(labels, '_BAND', 1)
+    rng = np.random.default_rng(9)
+    scores = smooth(rng, 6, 260, 151)
+    geometry = fit(spec((260, 151)), Size(260, 151))
+    rows, columns = geometry.rows(260), geometry.columns(151)
+    assert rows.is_same and columns.is_same and scores[0].size % labels._POINTS
+    check(scores, geometry)
+    scores[(4, *where)] = np.inf
+    for find in (labels.upsample_argmax, labels.upsample_softmax):
+        with pytest.raises(FrameError):
+            find(scores, rows, columns)
+
+
+@pytest.mark.parametrize('camera, corners, same', [
+    ((48, 64), False, True), ((48, 64), True, True), ((47, 64), False, False),
+    ((48, 128), False, False), ((24, 32), False, False)])
+def test_the_grid_of_the_logits_is_told_from_others(camera, corners, same):
+    geometry = fit(spec((48, 64)), Size(*camera))
+    assert (geometry.rows(48, corners).is_same and geometry.columns(64, corners).is_same) == same
+    assert not fit(spec((48, 64)), Size(48, 64)).rows(47).is_same
+
+
 @pytest.mark.parametrize('bad', [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize('where', [(0, 0, 0), (2, 3, 4), (1, 0, 4), (0, 3, 0)])
 def test_refuses_scores_that_are_not_finite(bad, where):
