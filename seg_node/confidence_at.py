@@ -41,7 +41,7 @@ def _fill(scores, colder, labels, classes, down, across, low_rows, row_fraction,
     height, width = scores.shape[1:]
     winners = np.empty(width, np.uint8)
     best, sure = np.empty((2, width), np.float32), np.empty((2, width), np.float32)
-    place = np.empty(width, np.float32)
+    behind, place = np.empty(width, np.float32), np.empty(width, np.float32)
     # Which rows of the logits best and sure are about, and from which column to before which.
     there, left, end = np.full(2, np.int64(-1)), np.zeros(2, np.int64), np.zeros(2, np.int64)
     for r in range(len(down)):
@@ -59,7 +59,8 @@ def _fill(scores, colder, labels, classes, down, across, low_rows, row_fraction,
             n = y & 1
             if there[n] != y or start < left[n] or stop > end[n]:
                 survey(scores, scores, y, start, stop, colder, True, winners[start:stop],
-                       best[n, start:stop], sure[n, start:stop], place[start:stop])
+                       best[n, start:stop], behind[start:stop], sure[n, start:stop],
+                       place[start:stop])
                 there[n], left[n], end[n] = y, start, stop
         up, low, fy = upper & 1, lower & 1, row_fraction[r]
         for c in range(first, last + 1):

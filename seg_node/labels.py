@@ -3,8 +3,8 @@ Logits -> class labels and confidence on the output grid: fused bilinear upsampl
 
 Bilinear weights are convex, so where the four corner logits of a cell share their argmax, the
 whole cell has it (the *cell-skip*). In a mixed cell only those classes can win that no corner
-winner beats at all four corners; the rest is never evaluated. Both shortcuts are exact: the
-result equals ``reference.labels`` everywhere.
+winner beats at all four corners; the rest is never evaluated (mixed_cells.py). Both shortcuts are
+exact: the result equals ``reference.labels`` everywhere.
 
 The probabilities that the confidence is made of are never all computed: those of winners are
 found with them (survey.py), and others count in mixed cells only.
@@ -19,6 +19,7 @@ from .devices.cpu import cores
 from .errors import FrameError
 from .geometry import Axis
 from .jit import inner, njit
+from .mixed_cells import fill_mixed, look_up
 from .survey import survey
 
 # Where all corners are surer than this, the confidence between them is 255.
@@ -29,8 +30,8 @@ _BAND = 4 << 20
 # is read in one go, and what is known of the points stays in the processor's own cache.
 _POINTS = 16384
 _ZERO = np.float32(0)
-# Cells: their corners' winners differ; they are one class; and that is certain.
-_MIXED, _PLAIN, _SURE = 0, 1, 2
+# Cells: their corners' winners differ; they are one class.
+_MIXED, _PLAIN = 0, 1
 _POOL = ThreadPoolExecutor(cores(), 'labels')  # starts no thread before the first use
 
 
@@ -121,48 +122,52 @@ def _fill(scores, probabilities, colder, first, stop, row_starts, row_fraction, 
     classes, height, width = scores.shape
     wanted = confidence.shape[0] > 0
     winners = np.empty((2, width), np.uint8)
-    best, sure = np.empty((2, width), np.float32), np.empty((2, width), np.float32)
-    place, line = np.empty(width, np.float32), np.empty(width + 1)
+    best, behind = np.empty((2, width), np.float32), np.empty((2, width), np.float32)
+    place = np.empty(width, np.float32)
+    # Of the last point its right neighbour is itself.
+    sure = np.empty((2, width + 1), np.float32)
+    # The probabilities left and right of each pixel, and of which row of the grid they are.
+    spread, spread_of = np.empty((2, 2, labels.shape[1]), np.float32), np.full(2, -1)
     cells = np.empty(width, np.uint8)
-    candidates, found = np.empty(classes, np.int64), np.zeros((3, classes, 4))
+    candidates, found = np.empty(classes, np.uint64), np.zeros((3, classes, 4))
+    crown = np.empty((4, 4), np.float32)
+    flat = scores.reshape(scores.size), probabilities.reshape(scores.size)
     check = survey(scores, probabilities, first, 0, width, colder, wanted, winners[0], best[0],
-                   sure[0], place)
+                   behind[0], sure[0, :width], place)
+    sure[0, width] = sure[0, width - 1]
     for i in range(first, stop):
         # Of the two rows of grid points the upper one was the lower one before.
         up, low = (i - first) & 1, (i - first + 1) & 1
         below = min(i + 1, height - 1)
         check += survey(scores, probabilities, below, 0, width, colder, wanted, winners[low],
-                        best[low], sure[low], place)
+                        best[low], behind[low], sure[low, :width], place)
+        sure[low, width] = sure[low, width - 1]
         top, bottom = row_starts[i], row_starts[i + 1]
         if top == bottom:
             continue
-        _sort_cells(winners[up], winners[low], cells)
+        on_points = bottom - top == 1 and row_fraction[top] == 0
+        _sort_cells(winners[up], winners[low], column_starts, column_fraction, on_points, cells)
+        _fill_plain(winners[up], column_starts, labels[top])
+        for y in range(top + 1, bottom):
+            labels[y] = labels[top]
         if wanted:
-            _find_certain(sure[up], sure[low], cells)
-        j = np.int64(0)
-        while j < width:
-            kind, start = cells[j], j
-            j += 1
-            while kind != _MIXED and j < width and cells[j] == kind:
-                j += 1
-            left, end = column_starts[start], column_starts[j]
-            if left == end:
-                continue
-            if kind == _MIXED and (bottom - top > 1 or end - left > 1 or row_fraction[top] > 0
-                                   or column_fraction[left] > 0):  # else it is the corner itself
-                count = _look_up(scores, probabilities, colder, wanted, i, below, start, winners,
-                                 best, sure, up, low, candidates, found)
-                _fill_mixed(candidates, count, found, top, bottom, left, end, row_fraction,
-                            column_fraction, labels, confidence)
-                continue
-            for y in range(top, bottom):
-                labels[y, left:end] = winners[up, start]
-                if kind == _SURE:
-                    confidence[y, left:end] = 255
-                elif wanted:
-                    _between_points(sure[up], sure[low], start, j, row_fraction[y],
-                                    column_low[left:end], column_fraction[left:end], line,
-                                    confidence[y, left:end])
+            if _is_certain(sure[up], sure[low], cells):
+                confidence[top:bottom] = 255
+            else:
+                for side, y in ((up, i), (low, i + 1)):
+                    if spread_of[side] != y:
+                        _spread(sure[side], column_low, spread[side])
+                        spread_of[side] = y
+                for y in range(top, bottom):
+                    _between_points(spread[up], spread[low], row_fraction[y], column_fraction,
+                                    confidence[y])
+        for j in range(width):
+            left, end = column_starts[j], column_starts[j + 1]
+            if cells[j] == _MIXED and left < end:
+                count = look_up(scores.shape, flat, colder, wanted, i, below, j, winners, best,
+                                behind, sure, up, low, crown, candidates, found)
+                fill_mixed(candidates, count, found, top, bottom, left, end, row_fraction,
+                           column_fraction, labels, confidence)
     return check == 0
 
 
@@ -176,14 +181,14 @@ def _fill_points(scores, probabilities, colder, first, stop, labels, confidence)
     :returns: whether all scores are finite.
     """
     wanted = len(confidence) > 0
-    best, sure, place = (np.empty(_POINTS, np.float32), np.empty(_POINTS, np.float32),
-                         np.empty(_POINTS, np.float32))
+    best, behind = np.empty(_POINTS, np.float32), np.empty(_POINTS, np.float32)
+    sure, place = np.empty(_POINTS, np.float32), np.empty(_POINTS, np.float32)
     check = _ZERO
     for block in range(first, stop):
         left, end = block * _POINTS, min((block + 1) * _POINTS, len(labels))
         count = end - left
         check += survey(scores, probabilities, 0, left, end, colder, wanted, labels[left:end],
-                        best[:count], sure[:count], place[:count])
+                        best[:count], behind[:count], sure[:count], place[:count])
         if wanted:
             for x in range(count):
                 confidence[left + x] = np.uint8(np.int32(np.float64(sure[x]) * 255 + 0.5))
@@ -194,120 +199,58 @@ def _fill_points(scores, probabilities, colder, first, stop, labels, confidence)
 
 
 @inner()
-def _sort_cells(above, below, cells):
-    """Tell mixed cells of a row from those of one class."""
+def _sort_cells(above, below, starts, fraction, on_points, cells):
+    """
+    Tell mixed cells of a row from those of one class.
+
+    :param on_points: whether the only row of pixels is that of the points above: then a cell of
+        one pixel may be the point itself.
+    """
     last = len(cells) - 1
     for j in range(last):
         winner = above[j]
         one = (above[j + 1] == winner) & (below[j] == winner) & (below[j + 1] == winner)
         cells[j] = _PLAIN if one else _MIXED
     cells[last] = _PLAIN if above[last] == below[last] else _MIXED
+    if on_points:
+        for j in range(last + 1):
+            if starts[j + 1] - starts[j] == 1 and fraction[starts[j]] == 0:
+                cells[j] = _PLAIN
 
 
 @inner()
-def _find_certain(above, below, cells):
+def _fill_plain(winners, starts, row):
+    """Write the winner above and left of each pixel; mixed cells are filled afterwards."""
+    for j in range(len(winners)):
+        for x in range(starts[j], starts[j + 1]):
+            row[x] = winners[j]
+
+
+@inner()
+def _is_certain(above, below, cells):
+    """Return whether the confidence is 255 in all cells of one class."""
     last = len(cells) - 1
+    doubts = np.int64(cells[last] & ((above[last] < _CERTAIN) | (below[last] < _CERTAIN)))
     for j in range(last):
-        certain = ((above[j] >= _CERTAIN) & (above[j + 1] >= _CERTAIN)
-                   & (below[j] >= _CERTAIN) & (below[j + 1] >= _CERTAIN))
-        cells[j] = cells[j] << 1 if certain else cells[j]
+        doubts += cells[j] & ((above[j] < _CERTAIN) | (above[j + 1] < _CERTAIN)
+                              | (below[j] < _CERTAIN) | (below[j + 1] < _CERTAIN))
+    return doubts == 0
 
 
 @inner()
-def _between_points(above, below, start, stop, fy, low, fx, line, row):
-    """Write the confidence of one output row of a run of cells of one class."""
-    last = len(above) - 1
-    for j in range(start, min(stop, last) + 1):
-        line[j] = np.float64(above[j]) * (1 - fy) + np.float64(below[j]) * fy
-    line[last + 1] = line[last]
+def _spread(points, low, sides):
+    """Write what is left and right of each pixel, (2, W)."""
+    left, right = sides[0], sides[1]
+    for x in range(len(low)):
+        n = np.uint64(low[x])
+        left[x], right[x] = points[n], points[n + np.uint64(1)]
+
+
+@inner()
+def _between_points(above, below, fy, fx, row):
+    """Write the confidence of one output row, of one class between any two points."""
+    up_left, up_right, low_left, low_right = above[0], above[1], below[0], below[1]
     for x in range(len(row)):
-        a, b = line[low[x]], line[low[x] + 1]
+        a = np.float64(up_left[x]) * (1 - fy) + np.float64(low_left[x]) * fy
+        b = np.float64(up_right[x]) * (1 - fy) + np.float64(low_right[x]) * fy
         row[x] = np.uint8(np.int32((a * (1 - fx[x]) + b * fx[x]) * 255 + 0.5))
-
-
-@inner()
-def _look_up(scores, probabilities, colder, wanted, i, below, j, winners, best, sure, up, low,
-             candidates, found):
-    """Write what may win in a mixed cell, with scores and, if wanted, probabilities."""
-    right = min(j + 1, winners.shape[1] - 1)
-    count = _find_candidates(
-        scores, i, below, j, right,
-        (winners[up, j], winners[up, right], winners[low, j], winners[low, right]), candidates,
-        found[0])
-    if wanted:
-        _find_chances(
-            probabilities, i, below, j, right,
-            (best[up, j], best[up, right], best[low, j], best[low, right]),
-            (sure[up, j], sure[up, right], sure[low, j], sure[low, right]),
-            colder, candidates, count, found[1])
-    return count
-
-
-@inner()
-def _find_candidates(scores, i, below, j, right, winners, candidates, corners):
-    """List, in ascending order, the classes that may win somewhere in a cell, and their scores."""
-    count = 0
-    for k in range(scores.shape[0]):
-        a, b = scores[k, i, j], scores[k, i, right]
-        c, d = scores[k, below, j], scores[k, below, right]
-        beaten = False
-        for n in range(4):
-            m = winners[n]
-            if n and m == winners[n - 1] or m == k:
-                continue
-            p, q = scores[m, i, j], scores[m, i, right]
-            r, s = scores[m, below, j], scores[m, below, right]
-            if m < k:  # ties go to the lower class
-                beaten = p >= a and q >= b and r >= c and s >= d
-            else:
-                beaten = p > a and q > b and r > c and s > d
-            if beaten:
-                break
-        if not beaten:
-            candidates[count] = k
-            # One by one: an array assigned a tuple takes seconds to compile.
-            corners[count, 0], corners[count, 1], corners[count, 2], corners[count, 3] = a, b, c, d
-            count += 1
-    return count
-
-
-@inner()
-def _find_chances(probabilities, i, below, j, right, best, sure, colder, candidates, count,
-                  chances):
-    """Write the probability of each candidate at the corners of a cell."""
-    for n in range(count):
-        k = candidates[n]
-        values = (probabilities[k, i, j], probabilities[k, i, right],
-                  probabilities[k, below, j], probabilities[k, below, right])
-        for c in range(4):
-            chance = values[c]
-            if colder > _ZERO:  # those are logits
-                chance = sure[c]
-                if values[c] < best[c]:
-                    chance *= np.float32(np.exp((values[c] - best[c]) * colder))
-            chances[n, c] = chance
-
-
-@inner()
-def _fill_mixed(candidates, count, found, top, bottom, left, end, row_fraction, column_fraction,
-                labels, confidence):
-    """Write the pixels of a mixed cell, each its winner among the candidates."""
-    wanted = confidence.shape[0] > 0
-    corners, chances, edges = found[0], found[1], found[2]
-    for y in range(top, bottom):
-        fy = row_fraction[y]
-        for n in range(count):
-            for side in range(2):
-                edges[n, side] = corners[n, side] * (1 - fy) + corners[n, side + 2] * fy
-                edges[n, side + 2] = chances[n, side] * (1 - fy) + chances[n, side + 2] * fy
-        for x in range(left, end):
-            fx = column_fraction[x]
-            won, highest = 0, edges[0, 0] * (1 - fx) + edges[0, 1] * fx
-            for n in range(1, count):
-                value = edges[n, 0] * (1 - fx) + edges[n, 1] * fx
-                if value > highest:
-                    won, highest = n, value
-            labels[y, x] = candidates[won]
-            if wanted:
-                chance = edges[won, 2] * (1 - fx) + edges[won, 3] * fx
-                confidence[y, x] = np.uint8(np.int32(chance * 255 + 0.5))

@@ -202,9 +202,10 @@ def test_refuses_scores_that_are_not_finite(bad, where):
 
 
 @njit
-def call_survey(scores, y, colder, winners, best, sure, place):
+def call_survey(scores, y, colder, winners, best, behind, sure, place):
     """Call it compiled: it has no way in for plain Python."""
-    return survey(scores, scores, y, 0, scores.shape[2], colder, True, winners, best, sure, place)
+    return survey(scores, scores, y, 0, scores.shape[2], colder, True, winners, best, behind, sure,
+                  place)
 
 
 @pytest.mark.parametrize('classes', [2, 5, 150])
@@ -215,12 +216,14 @@ def test_the_sums_of_the_exponentials(classes, temperature):
     scores = (rng.normal(size=(classes, 4, 600)) * np.geomspace(0.01, 60, 600)).astype('f4')
     scores[:, 1] = np.sort(scores[:, 1], axis=0)
     scores[:, 2] = np.sort(scores[:, 2], axis=0)[::-1]
-    winners, (best, sure, place) = np.empty(600, np.uint8), np.empty((3, 600), np.float32)
+    winners, room = np.empty(600, np.uint8), np.empty((4, 600), np.float32)
+    best, behind, sure, _ = room
 
     for y in range(4):
-        assert call_survey(scores, y, np.float32(1 / temperature), winners, best, sure, place) == 0
+        assert call_survey(scores, y, np.float32(1 / temperature), winners, *room) == 0
         np.testing.assert_array_equal(winners, scores[:, y].argmax(axis=0))
         np.testing.assert_array_equal(best, scores[:, y].max(axis=0))
+        np.testing.assert_array_equal(behind, np.sort(scores[:, y], axis=0)[-2])
         exact = reference.softmax(scores[:, y], temperature).max(axis=0)
         np.testing.assert_allclose(sure, exact, rtol=2e-6)
 

@@ -49,6 +49,7 @@ def exercise() -> None:
     logits = np.random.default_rng(0).normal(size=(2, 12, 16)).astype(np.float32)
     spec = OutputSpec('out', 'logits', 'NCHW', 'labels', classes)
     labels, sure = read_head(spec, logits, geometry, True)
+    read_head(spec, logits, fit(taken, Size(*logits.shape[1:]), Size(*logits.shape[1:])), True)
     read_confidence(spec, logits, geometry, labels, places(_CAMERA, _CAMERA))
     read_entropy(spec, logits, geometry, labels)
     shares = OutputSpec('out', 'probabilities', 'NCHW', 'labels', classes)
