@@ -316,10 +316,10 @@ def test_a_million_rows_are_searched_in_less_than_two_seconds(tmp_path):
             shutil.copy(tmp_path / 'recordings' / 'part0' / 'frames.parquet', folder)
         else:
             pq.write_table(pa.table(parts, columns), folder / 'frames.parquet')
-    start = time.perf_counter()
+    start = time.process_time()  # of all threads
     found = finding.find(finding.open_table(tmp_path), "drivable < 0.1 and state != 'ok'",
                          limit=20, columns=finding.SHOWN)
-    spent_s = time.perf_counter() - start
+    spent_s = time.process_time() - start
     assert found.rows.num_rows == 20 and abs(found.count - 100_000) < 2000
     assert spent_s < 2, spent_s
 

@@ -83,10 +83,9 @@ def test_folder_of_images_gives_the_exact_masks(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('transport', ['raw', 'compressed'])
-def test_the_shipped_drive_is_measured_against_its_truth(tmp_path, transport):
+def test_the_shipped_drive_is_measured_against_its_truth(tmp_path):
     out = tmp_path / 'out'
-    printed = demo('--out', out, '--duration', 1.5, '--rate', 0.5, '--transport', transport)
+    printed = demo('--out', out, '--duration', 1.5, '--rate', 0.5, '--transport', 'compressed')
     report = check_results(out)
     assert report['frames_sent'] == 15
     assert 0.5 < report['miou'] <= 1 and 0.8 < report['drivable_iou'] <= 1

@@ -6,6 +6,7 @@ import time
 from harness import Client, MODELS, NodeProcess
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import GetState
+from patience import patience
 import pytest
 from rcl_interfaces.srv import GetParameters, SetParameters
 from rclpy.parameter import Parameter as RosParameter, parameter_value_to_python
@@ -50,7 +51,7 @@ class Manager:
             assert self.client.change_state(transition)
         assert self.client.state() == 'active'
         # waitUntilFormed(timeout / 2)
-        assert self.client.spin_until(lambda: bool(self.sister), TIMEOUT_S / 2), (
+        assert self.client.spin_until(lambda: bool(self.sister), patience(TIMEOUT_S / 2)), (
             'Server was unable to be reached by bond')
 
     def await_respawn(self):
@@ -80,8 +81,7 @@ def test_configure_bond_activate_kill_respawn(message_types, client, tmp_path):
     client.node.create_subscription(manager.kind, 'bond', lambda status: beats.append(
         time.monotonic()) if status.instance_id == first else None, 100)
     node.wait_for_log('ready in')
-    client.spin(1.0)
-    assert not manager.is_broken() and len(beats) >= 5
+    assert client.spin_until(lambda: len(beats) >= 5) and not manager.is_broken()
     node.process.kill()
     node.wait()
     assert client.spin_until(manager.is_broken, TIMEOUT_S + 5)
@@ -90,12 +90,12 @@ def test_configure_bond_activate_kill_respawn(message_types, client, tmp_path):
         manager.start_up()
         assert manager.sister != first
         assert client.change_state(Transition.TRANSITION_DEACTIVATE)
-        assert client.spin_until(lambda: manager.broken, 2.0), 'the node did not end the bond'
+        assert client.spin_until(lambda: manager.broken), 'the node did not end the bond'
         manager.sister, manager.broken = '', False
         assert client.change_state(Transition.TRANSITION_ACTIVATE)
-        assert client.spin_until(lambda: bool(manager.sister), TIMEOUT_S / 2)
+        assert client.spin_until(lambda: bool(manager.sister), patience(TIMEOUT_S / 2))
         manager.beat(active=False)  # the manager ends: that is answered
-        assert client.spin_until(lambda: manager.broken, 2.0)
+        assert client.spin_until(lambda: manager.broken)
 
 
 def set_parameter(client, name, value):
