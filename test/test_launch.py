@@ -68,6 +68,12 @@ def test_arguments_are_values_of_the_parameters_types():
     assert type(start.parameters[0]['overlay_alpha']) is float
 
 
+@pytest.mark.parametrize('text', ['left,right', '[left, right]', "['left', 'right']",
+                                  '["left","right"]', ' left , right,'])
+def test_lists_as_people_write_them(text):
+    assert start_of(values(cameras=text)).parameters == [{'cameras': ['left', 'right']}]
+
+
 def test_the_cameras_of_a_file_need_not_be_said_again():
     start = start_of(values(params_file=CONFIG, transport='compressed', preset='nav2'))
     assert start.parameters == [str(CONFIG), {
@@ -80,6 +86,8 @@ def test_the_cameras_of_a_file_need_not_be_said_again():
     ({'params_file': '/nowhere.yaml'}, '/nowhere.yaml cannot be read'),
     ({'output_width': 'wide'}, 'must be an integer'), ({'gpu_id': 64}, '0 .. 63'),
     ({'reliable': 'maybe'}, 'must be a bool'), ({'name': 'seg/node'}, 'letters, digits and _'),
+    ({'name': 'größe'}, 'letters, digits and _'), ({'namespace': '/a b'}, "is '/a b'; allowed"),
+    ({'namespace': '/1'}, 'no digit at their beginning'),
 ])
 def test_what_makes_no_sense_is_refused(given, words):
     with pytest.raises(ConfigError, match=re.escape(words)):

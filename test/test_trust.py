@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
+from seg_node.devices.checked import test_pictures as shipped_pictures
 from seg_node.errors import ConfigError
 from seg_node.frame import Frame, Segmentation
 from seg_node.geometry import fit, Size
@@ -166,6 +167,20 @@ def test_a_bright_even_sky_with_sensor_noise_is_not_torn(sigma):
     image[:HEIGHT * 55 // 100] = 190
     noise = np.random.default_rng(0).normal(0, sigma, image.shape)
     assert weigh(evidence_of(np.clip(image + noise, 0, 255).astype(np.uint8)), None).state == OK
+
+
+@pytest.mark.parametrize('look', [
+    lambda image: image, lambda image: image[:, ::-1], lambda image: image[:, 80:560],
+    lambda image: image[:, 200:440], lambda image: image[40:314],
+    lambda image: cv2.addWeighted(image, 2.2, cv2.GaussianBlur(image, (0, 0), 1.5), -1.2, 0),
+    lambda image: cv2.resize(image, (160, 120), interpolation=cv2.INTER_AREA),
+    lambda image: cv2.copyMakeBorder(image, 45, 45, 0, 0, cv2.BORDER_CONSTANT)])
+def test_hard_edges_across_a_whole_picture_are_not_torn_lines(look):
+    """Kerbs, crossings and shadows under cars are rows that do not fit their neighbours."""
+    for image in shipped_pictures():
+        image = np.ascontiguousarray(look(image))
+        labels = np.full(image.shape[:2], ROAD, np.uint8)
+        assert weigh(evidence_of(image, labels), None).state == OK
 
 
 def test_rolled_rows_are_torn():

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+import re
 import sys
 from typing import Any
 
@@ -14,6 +15,7 @@ from .parameter_table import a_kind, CAMERA, NODE, Parameter
 from .params_file import parameters_in
 
 SWITCH = ('', 'true', 'false')
+_TOKEN = re.compile('[A-Za-z_][A-Za-z0-9_]*')
 #: Parameters of a camera that make sense for all of them at once.
 _SHARED = ('transport', 'reliable', 'steadiness')
 
@@ -71,8 +73,13 @@ def start_of(values: Mapping[str, str]) -> Start:
     :raises ConfigError: a value or a combination that makes no sense, with the mend.
     """
     start = Start(values['name'], values['namespace'])
-    if start.name and not start.name.isidentifier():
-        raise ConfigError(f'name is {start.name!r}; allowed are letters, digits and _')
+    if start.name and not _TOKEN.fullmatch(start.name):
+        raise ConfigError(f'name is {start.name!r}; allowed are letters, digits and _, and no '
+                          'digit at the beginning')
+    for part in filter(None, start.namespace.split('/')):
+        if not _TOKEN.fullmatch(part):
+            raise ConfigError(f'namespace is {start.namespace!r}; allowed are names of letters, '
+                              'digits and _ between single /, and no digit at their beginning')
     changes: dict[str, Any] = {row.name: _value(row, values[row.name]) for row in NODE
                                if values[row.name]}
     if values['use_sim_time']:
@@ -137,7 +144,8 @@ def _value(row: Parameter, text: str) -> Any:
         elif row.kind == 'double':
             value = float(text)
         elif row.kind == 'string_array':
-            value = [item.strip() for item in text.strip('[]').split(',') if item.strip()]
+            value = [item.strip(' \'"') for item in text.strip('[] ').split(',')
+                     if item.strip(' \'"')]
     except (KeyError, ValueError) as error:
         raise ConfigError(f'{row.name} is {text!r}; it must be {a_kind(row.kind)}') from error
     if problem := row.problem(value):

@@ -45,7 +45,7 @@ FIGURES = {
     'flat': 'share of the picture without any structure',
     'blind_width': 'share of the width in which the lower half of the picture has none',
     'row_likeness': 'mean correlation of neighbouring rows: 1 = the same, 0 = nothing in common',
-    'row_break': 'the same of the third worst rows, those of little contrast not counted',
+    'row_break': 'the same of the fifth worst rows, those of little contrast not counted',
     'torn_across': 'greatest share of the width that jumps from one row to the next at once',
     'brightness': 'mean grey level, 0 to 255',
     'drivable': 'share of the mask that is drivable',
@@ -120,7 +120,7 @@ def measure(grey: np.ndarray, labels: np.ndarray, drivable: np.ndarray,
                                                   certainty)
     edges, borders = kernels.edge_agreement(picture, ids)
     figures = {'flat': flat, 'blind_width': blind, 'row_likeness': float(alike.mean()),
-               'row_break': float(np.partition(clear, least := min(2, len(clear) - 1))[least]),
+               'row_break': _row_break(clear),
                'torn_across': _torn_across(grey), 'brightness': brightness,
                'drivable': share, 'drivable_afloat': afloat, 'edges': edges, 'borders': borders}
     if sure is not None:
@@ -129,6 +129,16 @@ def measure(grey: np.ndarray, labels: np.ndarray, drivable: np.ndarray,
     kernels.count_bands(ids, bands)
     bands[:, UNLABELLED] = 0
     return Evidence(figures, bands, picture)
+
+
+def _row_break(alike: np.ndarray) -> float:
+    """
+    Return the likeness of the fifth worst rows, in a high picture of more: a share of one in 18.
+
+    Of edges right across a whole picture there are fewer.
+    """
+    least = min(max(4, len(alike) // 18), len(alike) - 1)
+    return float(np.partition(alike, least)[least])
 
 
 def _torn_across(upside_down: np.ndarray) -> float:

@@ -16,7 +16,7 @@ from .verdict import State, Verdict
 COVERED = 0.97  # share of the picture without structure from which on it shows nothing
 BLIND_WIDTH = 0.25  # share of the width without structure from the bottom to the middle
 NO_ROWS_ALIKE = 0.08  # mean correlation of neighbouring rows below which it is noise
-TORN = -0.08  # correlation of the third worst rows of clear contrast; whole pictures: above -0.05
+TORN = -0.035  # correlation of the fifth worst rows of clear contrast; whole pictures: above -0.03
 TORN_ACROSS = 0.62  # share of the width that jumps at once; whole pictures: up to 0.50
 BLACK, WHITE = 16, 239
 
@@ -71,7 +71,7 @@ def weigh(evidence: Evidence, reference: Reference | None) -> Verdict:
         return Verdict(State.BLIND, reason, figures, evidence)
     if figures['row_break'] < TORN:
         return Verdict(State.DOUBTFUL, 'rows of the picture do not fit one another '
-                       f'({figures["row_break"]:.2f}, at least {TORN:.2f} in a whole one): lost '
+                       f'({figures["row_break"]:.3f}, at least {TORN:.3f} in a whole one): lost '
                        'lines? Check the cable and the driver', figures, evidence)
     if figures['torn_across'] > TORN_ACROSS:
         return Verdict(State.DOUBTFUL, f'{figures["torn_across"]:.0%} of the width jumps from one '
