@@ -14,7 +14,7 @@ import pytest
 from seg_node.playback.domain import reserve_domain
 
 #: The files that take longest, so that no worker begins one of them when all others are done.
-LONG = ('test_archive_ray.py', 'test_faults.py', 'test_node_life.py', 'test_package.py',
+LONG = ('test_archive_ray.py', 'test_faults.py', 'test_node_life.py', 'test_build.py',
         'test_node_health.py',
         'test_gpu_segmenter.py', 'test_street.py', 'test_demo.py', 'test_node_outputs.py',
         'test_recorded_cases.py', 'test_drive.py', 'test_stress.py', 'test_replay.py',
