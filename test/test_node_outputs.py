@@ -20,8 +20,13 @@ import pytest
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import String
 
+from seg_node.devices.choose import open_segmenter, Wish
+from seg_node.frame import Frame, StageClock
 from seg_node.image import wire
+from seg_node.model.card import load_card
 from seg_node.model.taxonomy import load_taxonomy, remap_lut
+from seg_node.pipeline import Pipeline
+from seg_node.running.warm_up import warm_up
 
 ROOT = Path(__file__).resolve().parents[1]
 TABLE = load_taxonomy('cityscapes19')
@@ -53,7 +58,8 @@ def node(tmp_path_factory, client):
     # Exact values are compared, so the backend is the one whose arithmetic is the reference's.
     arguments = {'model': MODELS / 'palette_cityscapes19', 'backend': 'onnxruntime',
                  'image_timeout_s': 60.0,
-                 'cameras': '[plain, wide, tall, jpeg, ego]', 'jpeg__transport': 'compressed',
+                 'cameras': '[plain, wide, tall, jpeg, ego, small_bytes]',
+                 'jpeg__transport': 'compressed',
                  'ego__ego_mask': folder / 'bonnet.png', 'ego__steadiness': True,
                  'wide__image_topic': '/sensors/wide/rgb', 'threads': 1, 'max_batch': 4,
                  'max_age_s': 3600.0}
@@ -187,7 +193,7 @@ def test_compressed(client, node, suffix, image_format):
     np.testing.assert_array_equal(pixels(mask), labels)
 
 
-def test_masks_in_fewer_bytes(client, tmp_path):
+def test_masks_in_fewer_bytes(client, node):
     """PNG loses nothing, Autoware's run lengths say its 16 classes, the overlay is a JPEG."""
     labels, image = painted(120, 160, seed=8)
     prefix = '/seg_node/small_bytes'
@@ -195,12 +201,11 @@ def test_masks_in_fewer_bytes(client, tmp_path):
               for name in ('mask', 'drivable', 'overlay')}
     found = {topic: client.listen(topic, kind) for topic, kind in topics.items()}
     autoware = client.listen(f'{prefix}/autoware_mask')
-    with NodeProcess(tmp_path, model=MODELS / 'palette_cityscapes19', cameras='[small_bytes]',
-                     backend='onnxruntime', max_age_s=3600.0):
-        def all_there():
-            client.send('/small_bytes/image_raw', image_cdr(image, 4242))
-            return client.spin_until(lambda: all(found.values()) and bool(autoware), 0.5)
-        assert any(all_there() for _ in range(60)), {name: len(got) for name, got in found.items()}
+
+    def all_there():
+        client.send('/small_bytes/image_raw', image_cdr(image, 4242))
+        return client.spin_until(lambda: all(found.values()) and bool(autoware), 0.5)
+    assert any(all_there() for _ in range(60)), {name: len(got) for name, got in found.items()}
     files = {topic.split('/')[3]: got[-1] for topic, got in found.items()}
     assert files['mask'].format == 'mono8; png compressed mono8'
     assert files['overlay'].format == 'bgr8; jpeg compressed bgr8'
@@ -223,7 +228,10 @@ def test_masks_in_fewer_bytes(client, tmp_path):
 def test_two_cameras_of_different_size_at_once(client, node):
     """Each camera's answer is its own: size, stamp, frame and pixels."""
     sent = {}
-    for turn in range(20):
+    masks = {camera: client.messages[f'/seg_node/{camera}/mask'] for camera in ('wide', 'tall')}
+    for turn in range(400):
+        if turn >= 20 and all(len(found) >= 10 for found in masks.values()):
+            break
         for camera, topic, size in (('wide', '/sensors/wide/rgb', (120, 320)),
                                     ('tall', '/tall/image_raw', (200, 120))):
             labels, image = painted(*size, seed=100 + turn)
@@ -232,10 +240,9 @@ def test_two_cameras_of_different_size_at_once(client, node):
             client.send(topic, image_cdr(image, stamp_ns, f'{camera}_optical'))
         client.spin(0.05)
     client.spin(0.5)
-    for camera in ('wide', 'tall'):
-        masks = client.messages[f'/seg_node/{camera}/mask']
-        assert len(masks) >= 10, camera
-        for mask in masks:
+    for camera, found in masks.items():
+        assert len(found) >= 10, camera
+        for mask in found:
             assert mask.header.frame_id == f'{camera}_optical'
             np.testing.assert_array_equal(pixels(mask), sent[camera, mask.header.stamp_ns])
     for camera in ('wide', 'tall'):
@@ -322,9 +329,12 @@ def test_output_size_taxonomy_and_drivable_classes(client, tmp_path):
         labels, image = painted(120, 160, seed=6)
         topics = [f'/seg_node/small/{output}' for output in ('mask', 'drivable', 'overlay')]
         client.handshake('/small/image_raw', topics, image_cdr(image, 1))
-        for _ in range(5):
+
+        def info_comes():
             client.send('/small/camera_info', camera_info(120, 160), CameraInfo)
-            client.spin(0.1)
+            client.send('/small/image_raw', image_cdr(image, 2))
+            return client.spin_until(lambda: bool(info), 0.3)
+        assert client.spin_until(info_comes)
         mask = client.exchange('/small/image_raw', image_cdr(image, 99), topics[0], 99)
         small = labels[1::2, 1::2]
         np.testing.assert_array_equal(pixels(mask), remap_lut(TABLE, target)[small])
@@ -332,7 +342,7 @@ def test_output_size_taxonomy_and_drivable_classes(client, tmp_path):
         drivable = client.messages[topics[1]][-1]
         np.testing.assert_array_equal(pixels(drivable) > 0, (small == 0) | (small == 1))
         assert pixels(client.messages[topics[2]][-1], 3).shape == (60, 80, 3)
-        assert client.spin_until(lambda: bool(info)) and client.spin_until(lambda: bool(names))
+        assert client.spin_until(lambda: bool(names))
         assert (info[-1].height, info[-1].width) == (60, 80)
         np.testing.assert_allclose(info[-1].k, [50, 0, 39.5, 0, 55, 29.5, 0, 0, 1])
         np.testing.assert_allclose(info[-1].p[3], 2.5)
@@ -341,32 +351,33 @@ def test_output_size_taxonomy_and_drivable_classes(client, tmp_path):
 
 @pytest.mark.parametrize('model', ['palette_two_heads', 'palette_fp16', 'palette_softmax',
                                    'palette_nhwc_uint8', 'palette_labels', 'palette_fixed'])
-def test_every_kind_of_model(client, tmp_path, model):
-    camera = f'with_{model}'
-    mask_topic, drivable_topic = f'/seg_node/{camera}/mask', f'/seg_node/{camera}/drivable'
-    client.listen(mask_topic)
-    client.listen(drivable_topic)
-    with NodeProcess(tmp_path, model=MODELS / model, cameras=f'[{camera}]', threads=1,
-                     backend='onnxruntime'):
-        labels, image = painted(120, 160, seed=8)
-        client.handshake(f'/{camera}/image_raw', [mask_topic, drivable_topic],
-                         image_cdr(image, 1))
-        mask = client.exchange(f'/{camera}/image_raw', image_cdr(image, 88), mask_topic, 88)
-        np.testing.assert_array_equal(pixels(mask), labels)
-        assert client.spin_until(lambda: bool(client.messages[drivable_topic]))
-        drivable = pixels(client.messages[drivable_topic][-1])
-        road, terrain = TABLE.names.index('road'), TABLE.names.index('terrain')
-        truth = labels == road
-        if model == 'palette_two_heads':  # its drivable head takes terrain too
-            truth |= labels == terrain
-        np.testing.assert_array_equal(drivable, truth * np.uint8(255))
+def test_every_kind_of_model(model):
+    card = load_card(MODELS / model)
+    segmenter = open_segmenter(card, Wish('onnxruntime', threads=1)).segmenter
+    pipeline = Pipeline(segmenter, card.main_output.classes)
+    warm_up(pipeline)
+    labels, image = painted(120, 160, seed=8)
+    message = wire.parse_image(image_cdr(image, 88))
+    [result] = pipeline.process([Frame('', message)], [('mask', 'drivable')], StageClock())
+    segmenter.close()
+    np.testing.assert_array_equal(result.images['mask'], labels)
+    road, terrain = TABLE.names.index('road'), TABLE.names.index('terrain')
+    truth = labels == road
+    if model == 'palette_two_heads':  # its drivable head takes terrain too
+        truth |= labels == terrain
+    np.testing.assert_array_equal(result.images['drivable'], truth * np.uint8(255))
 
 
-def test_reliable_camera_with_reliable_subscription(client, tmp_path):
-    client.listen('/seg_node/sure/mask')
-    with NodeProcess(tmp_path, model=MODELS / 'palette_cityscapes19', cameras='[sure]',
-                     backend='onnxruntime', sure__reliable=True):
+def test_a_drivable_head_and_a_reliable_camera(client, tmp_path):
+    topics = [f'/seg_node/sure/{name}' for name in ('mask', 'drivable')]
+    masks, areas = map(client.listen, topics)
+    with NodeProcess(tmp_path, model=MODELS / 'palette_two_heads', cameras='[sure]',
+                     backend='onnxruntime', threads=1, sure__reliable=True):
         labels, image = painted(120, 160, seed=9)
-        client.handshake('/sure/image_raw', ['/seg_node/sure/mask'], image_cdr(image, 1))
-        mask = client.exchange('/sure/image_raw', image_cdr(image, 2), '/seg_node/sure/mask', 2)
-        np.testing.assert_array_equal(pixels(mask), labels)
+        client.handshake('/sure/image_raw', topics, image_cdr(image, 1))
+        client.send('/sure/image_raw', image_cdr(image, 2))
+        assert client.spin_until(lambda: all(any(
+            message.header.stamp_ns == 2 for message in found) for found in (masks, areas)))
+    np.testing.assert_array_equal(pixels(masks[-1]), labels)
+    truth = np.isin(labels, [TABLE.names.index(name) for name in ('road', 'terrain')])
+    np.testing.assert_array_equal(pixels(areas[-1]), truth * np.uint8(255))

@@ -58,9 +58,9 @@ class Lens:
 
 @pytest.mark.slow
 def test_the_life_of_a_camera(client, tmp_path, record_property):
-    with NodeProcess(tmp_path, cameras='[lens]', backend='onnxruntime', image_timeout_s=1.0,
-                     frozen_after_s=0.5, on_blind='withhold_drivable', alarm_after_s=0.1,
-                     clear_after_s=0.2) as node:
+    with NodeProcess(tmp_path, cameras='[lens]', backend='onnxruntime', threads=1,
+                     image_timeout_s=1.0, frozen_after_s=0.5, on_blind='withhold_drivable',
+                     alarm_after_s=0.1, clear_after_s=0.2) as node:
         node.wait_for_log('camera lens')
         lens = Lens(client)
         # Until all three topics are heard; what is sent before that may have no answer.
