@@ -23,6 +23,15 @@ def user_path(text: str | Path, where: str) -> Path:
         raise ConfigError(f'{where} is {str(text)!r}: {error}. Write the whole path.') from error
 
 
+def is_text(name: str) -> bool:
+    """Return whether a name of a file is Unicode, which tables, JSON and ROS can hold."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def looked_in(path: Path) -> str:
     """Return for messages where a relative path begins, '' where it is none."""
     try:

@@ -1,5 +1,6 @@
 """Archives: what is labelled equals the node's, survives what happens, and is found again."""
 
+import os
 from pathlib import Path
 import re
 import resource
@@ -220,6 +221,15 @@ def test_what_is_no_recording_is_named(made, tmp_path):
     assert remarks == ['1 files .txt are no recordings and are left out']
     worker = Worker(made, tmp_path / 'out')
     assert [('cannot be opened' in worker.look(one).refused) for one in found] == [True, True]
+
+
+def test_a_name_that_is_no_text_stops_nothing(tmp_path):
+    for name in (b'a\xe9.mp4', 'b é.mp4'.encode()):
+        (Path(os.fsdecode(os.fsencode(tmp_path) + b'/' + name))).touch()
+    found, broken, _ = find_recordings([str(tmp_path)])
+    assert [Path(one.uri).name for one in found] == ['b é.mp4']
+    [(name, reason)] = broken.items()
+    assert name == ascii(f'{tmp_path}/a\udce9.mp4') and 'no UTF-8' in reason and name.isascii()
 
 
 def test_what_the_node_would_refuse_is_a_row_without_a_mask(made, tmp_path):

@@ -524,6 +524,24 @@ def test_the_suffix_of_a_video_says_nothing(tmp_path):
         assert len(everything(source, Span(), 0)) == 6
 
 
+def test_names_that_are_no_text_are_told_and_harm_nobody(tmp_path):
+    (tmp_path / 'pictures').mkdir()
+    cv2.imwrite(str(tmp_path / 'pictures' / 'b.png'), picture(0))
+    broken = Path(os.fsdecode(os.fsencode(tmp_path / 'pictures') + b'/a\xe9.png'))
+    broken.write_bytes(b'no picture')
+    with open_source(tmp_path / 'pictures') as source:
+        assert len(everything(source, Span(), 0)) == 1
+        assert source.remarks()[0].encode() and 'a\\udce9.png' in source.remarks()[0]
+    with pytest.raises(ConfigError, match='is no UTF-8.*rename it'):
+        open_source(broken)
+
+
+def test_home_is_where_it_is(tmp_path, monkeypatch):
+    monkeypatch.setenv('HOME', str(folder(tmp_path, count=2).parent))
+    with open_source('~/frames') as source:
+        assert source.path == tmp_path / 'frames'
+
+
 def test_a_single_image_points_to_its_folder(tmp_path):
     with pytest.raises(ConfigError, match='give the folder'):
         open_source(folder(tmp_path) / 'frame0.png')

@@ -13,6 +13,7 @@ from typing import Any
 import fsspec
 
 from ..errors import brief, ConfigError
+from ..files import is_text
 from ..playback.sources import STORAGE_SUFFIXES
 from ..scoring.drive import MANIFEST as DRIVE
 from ..scoring.picture_file import PICTURE_SUFFIXES
@@ -104,6 +105,10 @@ def find_recordings(sources: Iterable[str]) -> tuple[list[Recording], dict[str, 
         if not held:
             broken[source] = ('holds no recording: no bag, no video, no picture '
                               f'({_BAG}, {", ".join(_BAGS)}, .mp4 ..., .jpg ...)')
+        unnamed = [one for one in held if not is_text(one)]
+        broken.update({ascii(one): 'its name is no UTF-8, which no table can hold: rename it'
+                       for one in unnamed})
+        held = [one for one in held if one not in unnamed]
         found.update(dict.fromkeys(held))
     remarks = [f'{count} files {kind} are no recordings and are left out'
                for kind, count in sorted(others.items())]

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ..errors import ConfigError
+from ..files import is_text
 from ..scoring.picture_file import PICTURE_SUFFIXES
 from .bag_kind import kind_of_bag
 from .bags import open_bag
@@ -33,6 +34,11 @@ def open_source(path: str | Path, options: FrameOptions | None = None,
         no image.
     """
     path = Path(path)
+    if path.parts[:1] == ('~',):  # a shell leaves it as it is in INPUT=~/drive
+        path = path.expanduser()
+    if not is_text(str(path)):
+        raise ConfigError(f'the name {ascii(str(path))} is no UTF-8, which ROS 2 and reports '
+                          'cannot hold: rename it.')
     if not path.exists():
         raise ConfigError(f'{path} does not exist. Give {_ALLOWED}.')
     if not (path.is_dir() or path.is_file()):

@@ -68,7 +68,9 @@ class FolderSource(FrameSource):
             try:
                 picture = self._read(file)
             except ConfigError as error:
-                self._unreadable.append(str(error).rstrip('.'))
+                # A name that is no UTF-8 could not be printed.
+                told = str(error).encode('utf-8', 'backslashreplace').decode()
+                self._unreadable.append(told.rstrip('.'))
                 self.losses['pictures_unreadable'] += 1
                 continue
             given += 1
