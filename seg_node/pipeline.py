@@ -108,6 +108,7 @@ class Pipeline:
         self._dynamic_value = dynamic_value
         self._begin = starter(segmenter)
         self._last: Batch | None = None
+        self._asked: tuple[bool, bool, Trust | None, frozenset[str], Demand] | None = None
         self.classes = published or own
         ways = remaps or {}
         self.tables = products.Tables(
@@ -148,21 +149,27 @@ class Pipeline:
             if self._last is not None:
                 self._last.settle()  # its frames are made by what they were begun with
             self._tune()
-        steady = any(frame.camera in self._steady for frame in frames)
-        demand = Demand(
-            self.output, entropy=any('entropy' in names for names in wanted),
-            confidence=steady
-            or (self.trust is not None and self.trust.needs_confidence)
-            or any('confidence' in names for names in wanted),
-            drivable=(self.trust is not None and self.trust.judge.needs_drivable) or steady
-            or any({'drivable', DRIVABLE_CLASS} & set(names) for names in wanted),
-            heads=frozenset(self._heads & set().union(*wanted)),
-            glimpse=None if self.trust is None else self.trust.judge.glimpse)
+        demand = self._demand(any(frame.camera in self._steady for frame in frames),
+                              frozenset().union(*wanted))
         running = self._begin(frames, demand, clock)
         self._last = Batch(running, lambda results: [
             self._finished(frame, result, names, clock)
             for frame, result, names in zip(frames, results, wanted, strict=True)])
         return self._last
+
+    def _demand(self, steady: bool, wanted: frozenset[str]) -> Demand:
+        """Return what is asked of the segmenter: nearly always the same as the last time."""
+        asked = self._asked
+        needs = self.trust is not None and self.trust.needs_confidence
+        if asked is None or asked[:4] != (steady, needs, self.trust, wanted):
+            asked = self._asked = steady, needs, self.trust, wanted, Demand(
+                self.output, entropy='entropy' in wanted,
+                confidence=steady or needs or 'confidence' in wanted,
+                drivable=(self.trust is not None and self.trust.judge.needs_drivable) or steady
+                or not wanted.isdisjoint(('drivable', DRIVABLE_CLASS)),
+                heads=self._heads & wanted,
+                glimpse=None if self.trust is None else self.trust.judge.glimpse)
+        return asked[4]
 
     def _tune(self) -> None:
         tuned = self._next

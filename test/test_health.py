@@ -580,7 +580,8 @@ def test_a_flood_takes_bounded_memory():
                                           ('blind', ('blind',))])
 def test_what_is_thought_of_pictures_and_masks_is_said_while_they_come(state, names):
     camera = Camera(10)
-    camera.health.on_judged(state, 'the lens is covered', {'state': state, 'doubt': '1.5'})
+    camera.health.on_judged(state, 'the lens is covered',
+                            lambda: {'state': state, 'doubt': '1.5'})
     camera.run(2)
     verdict = camera.verdict()
     assert verdict.names == names

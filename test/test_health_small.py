@@ -329,7 +329,7 @@ def test_every_figure_of_the_diagnostics():
         camera.image(n / 2, age_ms=10.0 * n, number=number)
     camera.mask(1.0, network=20.0, decode=1.0), camera.mask(1.2, 35.0, None, network=22.0)
     camera.health.on_dropped(), camera.health.on_malformed(BAD)
-    camera.health.on_judged('ok', '', {'doubt': '0.1'})
+    camera.health.on_judged('ok', '', lambda: {'doubt': '0.1'})
     camera.at(1.45)
     assert camera.health.values() == {
         **empty, 'received': '4', 'segmented': '2', 'dropped': '1', 'refused': '1', 'lost': '1',

@@ -95,7 +95,7 @@ class CameraHealth:
             self._last_refusal = ''
             self._image_size: Size | None = None
             self._state, self._state_reason = '', ''
-            self._judgement: dict[str, str] = {}
+            self._judgement: Callable[[], dict[str, str]] = dict
             self._judge.forget()
             self.arriving = False
 
@@ -160,13 +160,13 @@ class CameraHealth:
             self._decided.add('')
             self._masks.add(_Mask(latency_ms, processing_ms, stages_ms))
 
-    def on_judged(self, state: str, reason: str, values: dict[str, str]) -> None:
+    def on_judged(self, state: str, reason: str, values: Callable[[], dict[str, str]]) -> None:
         """
         Take in what is thought of the camera's pictures and masks.
 
         :param state: ok, doubtful or blind.
         :param reason: why it is not ok.
-        :param values: the figures.
+        :param values: gives the figures, which few ask for.
         """
         with self._lock:
             self._state, self._state_reason, self._judgement = state, reason, values
@@ -249,7 +249,7 @@ class CameraHealth:
                            for reason, count in sorted(self.refused.items())})
             values.update({f'stamps_{fault}': str(self.stamp_faults[fault]) for fault in FAULTS})
             values['last_refusal'] = self._last_refusal
-            values.update(self._judgement)
+            values.update(self._judgement())
         for name, rate_hz in (('input_rate_hz', shot.arrivals.rate_hz(FIGURES_S)),
                               ('output_rate_hz', shot.masks.rate_hz(FIGURES_S))):
             values[name] = '' if rate_hz is None else f'{rate_hz:.1f}'

@@ -1,6 +1,7 @@
 """One camera's ROS side: its subscriptions, its publishers, its camera_info."""
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 import time
 from typing import Any
 
@@ -67,6 +68,7 @@ class Camera:
                  heads: Mapping[str, ClassTable] | None = None, info_needed: str = '') -> None:
         self.settings = settings
         self._node = node
+        self._clock = node.get_clock().handle  # now() makes a Time of its own
         self._classes = classes
         self._on_frame = on_frame
         self._subscriptions: list[Subscription] = []
@@ -168,7 +170,7 @@ class Camera:
         with clock.stage('publish'):
             self._publish(products)
         if (standing := products.standing) is not None:
-            self.health.on_judged(str(standing.state), standing.reason, values(standing))
+            self.health.on_judged(str(standing.state), standing.reason, partial(values, standing))
         self.health.on_segmented(products.geometry.camera, self._age_ms(frame.header.stamp_ns),
                                  (time.monotonic_ns() - frame.received_ns) / 1e6, clock.ms)
 
@@ -297,7 +299,7 @@ class Camera:
 
     def _age_ms(self, stamp_ns: int) -> float | None:
         """Return how long ago a stamp was by the node's clock; None if either has no time."""
-        now_ns = self._node.get_clock().now().nanoseconds
+        now_ns: int = self._clock.get_now().nanoseconds
         return (now_ns - stamp_ns) / 1e6 if now_ns and stamp_ns else None
 
     def _on_camera_info(self, message: CameraInfo) -> None:

@@ -25,6 +25,7 @@ from ..ground.known import KnownCamera
 from ..ground.live_pitch import LivePitch, MOST_DEVIATION, Pitch, USUAL_SIGMA
 from ..ground.rays import make_rays
 from ..model.taxonomy import ClassTable
+from .listeners import listeners
 from .mount_tf import MountFromTf
 
 _STREAM = QoSProfile(depth=2, reliability=ReliabilityPolicy.RELIABLE)
@@ -90,6 +91,8 @@ class GroundOutputs:
         frames = type_of_frames()
         self._frames = None if frames is None else node.create_publisher(
             frames, '/tf_static', _LATCHED)
+        self._listeners = [(name, listeners(publisher))
+                           for name, publisher in self._publishers.items()]
         self._node = node
         self._tf = MountFromTf(node, settings.base_frame) if settings.base_frame else None
 
@@ -100,8 +103,7 @@ class GroundOutputs:
 
     def wanted(self) -> frozenset[str]:
         """Return the names of the ground outputs that have a subscriber now."""
-        return frozenset(name for name, publisher in self._publishers.items()
-                         if publisher.get_subscription_count() > 0)
+        return frozenset([name for name, count in self._listeners if count()])
 
     def destroy(self) -> None:
         """Remove the publishers."""

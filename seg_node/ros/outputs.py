@@ -9,6 +9,7 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from ..image import encode, wire
 from ..products import of_head, Output, OUTPUTS
+from .listeners import listeners
 from .topics import COMPRESSED, transported
 
 QOS = QoSProfile(depth=2, reliability=ReliabilityPolicy.RELIABLE)
@@ -25,15 +26,20 @@ class ImageOutputs:
     def __init__(self, node: LifecycleNode, topic: Callable[[str], str],
                  heads: Iterable[str] = ()) -> None:
         self._node = node
-        self._outputs = (*OUTPUTS, *map(of_head, heads))
+        self._outputs = {output.name: output for output in (*OUTPUTS, *map(of_head, heads))}
         self._raw: dict[str, LifecyclePublisher] = {}
         self._compressed: dict[str, LifecyclePublisher] = {}
-        for output in self._outputs:
+        for output in self._outputs.values():
             name = topic(output.name)
             self._raw[output.name] = node.create_lifecycle_publisher(Image, name, QOS)
             if output.coding == 'rows':
                 self._compressed[output.name] = node.create_lifecycle_publisher(
                     CompressedImage, transported(node, name, COMPRESSED), QOS)
+        self._listeners = [(name, listeners(publisher))
+                           for publishers in (self._raw, self._compressed)
+                           for name, publisher in publishers.items()]
+        self._heard: list[str] = []
+        self._wanted: frozenset[str] = frozenset()
 
     def topic(self, name: str) -> str:
         """Return where an output goes, remapping included."""
@@ -41,28 +47,25 @@ class ImageOutputs:
 
     def wanted(self) -> frozenset[str]:
         """Return the names of the outputs that have a subscriber now."""
-        return frozenset(name for publishers in (self._raw, self._compressed)
-                         for name, publisher in publishers.items() if _heard(publisher))
+        heard = [name for name, count in self._listeners if count()]
+        if heard != self._heard:
+            self._heard, self._wanted = heard, frozenset(heard)
+        return self._wanted
 
     def publish(self, header: wire.Header, images: Mapping[str, np.ndarray]) -> None:
         """Publish what has a subscriber, with a stamp and frame_id."""
-        for output in self._outputs:
-            image = images.get(output.name)
-            if image is None:
-                continue
-            if _heard(self._raw[output.name]):
-                self._raw[output.name].publish(_message(output, header, image))
-            if output.name in self._compressed and _heard(self._compressed[output.name]):
-                self._compressed[output.name].publish(_compressed(output, header, image))
+        for name, image in images.items():
+            output, raw, compressed = (self._outputs[name], self._raw[name],
+                                       self._compressed.get(name))
+            if raw.get_subscription_count():
+                raw.publish(_message(output, header, image))
+            if compressed is not None and compressed.get_subscription_count():
+                compressed.publish(_compressed(output, header, image))
 
     def destroy(self) -> None:
         """Remove the publishers."""
         for publisher in (*self._raw.values(), *self._compressed.values()):
             self._node.destroy_lifecycle_publisher(publisher)
-
-
-def _heard(publisher: LifecyclePublisher) -> bool:
-    return bool(publisher.get_subscription_count() > 0)
 
 
 def _message(output: Output, header: wire.Header, image: np.ndarray) -> bytes:

@@ -24,7 +24,7 @@ class Mailbox(Generic[Item]):
     def __init__(self, names: Iterable[str]) -> None:
         self._slots: dict[str, _Slot[Item]] = {name: _Slot() for name in names}
         self._changed = Condition()
-        self._takes = 0
+        self._takes = self._full = 0
         self._closed = False
 
     def put(self, name: str, item: Item) -> Item | None:
@@ -32,6 +32,7 @@ class Mailbox(Generic[Item]):
         with self._changed:
             slot = self._slots[name]
             replaced, slot.item = slot.item, item
+            self._full += replaced is None
             self._changed.notify()
         return replaced
 
@@ -44,12 +45,13 @@ class Mailbox(Generic[Item]):
         :returns: at least one item, or an empty list once the mailbox is closed or the time is up.
         """
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or any(
-                slot.item is not None for slot in self._slots.values()), timeout_s)
+            if not (self._closed or self._full):  # nearly always: asked before a wait is built
+                self._changed.wait_for(lambda: self._closed or self._full, timeout_s)
             if self._closed:
                 return []
             ready = [slot for slot in self._slots.values() if slot.item is not None]
-            ready.sort(key=lambda slot: slot.last_taken)
+            if len(ready) > 1:
+                ready.sort(key=lambda slot: slot.last_taken)
             return [self._empty(slot) for slot in ready[:limit]]
 
     def close(self) -> None:
@@ -65,6 +67,7 @@ class Mailbox(Generic[Item]):
 
     def _empty(self, slot: _Slot[Item]) -> Item:
         self._takes += 1
+        self._full -= 1
         slot.last_taken = self._takes
         item, slot.item = slot.item, None
         assert item is not None

@@ -4,14 +4,14 @@ Notices that a thread does not come back, and ends the process when it never wil
 All times are of the ``AwakeClock``: what a stopped process misses makes nobody late.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 import os
 import sys
 from threading import get_ident, Lock, Thread
 import time
 import traceback
+from typing import Any
 
 _LOOK_S = 0.1  # between two looks
 _LONGEST_LOOK_S = 0.5  # all that counts of one: the process was stopped, or had no processor
@@ -85,24 +85,28 @@ class Watched:
         self._since = 0.0
         self._patience: Callable[[], Patience | None] = _for_ever
 
-    @contextmanager
     def doing(self, what: str, patience: Callable[[], Patience | None],
-              detail: Callable[[], str] = str) -> Iterator[None]:
+              detail: Callable[[], str] = str) -> 'Doing':
         """
-        Do the block under the eyes of the watchdog; on the watched thread.
+        Return what does a ``with`` block under the eyes of the watchdog; on the watched thread.
 
         :param patience: says how long it may be in hand, as things stand; None = any time.
         :param detail: tells the others where it is in the block.
         """
+        return Doing(self, what, patience, detail)
+
+    def begin(self, what: str, patience: Callable[[], Patience | None],
+              detail: Callable[[], str]) -> None:
+        """Take something in hand; see ``doing``."""
         with self._lock:
             self._thread_id = get_ident()
             self.what, self._patience, self._detail = what, patience, detail
             self._since = self._awake.seconds
-        try:
-            yield
-        finally:
-            with self._lock:
-                self.what, self._patience, self._detail = '', _for_ever, str
+
+    def end(self) -> None:
+        """Have it done."""
+        with self._lock:
+            self.what, self._patience, self._detail = '', _for_ever, str
 
     @property
     def seconds(self) -> float:
@@ -129,6 +133,21 @@ class Watched:
         line = f'{os.path.basename(spot.filename)}:{spot.lineno}' if spot is not None else ''
         found = [part for part in (self._detail(), line) if part]
         return f' ({", ".join(found)})' if found else ''
+
+
+class Doing:
+    """What a watched thread has in hand; no generator, as there are several for each frame."""
+
+    __slots__ = ('_thing', '_watched')
+
+    def __init__(self, watched: Watched, *thing: Any) -> None:
+        self._watched, self._thing = watched, thing
+
+    def __enter__(self) -> None:
+        self._watched.begin(*self._thing)
+
+    def __exit__(self, *_: object) -> None:
+        self._watched.end()
 
 
 def _for_ever() -> None:

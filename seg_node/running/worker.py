@@ -1,8 +1,7 @@
 """What the device's thread does from activate to deactivate: takes the newest frames, segments."""
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 import math
 from statistics import median_low
@@ -14,7 +13,7 @@ from ..frame import Frame, PREPARE, Products, StageClock
 from ..mishaps import mishaps
 from ..pipeline import Batch, Pipeline
 from .mailbox import Mailbox
-from .watchdog import Patience, Watched
+from .watchdog import Doing, Patience, Watched
 
 TRIES = 5  # runs of the network that may fail in a row
 _PREPARING_S = 60.0  # after this it is reported that a new size takes so long
@@ -50,6 +49,26 @@ class _InHand:
     def fail(self, error: Exception) -> None:
         """Note what went wrong; not the error itself, whose traceback holds all of it."""
         self.failure, self.lost = brief(error), isinstance(error, DeviceLostError)
+
+
+class _Step:
+    """A part of what is done with a batch; no generator, as there are two for each frame."""
+
+    __slots__ = ('_batch', '_doing', '_prepared_s', '_start')
+
+    def __init__(self, batch: _InHand, doing: Doing) -> None:
+        self._batch, self._doing = batch, doing
+        self._start = self._prepared_s = 0.0
+
+    def __enter__(self) -> None:
+        self._start, self._prepared_s = time.perf_counter(), _preparing_s(self._batch.clock)
+        self._doing.__enter__()
+
+    def __exit__(self, *error: object) -> None:
+        self._doing.__exit__()
+        if error[0] is None:
+            self._batch.took_s += (time.perf_counter() - self._start
+                                   - (_preparing_s(self._batch.clock) - self._prepared_s))
 
 
 class Worker:
@@ -127,11 +146,14 @@ class Worker:
             self._lock.release()
         return left + self._mailbox.drain()
 
-    def _patience(self, usual_s: float, clock: StageClock) -> Patience:
+    def _patience(self, clock: StageClock) -> Patience:
         """Return how long a batch may be in hand; getting ready for a new size takes its time."""
         if clock.current == PREPARE:
             return Patience(_PREPARING_S, math.inf)
-        return Patience.of(self._timeout_s(), usual_s).after(_preparing_s(clock))
+        # The low median: a slow first frame must not make the second one's limit. Taken here, as
+        # the watchdog asks seldom; of a copy, as the device's thread goes on.
+        return Patience.of(self._timeout_s(), median_low(self._takes_s.copy())
+                           ).after(_preparing_s(clock))
 
     def _take(self, limit: int, timeout_s: float | None) -> list[Frame]:
         frames = self._mailbox.take(limit, timeout_s)
@@ -140,17 +162,11 @@ class Worker:
                 self._in_hand |= {id(frame): frame for frame in frames}
         return frames
 
-    @contextmanager
-    def _step(self, batch: '_InHand', watched: Watched) -> Iterator[None]:
-        """Do a part of what is to be done with a batch under the eyes of the watchdog."""
-        # The low median: a slow first frame must not make the second one's limit.
-        patience = partial(self._patience, median_low(self._takes_s), batch.clock)
-        start, prepared_s = time.perf_counter(), _preparing_s(batch.clock)
-        with watched.doing(_whose(batch.frames), patience,
-                           partial(getattr, batch.clock, 'current')):
-            yield
-        batch.took_s += (time.perf_counter() - start
-                         - (_preparing_s(batch.clock) - prepared_s))
+    def _step(self, batch: '_InHand', watched: Watched) -> '_Step':
+        """Return what does a part of what is to be done with a batch, watched."""
+        return _Step(batch, watched.doing(
+            _whose(batch.frames), partial(self._patience, batch.clock),
+            partial(getattr, batch.clock, 'current')))
 
     def _start(self, pipeline: Pipeline, frames: list[Frame], watched: Watched) -> '_InHand':
         batch = _InHand(frames)
