@@ -38,7 +38,7 @@ class Preprocessor:
         for values, item, image, geometry in zip(batch, words, images, geometries, strict=True):
             top, left = geometry.top, geometry.left
             if geometry.content != network:
-                self._fill_border(item)
+                self._fill_border(item, geometry)
             if self._spec.interpolation == 'unrounded':
                 self._fill_unrounded(values, image, geometry)
                 continue
@@ -74,9 +74,15 @@ class Preprocessor:
         else:
             values[rows, columns] = small
 
-    def _fill_border(self, item: np.ndarray) -> None:
-        border = self._table[:, round(self._spec.pad_value)]
-        item[...] = border[:, None, None] if self._spec.layout == 'NCHW' else border
+    def _fill_border(self, item: np.ndarray, geometry: Geometry) -> None:
+        """Fill what the image leaves free; another camera's may have lain there."""
+        border = self._table[:, round(self._spec.pad_value), None, None]
+        planes = item if self._spec.layout == 'NCHW' else item.transpose(2, 0, 1)
+        top, left = geometry.top, geometry.left
+        bottom, right = top + geometry.content.height, left + geometry.content.width
+        for part in (planes[:, :top], planes[:, bottom:], planes[:, top:bottom, :left],
+                     planes[:, top:bottom, right:]):
+            part[...] = border
 
 
 def level_values(spec: InputSpec) -> np.ndarray:
