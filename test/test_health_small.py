@@ -17,7 +17,7 @@ from seg_node.health.losses import Losses
 from seg_node.health.report import Level, Limits
 from seg_node.health.stamps import Stamp, Stamps
 from seg_node.health.stream import CameraHealth
-from seg_node.health.window import median, Window
+from seg_node.health.window import median, Usual, Window
 
 LIMITS = Limits(image_timeout_s=3.0, max_age_s=1.0, min_rate_hz=2.0)
 SIZE, OTHER = Size(120, 160), Size(240, 320)
@@ -399,6 +399,22 @@ def test_the_last_seconds_include_their_beginning():
     assert len(window(0.0, 1.0, 2.0, 3.0, 5.0)(5.0)) == 5, 'those of 5 s ago are kept'
     assert len(window(0.0, 1.0, 2.0, 3.0, 5.1)(5.1)) == 4
     assert len(window(0.0, 1.0, 9.0)(9.0)) == 3, 'and the last three'
+
+
+def test_the_usual_is_taken_anew_of_few_items_and_twice_a_second():
+    asked = []
+    usual = Usual(lambda view: asked.append(view.now) or view.now)
+    few, many = window(*[0.1 * n for n in range(29)]), window(*[0.1 * n for n in range(30)])
+    assert [usual(few(now)) for now in (2.9, 2.91)] == [2.9, 2.91]
+    asked.clear()
+    assert [usual(many(now)) for now in (3.0, 3.4, 3.42, 3.9)] == [2.91, 2.91, 3.42, 3.42]
+    assert asked == [3.42]
+
+
+def test_the_ends_of_a_window():
+    assert window()(7.0).ends(5.0) is None
+    view = window(0.0, 1.0, 2.0, 3.0, 4.0)(6.5)
+    assert view.ends(5.0) == (view.last(5.0)[0], view.last(5.0)[-1], 3)
 
 
 def test_nothing_and_one_item_have_no_rhythm():

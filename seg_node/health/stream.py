@@ -14,7 +14,7 @@ from .losses import Losses
 from .report import Level, Limits
 from .rules import CAMERA, CAUSES, SILENT
 from .stamps import FAULTS, Stamp, Stamps
-from .window import FIGURES_S, LEAST, median, percentiles, RECENT_S, View, Window
+from .window import FIGURES_S, LEAST, median, percentiles, RECENT_S, Usual, View, Window
 
 _FIRST_MASK_S = 1.0
 
@@ -97,6 +97,10 @@ class CameraHealth:
             self._state, self._state_reason = '', ''
             self._judgement: Callable[[], dict[str, str]] = dict
             self._judge.forget()
+            self._interval_s: Usual[_Arrival] = Usual(lambda view: view.interval_s(FIGURES_S))
+            self._mask_s: Usual[_Mask] = Usual(lambda view: view.interval_s(FIGURES_S))
+            self._processing_ms: Usual[_Mask] = Usual(
+                lambda view: median([mask.processing_ms for mask in view.last(FIGURES_S)]))
             self.arriving = False
 
     # What happens
@@ -212,12 +216,13 @@ class CameraHealth:
         gone = silent_s is None or silent_s > limits.image_timeout_s
         recent = [] if gone else shot.arrivals.last(RECENT_S)
         decided = [] if gone else shot.decided.last(RECENT_S)
-        sent = shot.arrivals.last(FIGURES_S)
-        lost = _lost(sent) + reported_lost
+        sent = shot.arrivals.ends(FIGURES_S)
+        lost, count = (0, 0) if sent is None else (_lost_between(*sent[:2]), sent[2])
+        lost += reported_lost
         refused = Counter(reason for reason in decided if reason)
         reason = max(refused, key=lambda reason: refused[reason], default='')
-        interval_s = shot.arrivals.interval_s(FIGURES_S)
-        mask_age_s, mask_due_s = _mask_times(shot, first_image, interval_s, limits)
+        interval_s = self._interval_s(shot.arrivals)
+        mask_age_s, mask_due_s = self._mask_times(shot, first_image, interval_s, limits)
         return StreamFacts(
             topic=self.topic, name=self.name, limits=limits, arrived=silent_s is not None,
             silent_s=shot.now - started if silent_s is None else silent_s,
@@ -227,7 +232,7 @@ class CameraHealth:
             stamps=Counter(arrival.stamp.fault for arrival in recent if arrival.stamp.fault),
             jump_s=max((arrival.stamp.jump_s for arrival in recent), default=0.0),
             lost=0 if gone else _lost(recent) + reported_lost,
-            lost_share=lost / (lost + len(sent)) if lost else 0.0, reported_lost=reported_lost,
+            lost_share=lost / (lost + count) if lost else 0.0, reported_lost=reported_lost,
             decided=len(decided), refused=refused.total(), reason=reason,
             refusal=refusals.get(reason, ''),
             dropped_share=(min(1.0, shot.dropped.since(shot.arrivals.start(RECENT_S))
@@ -236,6 +241,23 @@ class CameraHealth:
             input_rate_hz=shot.arrivals.rate_hz(RECENT_S),
             output_rate_hz=shot.masks.rate_hz(RECENT_S), image_size=image_size,
             info=info, active_s=shot.now - started, state=state, state_reason=state_reason)
+
+    def _mask_times(self, shot: _Snapshot, first_image: float | None, image_s: float | None,
+                    limits: Limits) -> tuple[float | None, float]:
+        """
+        Return the age of the last mask, and the age at which the next one is overdue.
+
+        :param image_s: the usual time between two images, None before the second.
+        """
+        age_s = shot.masks.age_s
+        if age_s is None and first_image is not None:
+            age_s = shot.now - first_image
+        if image_s is None:  # nothing to judge by before the second image
+            return age_s, limits.image_timeout_s
+        mask_s = self._mask_s(shot.masks)
+        processing_s = (self._processing_ms(shot.masks) or 0) / 1e3
+        shortest_s = _FIRST_MASK_S if mask_s is None else RECENT_S
+        return age_s, max(shortest_s, LEAST * max(image_s, mask_s or 0.0, processing_s))
 
     def values(self) -> dict[str, str]:
         """Return the figures: counts since the start, rates and times of the last seconds."""
@@ -269,27 +291,11 @@ class CameraHealth:
 
 def _lost(arrivals: Sequence[_Arrival]) -> int:
     """Return how many images were lost between these and before the first of them."""
-    if not arrivals:
-        return 0
-    return arrivals[-1].lost_ever - arrivals[0].lost_ever + arrivals[0].lost
+    return _lost_between(arrivals[0], arrivals[-1]) if arrivals else 0
 
 
-def _mask_times(shot: _Snapshot, first_image: float | None, image_s: float | None,
-                limits: Limits) -> tuple[float | None, float]:
-    """
-    Return the age of the last mask, and the age at which the next one is overdue.
-
-    :param image_s: the usual time between two images, None before the second.
-    """
-    age_s = shot.masks.age_s
-    if age_s is None and first_image is not None:
-        age_s = shot.now - first_image
-    if image_s is None:  # nothing to judge by before the second image
-        return age_s, limits.image_timeout_s
-    mask_s = shot.masks.interval_s(FIGURES_S)
-    processing_s = (median([mask.processing_ms for mask in shot.masks.last(FIGURES_S)]) or 0) / 1e3
-    shortest_s = _FIRST_MASK_S if mask_s is None else RECENT_S
-    return age_s, max(shortest_s, LEAST * max(image_s, mask_s or 0.0, processing_s))
+def _lost_between(first: _Arrival, last: _Arrival) -> int:
+    return last.lost_ever - first.lost_ever + first.lost
 
 
 def _fine(facts: StreamFacts) -> str:

@@ -13,6 +13,7 @@ Item = TypeVar('Item')
 RECENT_S = 0.7
 #: ... but at least so many items, which is what a camera of 1 Hz is judged by.
 LEAST = 3
+_FEW, _USUAL_S = 30, 0.5
 #: What the figures (rates, percentiles) are taken over.
 FIGURES_S = 5.0
 
@@ -59,6 +60,11 @@ class View(Generic[Item]):
         """Return the items of the last seconds, and at least the last ``LEAST``."""
         return [item for _, item in self._last(seconds)]
 
+    def ends(self, seconds: float) -> tuple[Item, Item, int] | None:
+        """Return the first and the last of ``last(seconds)``, and how many they are."""
+        items = self._last(seconds)
+        return (items[0][1], items[-1][1], len(items)) if items else None
+
     def since(self, moment: float) -> int:
         """Return how many came at or after a moment."""
         newest_first = reversed(self._items)
@@ -96,6 +102,27 @@ class View(Generic[Item]):
     def _last(self, seconds: float) -> tuple[tuple[float, Item], ...]:
         first = bisect_left(self._items, self.now - seconds, key=itemgetter(0))
         return self._items[min(first, max(0, len(self._items) - LEAST)):]
+
+
+class Usual(Generic[Item]):
+    """
+    What is usual over the figures' time: looked through anew twice a second, not ten times.
+
+    Each item is an object of its own, and between two looks none is left in the processor's cache.
+
+    :param of: takes it of what a window holds.
+    """
+
+    def __init__(self, of: Callable[[View[Item]], float | None]) -> None:
+        self._of = of
+        self._taken: float | None = None
+        self._value: float | None = None
+
+    def __call__(self, view: View[Item]) -> float | None:
+        """Return it; of few items it is always taken anew."""
+        if self._taken is None or len(view) < _FEW or view.now - self._taken >= _USUAL_S:
+            self._taken, self._value = view.now, self._of(view)
+        return self._value
 
 
 def median(values: list[float]) -> float | None:
