@@ -353,6 +353,12 @@ def test_what_is_found_is_shown_and_goes_into_evaluate(archive_of, tmp_path, cap
     assert re.search(r'mIoU\D+1\.0', capsys.readouterr().out)
 
 
+def test_times_between_microseconds_are_shown():
+    """As every recorder writes them; Python's own times have no more than microseconds."""
+    rows = pa.table({'time': pa.array([1_700_000_000_123_456_789], pa.timestamp('ns', 'UTC'))})
+    assert finding.as_text(rows, ['time']).splitlines()[1] == '2023-11-14 22:13:20.123456+00:00'
+
+
 @pytest.mark.parametrize('arguments, said', [
     (['--sort', 'nope'], "no column 'nope'"), (['--limit', '-1'], '--limit -1'),
     (['--table', 'a.xls'], '.csv or .parquet'), (['--model', 'bisenetv2_camvid', '--sheet',

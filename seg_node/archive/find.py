@@ -14,6 +14,7 @@ from ..errors import ConfigError
 from .expression import parse
 from .output import RECORDINGS
 from .pieces import TABLE
+from .rows import dicts
 
 #: By which a frame is told from all others.
 KEYS = ('source', 'camera', 'topic', 'stamp_ns', 'recorded_ns')
@@ -102,7 +103,7 @@ def _apart(rows: pa.Table, gap_ns: int) -> np.ndarray:
 def as_text(rows: pa.Table, columns: Sequence[str]) -> str:
     """Return rows for people."""
     lines = [list(columns)]
-    for row in rows.select(list(columns)).to_pylist():
+    for row in dicts(rows.select(list(columns))):
         lines.append([_said(row[name]) for name in columns])
     widths = [max(len(line[index]) for line in lines) for index in range(len(columns))]
     return '\n'.join('  '.join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)

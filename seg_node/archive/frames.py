@@ -24,6 +24,7 @@ from ..scoring.pictures import caption, contact_sheet, letterboxed, Painter
 from .order import Order
 from .output import RECORDINGS
 from .recordings import Recording
+from .rows import dicts
 
 #: Frames nearer than this are read in one go.
 _TOGETHER_NS = 5_000_000_000
@@ -56,7 +57,7 @@ def read_frames(out: Path, order: Order, rows: pa.Table,
     :param missing: gets by address why the frames of a recording cannot be had.
     """
     by_source: dict[str, list[dict[str, Any]]] = {}
-    for row in rows.to_pylist():
+    for row in dicts(rows):
         by_source.setdefault(row['source'], []).append(row)
     for uri, wanted in by_source.items():
         try:
@@ -130,7 +131,11 @@ def _masks(bag: Source, rows: list[dict[str, Any]], start: int,
 
 def classes_of(made_by: dict[str, Any], order: Order) -> ClassTable:
     """Return the classes of an output's masks; the model must be the one that made them."""
-    card = load_card(order.model)
+    try:
+        card = load_card(order.model)
+    except ConfigError as error:
+        raise ConfigError(f'the class names of the output are those of {made_by["model"]}, which '
+                          f'made it: give its folder as --model ({error})') from error
     if card.sha256 != made_by['model_sha256']:
         raise ConfigError(f'the output was made by {made_by["model"]} '
                           f'({made_by["model_sha256"][:12]}), not by {card.name} '

@@ -21,9 +21,9 @@ from ..scoring.picture_file import PICTURE_SUFFIXES
 _BAG = 'metadata.yaml'
 _BAGS = (*STORAGE_SUFFIXES, '.bag')
 #: What is taken for a video in a folder; by its own path any file may be one.
-_VIDEOS = ('.264', '.265', '.3gp', '.avi', '.flv', '.h264', '.h265', '.hevc', '.m2ts', '.m4v',
-           '.mjpeg', '.mjpg', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg', '.mts', '.ogv', '.ts',
-           '.webm', '.wmv', '.y4m')
+_VIDEOS = ('.264', '.265', '.3gp', '.asf', '.avi', '.divx', '.dv', '.f4v', '.flv', '.h264',
+           '.h265', '.hevc', '.ivf', '.m2ts', '.m2v', '.m4v', '.mjpeg', '.mjpg', '.mkv', '.mov',
+           '.mp4', '.mpeg', '.mpg', '.mts', '.mxf', '.ogv', '.ts', '.vob', '.webm', '.wmv', '.y4m')
 _CHANGED = ('mtime', 'LastModified', 'last_modified', 'ETag', 'etag', 'updated')
 
 

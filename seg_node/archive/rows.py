@@ -8,6 +8,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ..frame import Products
@@ -153,3 +154,12 @@ def merge(parts: list[Path], path: Path) -> int:
                     rows += group.num_rows
                     writer.write_table(group)
     return rows
+
+
+def dicts(rows: pa.Table) -> list[dict[str, Any]]:
+    """Return rows by the names of their columns; times in microseconds, as Python has them."""
+    for index, field in enumerate(rows.schema):
+        if pa.types.is_timestamp(field.type):
+            micro = pc.cast(rows.column(index), pa.timestamp('us', field.type.tz), safe=False)
+            rows = rows.set_column(index, field.name, micro)
+    return rows.to_pylist()

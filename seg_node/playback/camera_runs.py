@@ -10,6 +10,7 @@ from .own_results import COMPRESSED, results_of
 from .sources import CAMERA_INFO, COMPRESSED_IMAGE, Source
 from .topics import absolute, legal, matches
 
+_LONGEST = 60  # names of topics and files have an end
 _TRUTH_TOPIC = f'/camera/{TRUTH}'
 
 
@@ -90,6 +91,6 @@ def info_topics(source: Source) -> list[str]:
 def _name(base: str, taken: list[str]) -> str:
     """Return a camera's name for a topic, not among those taken."""
     parts = [part for part in base.split('/') if part and not part.startswith('image')]
-    name = re.sub('[^A-Za-z0-9_]', '_', '_'.join(parts)) or 'camera'
+    name = re.sub('[^A-Za-z0-9_]', '_', '_'.join(parts))[-_LONGEST:] or 'camera'
     name = name if name[0].isalpha() else f'camera_{name}'
     return f'{name}_{len(taken)}' if name in taken else name
