@@ -840,6 +840,18 @@ def test_a_signal_ends_it_with_a_valid_bag(tmp_path, frames, echo, number, code,
     assert len(recorded) >= 3 and recorded == echo[first:first + len(recorded)]
 
 
+@pytest.mark.parametrize('option', ['--start-offset', '--duration', '--fps', '--start-stamp'])
+def test_times_that_are_none(tmp_path, capsys, option):
+    with pytest.raises(SystemExit):
+        main([str(folder(tmp_path, count=1)), option, 'nan'])
+    assert f'{option}: nan must be a finite number' in capsys.readouterr().err
+
+
+def test_a_stamp_that_ros_does_not_know(tmp_path, capsys):
+    assert main([str(folder(tmp_path, count=1)), '--start-stamp', '1e12']) == 1
+    assert 'start stamp is 1e+12 s; ROS 2 tells times' in capsys.readouterr().err
+
+
 def test_errors_are_one_line(tmp_path, capsys):
     assert main([str(tmp_path / 'gone.mcap')]) == 1
     err = capsys.readouterr().err

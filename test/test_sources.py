@@ -665,6 +665,12 @@ def test_pictures_of_16_bit_keep_their_range(tmp_path):
         np.testing.assert_array_equal(read_picture(tmp_path / name)[..., 0], deep >> 8)
 
 
+@pytest.mark.parametrize('fps', [0, -3, float('nan'), float('inf'), 1e9])
+def test_a_rate_that_is_none_is_refused(tmp_path, fps):
+    with pytest.raises(ConfigError, match='fps is .*; give frames per second'):
+        open_source(folder(tmp_path, count=1), FrameOptions(fps=fps))
+
+
 def test_an_unknown_transport_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="'theora' is unknown; give raw or compressed"):
         open_source(folder(tmp_path), FrameOptions(transport='theora'))

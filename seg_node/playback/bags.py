@@ -19,7 +19,16 @@ from ..errors import ConfigError
 from .bag_kind import DB3, kind_of_bag, MCAP, ROS1
 from .definitions import mismatch, recorded_store
 from .picture_source import natural_key
-from .sources import ALL, IMAGE_TYPES, Record, Source, Span, STORAGE_SUFFIXES, Topic
+from .sources import (
+    ALL,
+    IMAGE_TYPES,
+    LAST_NS,
+    Record,
+    Source,
+    Span,
+    STORAGE_SUFFIXES,
+    Topic,
+)
 
 try:
     from .mcap_storage import McapStorage
@@ -29,7 +38,6 @@ except ImportError:  # rosbags reads those of ROS 2 alone
 # Not by its recorded QoS alone: ROS 1 bags and videos of tf have none.
 _ALWAYS_LATCHED = '/tf_static'
 _ZSTD_MAGIC = b'\x28\xb5\x2f\xfd'
-_LAST_NS = 2 ** 31 * 10 ** 9  # ROS 2 tells no later time
 
 
 def open_bag(path: Path) -> 'BagSource':
@@ -311,7 +319,7 @@ def _check_finished(path: Path) -> None:
 
 def _possible(time_ns: int) -> int:
     """Return a time of recording, within what ROS 2 knows."""
-    return min(max(0, int(time_ns)), _LAST_NS - 1)
+    return min(max(0, int(time_ns)), LAST_NS - 1)
 
 
 def _refuse(path: Path, what: str, error: Exception) -> NoReturn:

@@ -27,6 +27,7 @@ from .sources import (
 
 FRAME_ID = 'camera_optical_frame'
 JPEG_QUALITY = 95
+MAX_FPS = 1000.0
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,9 @@ class FrameSource(Source):
         if options.transport not in ('raw', 'compressed'):
             raise ConfigError(f'transport {options.transport!r} is unknown; give raw or '
                               'compressed')
+        if options.fps is not None and not 0 < options.fps <= MAX_FPS:
+            raise ConfigError(f'fps is {options.fps}; give frames per second, more than 0 and at '
+                              f'most {MAX_FPS:g}')
         self.path = path
         self.losses = Counter()
         self._options = options

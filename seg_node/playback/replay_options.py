@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 
 from ..errors import ConfigError
-from .sources import ALL, Source, Span
+from .sources import ALL, LAST_NS, Source, Span
 
 
 @dataclass(frozen=True)
@@ -138,6 +138,10 @@ def check_options(options: ReplayOptions, source: Source) -> None:
     if options.start_stamp_ns is not None and not source.restamps:
         raise ConfigError(f'{source.path} is a bag and keeps its recorded stamps; leave out the '
                           'start stamp.')
+    stamp_ns = options.start_stamp_ns or 0
+    if not 0 <= stamp_ns < LAST_NS:
+        raise ConfigError(f'start stamp is {stamp_ns / 1e9:g} s; ROS 2 tells times '
+                          f'from 0 to {LAST_NS / 1e9:g} s, after 1970.')
     if options.record is not None and _same(options.record, source.path):
         raise ConfigError(f'{options.record} is the source itself; record to another folder.')
 

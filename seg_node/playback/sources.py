@@ -12,6 +12,7 @@ COMPRESSED_IMAGE = 'sensor_msgs/msg/CompressedImage'
 CAMERA_INFO = 'sensor_msgs/msg/CameraInfo'
 IMAGE_TYPES = (IMAGE, COMPRESSED_IMAGE)
 
+LAST_NS = 2 ** 31 * 10 ** 9  # ROS 2 tells no later time
 STORAGE_SUFFIXES = ('.db3', '.mcap')
 
 

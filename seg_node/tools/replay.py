@@ -12,7 +12,7 @@ from ..paths import shared
 from ..playback.open_source import open_source
 from ..playback.sources import FrameOptions, Source, Span
 from .ros_arguments import split_ros_args
-from .source_arguments import add_source_arguments, positive
+from .source_arguments import add_source_arguments, finite, positive
 
 _EPILOG = """examples:
   replay drive.mcap --remap /front/image_raw:=/camera/image_raw
@@ -147,9 +147,9 @@ def _parser() -> ArgumentParser:
                            'answers come)')
     time.add_argument('--loop', type=int, nargs='?', const=0, default=1, metavar='N',
                       help='play N times; without N until Ctrl-C')
-    time.add_argument('--start-offset', type=float, default=0.0, metavar='S',
+    time.add_argument('--start-offset', type=finite, default=0.0, metavar='S',
                       help='start S seconds into the source')
-    time.add_argument('--duration', type=float, metavar='S', help='play S seconds of it')
+    time.add_argument('--duration', type=finite, metavar='S', help='play S seconds of it')
     time.add_argument('--no-clock', action='store_true', help='do not publish /clock')
     add_source_arguments(parser.add_argument_group('source'))
     _add_topics(parser)
@@ -165,19 +165,19 @@ def _add_topics(parser: ArgumentParser) -> None:
                             'message type is installed)')
     group.add_argument('--remap', nargs='+', type=_renaming, default=[], metavar='OLD:=NEW',
                        help='send topics under other names')
-    group.add_argument('--wait-for-subscribers', type=float, default=10.0, metavar='S',
+    group.add_argument('--wait-for-subscribers', type=finite, default=10.0, metavar='S',
                        help='wait so long for a subscriber of an image before the first frame '
                             '(default 10; 0 = do not wait)')
     group.add_argument('--lockstep', metavar='TOPIC', nargs='?', const='',
                        help='send the next frame only when TOPIC answered with the stamp of the '
                             'last one (default: /seg_node/<camera>/mask of each camera)')
-    group.add_argument('--lockstep-timeout', type=float, default=10.0, metavar='S',
+    group.add_argument('--lockstep-timeout', type=finite, default=10.0, metavar='S',
                        help='count a frame as unanswered after S seconds (default 10)')
 
 
 def _add_frames(parser: ArgumentParser) -> None:
     group = parser.add_argument_group('videos and folders of images')
-    group.add_argument('--fps', type=float,
+    group.add_argument('--fps', type=finite,
                        help="frames per second (default: a video's own, 10 for a folder)")
     group.add_argument('--topic', help='image topic (default camera/image_raw)')
     group.add_argument('--frame-id', metavar='NAME',
@@ -186,7 +186,7 @@ def _add_frames(parser: ArgumentParser) -> None:
                        help='raw: bgr8 images (default); compressed: JPEG on TOPIC/compressed')
     group.add_argument('--camera-info', metavar='FILE',
                        help='calibration to send as camera_info beside each frame')
-    group.add_argument('--start-stamp', type=float, metavar='S',
+    group.add_argument('--start-stamp', type=finite, metavar='S',
                        help='stamp of the first frame, seconds (default: the wall clock)')
 
 
@@ -199,7 +199,7 @@ def _add_recording(parser: ArgumentParser) -> None:
     group.add_argument('--record-input', action='store_true',
                        help='record everything that is sent, too')
     group.add_argument('--overwrite', action='store_true', help='replace a bag at OUT')
-    group.add_argument('--linger', type=float, default=1.0, metavar='S',
+    group.add_argument('--linger', type=finite, default=1.0, metavar='S',
                        help='after the last frame, stop when no answer came for S seconds '
                             '(default 1)')
 

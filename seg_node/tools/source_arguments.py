@@ -20,6 +20,14 @@ def add_encoding_argument(group: Any) -> None:
                             'topics or of one (wildcards allowed)')
 
 
+def finite(text: str) -> float:
+    """Return a number, for argparse; none of what cannot be a time."""
+    value = float(text)
+    if not math.isfinite(value):
+        raise ArgumentTypeError(f'{text} must be a finite number')
+    return value
+
+
 def positive(text: str) -> float:
     """Return a finite number above 0, for argparse."""
     value = float(text)
