@@ -81,6 +81,8 @@ def test_what_is_left_out_is_named_with_the_reason(shots):
     assert ('18.png', 'no board was found') in [
         (name, reason.partition(':')[0]) for name, reason in photos.rejected]
     assert any(name == '19.png' and '640x180' in reason for name, reason in photos.rejected)
+    small = looked_at([shots[0][:40, :50], shots[0][:1, :1]])
+    assert all('too small to find' in reason for _, reason in small.rejected)
 
 
 def test_a_photo_of_another_board_is_left_out(shots):
@@ -131,6 +133,9 @@ def test_the_tool_writes_what_the_node_reads(shots, tmp_path, capsys):
 
 @pytest.mark.parametrize('arguments, told', [
     (['nowhere'], 'does not exist'), (['.', '--board', '9'], '--board'),
+    (['.', '--square', '0'], 'a square of 0.0 m'), (['.', '--square', 'nan'], 'a square of nan m'),
+    (['.', '--marker', '0.05'], 'cannot be in a square of 0.03 m'),
+    (['.', '--marker', '-1'], 'a marker of -1.0 m'),
 ])
 def test_the_tool_refuses(arguments, told, capsys):
     assert tool.main(arguments) == 1

@@ -1,6 +1,7 @@
 """A camera's calibration from photos of a chessboard or ChArUco board."""
 
 from dataclasses import dataclass, field
+import math
 from typing import Any
 
 import cv2
@@ -20,6 +21,7 @@ _OUTLIER_PX, _OUTLIER_TIMES = 1.5, 3.0
 MOST_RMS_PX = 1.5
 MOST_FOCAL_DEVIATION = 0.02
 LEAST_COVERAGE = 0.4
+_LEAST_SIDE = 64  # pixels
 _CELLS = 8  # the picture is divided into so many columns and rows to see what the boards covered
 
 
@@ -40,6 +42,15 @@ class Board:
     square_m: float = 0.03
     marker_m: float = 0.0
     dictionary: str = 'DICT_4X4_250'
+
+    def __post_init__(self) -> None:
+        """:raises ConfigError: a board that cannot be."""
+        if not 0 < self.square_m < math.inf:
+            raise ConfigError(f'a square of {self.square_m} m cannot be; measure the side of one')
+        if not (self.marker_m == 0 or 0 < self.marker_m < self.square_m):
+            raise ConfigError(f'a marker of {self.marker_m} m cannot be in a square of '
+                              f'{self.square_m} m; measure both, or leave it out for a plain '
+                              'chessboard')
 
     def find(self, grey: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
         """Return the corners' places on the board (n, 3) and in the picture (n, 2), or None."""
@@ -120,6 +131,9 @@ class Photos:
         if self.size is not None and max(abs(size.height - self.size.height),
                                          abs(size.width - self.size.width)) > _SIZE_SLACK:
             self.rejected.append((name, f'it is {size}, the others are {self.size}'))
+            return
+        if min(size) < _LEAST_SIDE:
+            self.rejected.append((name, f'it is {size}, too small to find a board in'))
             return
         found = self.board.find(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY))
         if found is None:

@@ -47,7 +47,7 @@ def photos_of(path: Path, board: Board, most: int) -> Photos:
 def _images(path: Path, most: int) -> Iterator[tuple[str, np.ndarray | str]]:
     """Yield name and image, or why there is none."""
     files = sorted((file for file in path.iterdir() if file.suffix.lower() in PICTURE_SUFFIXES
-                    and not file.name.startswith('.')),
+                    and not file.name.startswith('.') and file.is_file()),
                    key=lambda file: natural_key(file.name)) if path.is_dir() else []
     if files:
         for file in files:
