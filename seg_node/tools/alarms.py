@@ -44,8 +44,10 @@ def count_alarms(pipeline: Pipeline, recording: Path, every: int) -> str:
             states[standing.verdict.state] += 1
             if standing.verdict.reason:
                 reasons[standing.verdict.reason] += 1
+        remarks = source.remarks()
     total, alarms = states.total(), states.total() - states[State.OK]
     if not total:
         raise ConfigError(f'{recording} has no frame.')
     line = f'{recording.name}: {alarms} of {total} frames not ok ({alarms / total:.3f})'
-    return line + (f', e.g. {reasons.most_common(1)[0][0]}' if reasons else '')
+    line += f', e.g. {reasons.most_common(1)[0][0]}' if reasons else ''
+    return '\n'.join([line, *remarks])

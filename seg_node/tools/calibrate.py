@@ -65,6 +65,8 @@ def _images(path: Path, most: int) -> Iterator[tuple[str, np.ndarray | str]]:
         for index, record in enumerate(source.records([topic.name])):
             if index % step == 0:
                 yield f'{topic.name} {index}', _decoded(record.data, parse)
+        for remark in source.remarks():
+            print(f'calibrate: {remark}', file=sys.stderr)
 
 
 def _photo(data: np.ndarray) -> wire.CompressedImageMessage:

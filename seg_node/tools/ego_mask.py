@@ -78,6 +78,8 @@ def main(args: list[str] | None = None) -> int:
             topic = _topic(source, options.topic)
             if options.show is None:
                 proposal, frame = propose(source, topic, options.frames)
+                for remark in source.remarks():
+                    print(f'ego_mask: {remark}', file=sys.stderr)
             else:
                 return _show(source, topic, options.show, view)
     except SegNodeError as error:
