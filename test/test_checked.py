@@ -28,6 +28,7 @@ class Wrapped:
 
     def run(self, tensor):
         self.runs += 1
+        self.last = tensor
         return self.change(self.inner.run(tensor))
 
     def close(self):
@@ -88,6 +89,17 @@ def test_each_shape_is_compared_once_and_every_picture_counts(card, truth):
     assert truth.runs == 2 * count
     with pytest.raises(BackendError, match='at an input of shape'):
         CheckedBackend(Wrapped(truth.inner, one_wrong), card, lambda: truth).check(SHAPE)
+
+
+@pytest.mark.parametrize('shape', [(1, 320, 96, 3), (1, 96, 320, 3), (1, 128, 128, 3)])
+def test_pictures_are_not_stretched_to_a_shape(card, truth, shape):
+    """A grid stays square, whatever the shape of the input."""
+    steps = np.zeros((90, 160, 3), np.uint8)
+    steps[::6] = steps[:, ::6] = 255
+    compare(card, truth, truth, shape, [steps])
+    seen = np.where(truth.last[0] > 0, 1, 0)[..., 0]
+    wide, high = (np.diff(np.flatnonzero(seen.mean(axis=axis) > 0.9)).max() for axis in (0, 1))
+    assert abs(wide - high) <= 1
 
 
 def test_an_outcome_is_kept_for_exactly_what_was_compared(card, truth, tmp_path):

@@ -734,7 +734,8 @@ def test_topics_that_are_not_there(bag, play):
 @pytest.mark.parametrize('name, played, camera', [
     ('/1cam/image', '/n1cam/image', 'camera_1cam'), ('/a b/image', '/a_b/image', 'a_b'),
     ('/a[0]/image', '/a_0_/image', 'a_0_'), ('//a//b', '/a/b', 'a_b'), ('/', '/camera', 'camera'),
-    ('/caméra', '/cam_ra', 'cam_ra'), ('/a/image', '/a/image', 'a')])
+    ('/caméra', '/cam_ra', 'cam_ra'), ('/a/image', '/a/image', 'a'),
+    ('/a' * 150, '/' + 'a/' * 49 + 'a', 'a_' * 29 + 'a')])
 def test_names_of_other_recorders(tmp_path, name, played, camera):
     """The demo gives them names that ROS 2 takes, replay by --remap."""
     bag = write_bag(tmp_path / 'bag', [Record(name, START_NS, image_cdr(0))],

@@ -117,7 +117,7 @@ class CheckedBackend:
         for picture in pictures:
             digest.update(repr(picture.shape).encode() + picture.tobytes())
         return {'model': self._card.sha256, 'name': self._card.name, 'runs': self._kept_as,
-                'shape': list(shape), 'card_and_pictures': digest.hexdigest()}
+                'shape': list(shape), 'cropped': True, 'card_and_pictures': digest.hexdigest()}
 
     def _compare(self, shape: tuple[int, ...], pictures: Sequence[np.ndarray]) -> Agreement:
         reference = self._reference()
@@ -137,6 +137,7 @@ def compare(card: ModelCard, found: Backend, wanted: Backend, shape: tuple[int, 
     """
     sides = dict(zip(card.input.layout, shape, strict=True))
     batch, size = sides['N'], Size(sides['H'], sides['W'])
+    pictures = [_of_shape(picture, size) for picture in pictures]
     geometry = Geometry(size, size, size, 0, 0, size)
     preprocessor = Preprocessor(card.input)
     tensors = [preprocessor.tensor([picture], [geometry]).copy() for picture in pictures]
@@ -154,6 +155,20 @@ def compare(card: ModelCard, found: Backend, wanted: Backend, shape: tuple[int, 
         if spec.kind != 'labels':  # a class id is no quantity
             error = max(error, _error(ours, theirs))
     return Agreement(equal, error)
+
+
+def _of_shape(picture: np.ndarray, size: Size) -> np.ndarray:
+    """
+    Return the middle of a picture that has the proportions of a size.
+
+    What is stretched to another shape is nothing the network knows: its labels are close
+    decisions, which rounding moves.
+    """
+    height, width = picture.shape[:2]
+    rows = min(height, max(1, round(width * size.height / size.width)))
+    columns = min(width, max(1, round(height * size.width / size.height)))
+    top, left = (height - rows) // 2, (width - columns) // 2
+    return np.ascontiguousarray(picture[top:top + rows, left:left + columns])
 
 
 def test_pictures() -> list[np.ndarray]:

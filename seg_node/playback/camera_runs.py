@@ -91,6 +91,8 @@ def info_topics(source: Source) -> list[str]:
 def _name(base: str, taken: list[str]) -> str:
     """Return a camera's name for a topic, not among those taken."""
     parts = [part for part in base.split('/') if part and not part.startswith('image')]
-    name = re.sub('[^A-Za-z0-9_]', '_', '_'.join(parts))[-_LONGEST:] or 'camera'
+    name = re.sub('[^A-Za-z0-9_]', '_', '_'.join(parts)) or 'camera'
+    if len(name) > _LONGEST:
+        name = name[-_LONGEST:].lstrip('_')
     name = name if name[0].isalpha() else f'camera_{name}'
     return f'{name}_{len(taken)}' if name in taken else name

@@ -11,6 +11,7 @@ from .replay_options import ReplayOptions
 from .sources import Source, Topic
 
 _NAME = re.compile('(~/|/)?[A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*')
+_LONGEST = 200  # with a namespace before it and /compressed behind it ROS 2 still takes it
 CLOCK, DIAGNOSTICS = '/clock', '/diagnostics'
 
 
@@ -69,10 +70,10 @@ def _problem(source: Source, topic: Topic) -> str:
 
 def _no_name(name: str) -> str:
     """Return why a name, which other recorders may write, is none for ROS 2; '' = it is."""
-    if _NAME.fullmatch(name):
+    if _NAME.fullmatch(name) and len(name) <= _LONGEST:
         return ''
-    return (f'{name!r} is no name for ROS 2, which takes letters, digits and _ between single /, '
-            'and no digit behind a /; --remap gives it another')
+    return (f'{name[:_LONGEST]!r} is no name for ROS 2, which takes letters, digits and _ between '
+            f'single /, no digit behind a /, and {_LONGEST} in all; --remap gives it another')
 
 
 def legal(name: str) -> str:
@@ -81,8 +82,8 @@ def legal(name: str) -> str:
     if name and not _no_name(name):
         return name
     parts = [re.sub('[^A-Za-z0-9_]+', '_', part) for part in name.split('/') if part]
-    return '/' + ('/'.join(f'n{part}' if part[0].isdigit() else part for part in parts)
-                  or 'camera')
+    found = '/'.join(f'n{part}' if part[0].isdigit() else part for part in parts)
+    return f'/{found[-_LONGEST // 2:].lstrip("/0123456789") or "camera"}'
 
 
 def absolute(name: str) -> str:
