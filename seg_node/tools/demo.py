@@ -270,7 +270,11 @@ def _clear(out: Path, source: Path) -> None:
         if path.resolve() in (source.resolve(), *source.resolve().parents):
             raise ConfigError(f'{source} is the result of an earlier run, which this one would '
                               'replace. Give --out another folder.')
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f'--out {out} cannot be made: {error.strerror}. Give another '
+                          'folder.') from error
     make_way(out / RESULT, overwrite=True)
     for path in old:
         if path.name != RESULT:
@@ -332,7 +336,7 @@ def main(args: list[str] | None = None) -> int:
     signals = Signals()
     try:
         report = run_demo(options, signals)
-    except SegNodeError as error:
+    except (SegNodeError, OSError) as error:  # a full disk, a folder that is read-only
         print(f'demo: {error}', file=sys.stderr)
         return 1
     for problem in report['problems']:
