@@ -368,6 +368,13 @@ def test_find_refuses(archive_of, capsys, arguments, said):
     assert said in capsys.readouterr().err
 
 
+@pytest.mark.parametrize('option', ['--workers', '--threads'])
+def test_label_refuses_crews_of_nobody(tmp_path, capsys, option):
+    with pytest.raises(SystemExit):
+        archive.main(['label', str(tmp_path), '--out', str(tmp_path / 'out'), option, '0'])
+    assert f'{option}: 0 must be a whole number from 1 on' in capsys.readouterr().err
+
+
 def test_find_needs_an_output(tmp_path, capsys):
     assert archive.main(['find', str(tmp_path)]) == 2
     assert 'holds no finished recording' in capsys.readouterr().err

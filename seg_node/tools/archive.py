@@ -24,7 +24,7 @@ import cv2
 
 from ..devices.choose import AUTO, NAMES, ONNX_RUNTIME, PRECISION_NAMES, Wish
 from ..errors import ConfigError, SegNodeError
-from .source_arguments import add_encoding_argument, positive
+from .source_arguments import add_encoding_argument, positive, whole
 
 if TYPE_CHECKING:  # an extra: what it needs is looked for when it is wanted
     from pyarrow import Table
@@ -263,9 +263,9 @@ def _add_label(parser: argparse.ArgumentParser) -> None:
     add('--backend', default=AUTO, choices=NAMES, help='what runs the network (default: auto; '
         f'{ONNX_RUNTIME} runs anywhere)')
     add('--precision', default='auto', choices=PRECISION_NAMES)
-    add('--threads', type=int, default=1, metavar='N', help='cores a worker takes (default 1, '
+    add('--threads', type=whole, default=1, metavar='N', help='cores a worker takes (default 1, '
         'which labels the most frames a second in all)')
-    add('--workers', type=int, metavar='N', help='default: one a GPU, else as many as there are '
+    add('--workers', type=whole, metavar='N', help='default: one a GPU, else as many as there are '
         'cores for')
     add('--calibration', nargs='+', type=_calibration, default=[], metavar='[CAMERA:=]FILE',
         help='calibration with its mount, of a camera or of all: tells distances')

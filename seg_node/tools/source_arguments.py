@@ -20,6 +20,14 @@ def add_encoding_argument(group: Any) -> None:
                             'topics or of one (wildcards allowed)')
 
 
+def whole(text: str) -> int:
+    """Return a whole number from 1 on, for argparse."""
+    value = int(text)
+    if value < 1:
+        raise ArgumentTypeError(f'{text} must be a whole number from 1 on')
+    return value
+
+
 def finite(text: str) -> float:
     """Return a number, for argparse; none of what cannot be a time."""
     value = float(text)
