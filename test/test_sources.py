@@ -536,6 +536,20 @@ def test_names_that_are_no_text_are_told_and_harm_nobody(tmp_path):
         open_source(broken)
 
 
+def test_what_may_not_be_read_is_told(tmp_path, monkeypatch):
+    path = folder(tmp_path, count=1)
+    for given, said in ((tmp_path / ('a' * 5000), 'cannot be read: File name too long'),
+                        (path / 'frame0.png' / 'b', 'does not exist'),
+                        (tmp_path / 'loop', 'cannot be read: Too many levels of symbolic links')):
+        if given.name == 'loop':
+            given.symlink_to('loop')
+        with pytest.raises(ConfigError, match=said):
+            open_source(given)
+    monkeypatch.setattr(os, 'access', lambda place, mode: not mode & os.X_OK)
+    with pytest.raises(ConfigError, match='frames cannot be read: this user has no right to'):
+        open_source(path)
+
+
 def test_home_is_where_it_is(tmp_path, monkeypatch):
     monkeypatch.setenv('HOME', str(folder(tmp_path, count=2).parent))
     with open_source('~/frames') as source:

@@ -1,6 +1,7 @@
 """Opens whatever a user gives as a source of frames."""
 
 from collections.abc import Mapping
+import os
 from pathlib import Path
 
 from ..errors import ConfigError
@@ -39,8 +40,7 @@ def open_source(path: str | Path, options: FrameOptions | None = None,
     if not is_text(str(path)):
         raise ConfigError(f'the name {ascii(str(path))} is no UTF-8, which ROS 2 and reports '
                           'cannot hold: rename it.')
-    if not path.exists():
-        raise ConfigError(f'{path} does not exist. Give {_ALLOWED}.')
+    _check_readable(path)
     if not (path.is_dir() or path.is_file()):
         raise ConfigError(f'{path} is a device or a pipe, no recording. Give {_ALLOWED}.')
     bag = _bag_path(path)
@@ -61,6 +61,18 @@ def open_source(path: str | Path, options: FrameOptions | None = None,
     if path.suffix.lower() in PICTURE_SUFFIXES:
         raise ConfigError(f'{path} is a single image; give the folder it lies in.')
     return VideoSource(path, options)
+
+
+def _check_readable(path: Path) -> None:
+    """:raises ConfigError: it does not exist, or this user may not read it."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        raise ConfigError(f'{path} does not exist. Give {_ALLOWED}.') from None
+    except OSError as error:
+        raise ConfigError(f'{path} cannot be read: {error.strerror}.') from error
+    if not os.access(path, os.R_OK | (os.X_OK if path.is_dir() else 0)):
+        raise ConfigError(f'{path} cannot be read: this user has no right to (chmod, chown).')
 
 
 def is_bag(path: Path) -> bool:
