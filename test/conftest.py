@@ -14,12 +14,16 @@ import pytest
 from seg_node.playback.domain import reserve_domain
 
 #: The files that take longest, so that no worker begins one of them when all others are done.
-LONG = ('test_archive_ray.py', 'test_faults.py', 'test_node_life.py', 'test_build.py',
-        'test_node_health.py',
-        'test_gpu_segmenter.py', 'test_street.py', 'test_demo.py', 'test_node_outputs.py',
-        'test_recorded_cases.py', 'test_drive.py', 'test_stress.py', 'test_replay.py',
-        'test_engine_build.py', 'test_evaluate.py', 'test_openvino.py', 'test_device_thread.py',
-        'test_docs.py', 'test_jpeg.py', 'test_gpu_kernels.py', 'test_node_ground.py')
+LONG = ('test_archive_ray.py', 'test_faults.py', 'test_node_health.py', 'test_demo.py',
+        'test_node_life.py', 'test_build.py', 'test_gpu_segmenter.py', 'test_replay.py',
+        'test_gpu_overlap.py', 'test_street.py', 'test_openvino.py', 'test_engine_build.py',
+        'test_drive.py', 'test_engine_rtx.py', 'test_evaluate.py', 'test_node_outputs.py',
+        'test_gpu_nvcc.py', 'test_package.py', 'test_view.py', 'test_jpeg.py',
+        'test_gpu_driver.py', 'test_precision.py', 'test_gpu_check.py', 'test_gpu_proof.py',
+        'test_presets.py', 'test_recorded_cases.py', 'test_node_trust.py', 'test_docs.py',
+        'test_labels.py', 'test_ego_mask_tool.py', 'test_calibration_of_confidence.py',
+        'test_health.py', 'test_many_cameras.py', 'test_launch.py', 'test_stress.py',
+        'test_device_thread.py', 'test_gpu_kernels.py', 'test_node_ground.py')
 _RUN = pytest.StashKey[tuple[socket.socket, tempfile.TemporaryDirectory]]()
 _STDERR = pytest.StashKey[int]()
 #: When a test is so deep in C code that pytest-timeout's signal is not heard, all ends.

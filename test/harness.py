@@ -179,6 +179,8 @@ class Client:
         """Publish the same image until every answer's topic has delivered: all are matched."""
         def all_there() -> bool:
             return all(self.messages[answer] for answer in answers)
+        for answer in answers:
+            self.messages[answer].clear()
         end = time.monotonic() + START_S
         while not all_there():
             assert time.monotonic() < end, f'no answers on {answers}'

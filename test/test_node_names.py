@@ -29,7 +29,8 @@ def node(tmp_path_factory, client):
                      cameras='[usb, jpeg, space, text]', max_age_s=3600.0,
                      image_timeout_s=0.5) as process:
         _, image = painted(120, 160)
-        client.handshake('/dev/image_raw', [MASK], image_cdr(image, 1))
+        client.handshake('/dev/image_raw', [MASK, DRIVABLE, '/seg_node/usb/dynamic_mask'],
+                         image_cdr(image, 1))
         yield process
 
 
@@ -134,12 +135,13 @@ def test_a_camera_is_disabled_and_enabled(client, node):
     status = client.diagnostics('usb', until=lambda status: DISABLED in status.message)
     assert values(status)['state'] == DISABLED and status.level != b'\0'
     assert client.spin_until(lambda: any(
-        message.status[0].message == DISABLED for message in states), 5.0)
+        message.status[0].message == DISABLED for message in states))
     publisher = client.publishers['/dev/image_raw']
     assert client.spin_until(lambda: publisher.get_subscription_count() == 0)
     answer = client.call(SetBool, '/seg_node/usb/enable', SetBool.Request(data=True))
     assert answer.success and answer.message == 'enabled'
     assert client.spin_until(lambda: publisher.get_subscription_count() == 1)
+    client.handshake('/dev/image_raw', [MASK], image_cdr(image, 2000))  # both have met
     client.exchange('/dev/image_raw', image_cdr(image, 2001), MASK, 2001)
     client.diagnostics('usb', until=lambda status: DISABLED not in status.message)
 
