@@ -93,6 +93,6 @@ def _name(base: str, taken: list[str]) -> str:
     parts = [part for part in base.split('/') if part and not part.startswith('image')]
     name = re.sub('[^A-Za-z0-9_]', '_', '_'.join(parts)) or 'camera'
     if len(name) > _LONGEST:
-        name = name[-_LONGEST:].lstrip('_')
+        name = name[-_LONGEST:].lstrip('_') or 'camera'
     name = name if name[0].isalpha() else f'camera_{name}'
     return f'{name}_{len(taken)}' if name in taken else name
