@@ -13,9 +13,10 @@ Item = TypeVar('Item')
 RECENT_S = 0.7
 #: ... but at least so many items, which is what a camera of 1 Hz is judged by.
 LEAST = 3
-_FEW, _USUAL_S = 30, 0.5
 #: What the figures (rates, percentiles) are taken over.
 FIGURES_S = 5.0
+# What is usual is taken anew after so long, and of so few items at each look.
+_USUAL_S, _FEW = 0.5, 30
 
 
 class Window(Generic[Item]):

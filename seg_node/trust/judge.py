@@ -16,7 +16,7 @@ from .verdict import State, Verdict
 COVERED = 0.97  # share of the picture without structure from which on it shows nothing
 BLIND_WIDTH = 0.25  # share of the width without structure from the bottom to the middle
 NO_ROWS_ALIKE = 0.08  # mean correlation of neighbouring rows below which it is noise
-TORN = -0.043  # correlation of the fifth worst rows of clear contrast; of train above -0.036
+TORN = -0.043  # correlation of the fifth worst rows of clear contrast; CamVid train: above -0.036
 TORN_ACROSS = 0.62  # share of the width that jumps at once; whole pictures: up to 0.50
 BLACK, WHITE = 16, 239
 
