@@ -163,6 +163,10 @@ def scene(client, diagnostics, tmp_path_factory):
     def well_since(begin):
         return time.monotonic() > begin + 2 and diagnostics.well(wanted, 2)
 
+    def all_due():
+        # A fault begins with the image that is missing: all cameras are in step once a second.
+        return time.monotonic() >= max(feed.due for feed in feeds)
+
     def all_told(begin):
         return len(masks) > 20 and all(
             first_told(diagnostics, name, words, begin) < time.monotonic() - 1
@@ -173,7 +177,7 @@ def scene(client, diagnostics, tmp_path_factory):
         masks = client.listen('/seg_node/frozen/mask')
         play(client, feeds, START_S, until=lambda: bool(masks))
         start = time.monotonic()
-        play(client, feeds, SCENE_S, until=lambda: well_since(start))
+        play(client, feeds, SCENE_S, until=lambda: all_due() and well_since(start))
         masks.clear()
         start = time.monotonic()
         bad, bad_late_s = play(client, feeds, SCENE_S, changes, lambda: all_told(start), node)
