@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from rclpy.serialization import deserialize_message, serialize_message
+from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CameraInfo
 
 from ..errors import brief, ConfigError, FrameError
@@ -17,9 +17,9 @@ from ..mishaps import mishaps
 from ..pipeline import Batch
 from ..playback.bag_writer import BagWriter
 from ..playback.camera_runs import camera_runs, CameraRun
-from ..playback.definitions import definition_of
+from ..playback.definitions import definition_of, serialized
 from ..playback.frames import FrameSource
-from ..playback.messages import stamp_ns
+from ..playback.messages import stamp_ns, type_name_of
 from ..playback.own_results import COMPRESSED
 from ..playback.read_ahead import ReadAhead
 from ..playback.sources import CAMERA_INFO, COMPRESSED_IMAGE, Record, Source, Span
@@ -53,7 +53,7 @@ class Labeller:
         self.made_by = made_by(order, spec.card, self._loaded.pipeline.segmenter)
         self.columns = schema(self._classes)
         self._labels = label_info(self._classes)
-        for kind in (COMPRESSED_IMAGE, CAMERA_INFO, _type_of(self._labels)):
+        for kind in (COMPRESSED_IMAGE, CAMERA_INFO, type_name_of(type(self._labels))):
             definition_of(kind)  # takes long the first time, which no frame should pay for
 
     def close(self) -> None:
@@ -246,8 +246,8 @@ class _Work:
         self._begun.add(name)
         topic = topic_beside(camera.run.output('label_info'), self._labels)
         self._bag.add_topic(camera.run.output('mask') + COMPRESSED, COMPRESSED_IMAGE)
-        self._bag.add_topic(topic, _type_of(self._labels))
-        self._bag.write(topic, time_ns, bytes(serialize_message(self._labels)))
+        self._bag.add_topic(topic, type_name_of(type(self._labels)))
+        self._bag.write(topic, time_ns, serialized(self._labels))
 
     def _tell_camera(self, camera: _Camera, time_ns: int, products: Products) -> None:
         calibration, geometry = camera.known.calibration, products.geometry
@@ -257,7 +257,7 @@ class _Work:
         topic = camera.run.output('camera_info')
         self._bag.add_topic(topic, CAMERA_INFO)
         info = info_of(calibration, products.frame.header, geometry.output, False)
-        self._bag.write(topic, time_ns, bytes(serialize_message(info)))
+        self._bag.write(topic, time_ns, serialized(info))
 
     def _refuse(self, camera: _Camera, record: Record, stamp: int | None,
                 error: FrameError) -> None:
@@ -286,11 +286,6 @@ class _Work:
                   if self._source.losses[name]]
         if damage and not told.broken:
             told.broken = f'damaged ({", ".join(damage)}); what is whole of it is labelled'
-
-
-def _type_of(message: Any) -> str:
-    kind = type(message)
-    return f'{kind.__module__.partition(".")[0]}/msg/{kind.__name__}'
 
 
 class _Broken(Exception):

@@ -15,7 +15,7 @@ from rosbags.typesys import (
 from rosbags.typesys.store import Typestore
 
 from ..errors import ConfigError
-from .messages import message_class
+from .messages import message_class, type_name_of
 
 _HEADER = 'std_msgs/msg/Header'
 # C++ and IDL have no empty structure: a ROS 2 message without fields carries one byte.
@@ -63,6 +63,23 @@ def installed_store(type_name: str) -> Typestore:
     store = get_typestore(Stores.EMPTY)
     store.register(get_types_from_msg('\n'.join(parts), type_name))
     return store
+
+
+def serialized(message: Any) -> bytes:
+    """
+    Return a message of rclpy as CDR bytes; equal messages have equal bytes.
+
+    rclpy leaves between the fields, where they are aligned, whatever the memory held; here that
+    is 0.
+    """
+    from rclpy.serialization import serialize_message
+    name = type_name_of(type(message))
+    store = _store_of(name)
+    return bytes(store.serialize_cdr(
+        store.deserialize_cdr(bytes(serialize_message(message)), name), name))
+
+
+_store_of = lru_cache(installed_store)
 
 
 def _collect(type_name: str, texts: dict[str, str]) -> None:

@@ -21,6 +21,11 @@ def message_class(type_name: str) -> Any | None:
     return found if hasattr(found, 'get_fields_and_field_types') else None
 
 
+def type_name_of(message: type) -> str:
+    """Return e.g. ``'std_msgs/msg/Header'`` of a message class."""
+    return f'{message.__module__.split(".", 1)[0]}/msg/{message.__name__}'
+
+
 def has_header(message: Any) -> bool:
     """Return whether messages of this class begin with a ``std_msgs/Header``."""
     return next(iter(message.get_fields_and_field_types().values()), '') == 'std_msgs/Header'
