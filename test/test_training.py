@@ -467,6 +467,24 @@ def test_a_vehicle_of_the_cameras_own_stands_in_front_of_what_is_below_its_edge(
     assert 0.02 < np.mean(shares) < 0.3 and max(shares) > 0.15
 
 
+def test_two_edges_are_what_fills_a_picture_up_and_of_no_class():
+    image, labels = np.full((120, 160, 3), 90, np.uint8), np.full((120, 160), 3, np.uint8)
+    change = augment.Augmentation((96, 128), (120, 120), band=1.0, paste=0, light=0, turn_deg=0)
+    lying = []
+    for seed in range(40):
+        seen, ids = change(np.random.default_rng(seed), image, labels, image, labels)
+        void = ids == 255
+        assert (seen[void] == 127).all() and (seen[~void] == 90).all() and (ids[~void] == 3).all()
+        rows, columns = void.all(axis=1), void.all(axis=0)
+        lying.append(rows.any())
+        side = rows if rows.any() else columns
+        assert (void == (rows[:, None] if rows.any() else columns[None])).all()
+        assert 1 <= side[:side.size // 2].sum() == side[side.size // 2:].sum() <= 16
+        assert side[0] and side[-1]
+    assert 20 < sum(lying) < 40
+    assert (image == 90).all() and (labels == 3).all()
+
+
 def test_the_share_of_ones_own_vehicle_that_is_drivable_is_counted_by_pixels(tmp_path, monkeypatch,
                                                                               capsys):
     """The model takes the nearest of its colours, which is done again here."""

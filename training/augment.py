@@ -9,6 +9,7 @@ from street.bonnet import draw_bonnet
 from street.conditions import changed, CONDITIONS
 
 VOID = 255
+PAD = 127  # the cards' pad_value
 # A label of this plus a class id says of a pixel only that it is not of that class.
 NOT = 128
 
@@ -30,6 +31,7 @@ class Augmentation:
         ``street.conditions``, which knows the ids of `camvid11`.
     :ivar recolour: how often each thing of a sample gets a brightness and tint of its own, so that
         shapes tell what it is and not the renderer's colours.
+    :ivar band: how often two edges are the grey that fills a picture up to the network's size.
     :ivar light: strength of the photometric changes; 1 = strong, 0 = none.
     """
 
@@ -43,6 +45,7 @@ class Augmentation:
     weather: float = 0.0
     light: float = 1.0
     recolour: float = 0.0
+    band: float = 0.0
     turn_deg: float = 2.0
 
     def __call__(self, rng: np.random.Generator, image: np.ndarray, labels: np.ndarray,
@@ -63,7 +66,10 @@ class Augmentation:
             image, labels = draw_bonnet(rng).painted(np.ascontiguousarray(image[..., ::-1]),
                                                      labels, self.vehicle)
             image = np.ascontiguousarray(image[..., ::-1])
-        return _relit(rng, image, self.light), labels
+        image = _relit(rng, image, self.light)
+        if self.band and rng.random() < self.band:
+            image, labels = _banded(rng, image, labels)
+        return image, labels
 
     def _moved(self, rng: np.random.Generator, image: np.ndarray, labels: np.ndarray,
                ) -> tuple[np.ndarray, np.ndarray]:
@@ -89,7 +95,7 @@ class Augmentation:
         inverse = np.column_stack([turn, offset])
         size, flags = self.crop[::-1], cv2.WARP_INVERSE_MAP
         return (cv2.warpAffine(image, inverse, size, flags=flags | cv2.INTER_LINEAR,
-                               borderValue=(127, 127, 127)),
+                               borderValue=(PAD, PAD, PAD)),
                 cv2.warpAffine(labels, inverse, size, flags=flags | cv2.INTER_NEAREST,
                                borderValue=VOID))
 
@@ -134,6 +140,17 @@ def _recoloured(rng: np.random.Generator, image: np.ndarray, labels: np.ndarray)
     change = cv2.GaussianBlur(change, (0, 0), 0.8)
     result = image * np.exp(change[..., :3]) + change[..., 3:]
     return np.clip(result + 0.5, 0, 255).astype(np.uint8)
+
+
+def _banded(rng: np.random.Generator, image: np.ndarray, labels: np.ndarray,
+            ) -> tuple[np.ndarray, np.ndarray]:
+    """Fill two opposite edges as a letterbox does, or what is smooth at the edge is a bonnet."""
+    image, labels = image.copy(), labels.copy()
+    wide, upright = int(rng.integers(1, 17)), rng.random() < 0.2
+    for edge in (slice(None, wide), slice(-wide, None)):
+        at = (slice(None), edge) if upright else (edge, slice(None))
+        image[at], labels[at] = PAD, VOID
+    return image, labels
 
 
 def _relit(rng: np.random.Generator, image: np.ndarray, strength: float) -> np.ndarray:

@@ -125,7 +125,8 @@ class Run:
         rare = tuple(entry.id for entry in self._classes.classes if entry.name in recipe.rare)
         augmentation = Augmentation(
             recipe.crop, recipe.rows, rare, recipe.paste, recipe.focus, recipe.bonnet,
-            self._vehicle, recipe.weather, recipe.light, recipe.recolour)
+            self._vehicle, recipe.weather, recipe.light, recipe.recolour,
+            recipe.band)
         first, *extra = self._train
         sources = [(first, len(first))]
         sources += [(pairs, round(len(first) * recipe.extra_share)) for pairs in extra]
