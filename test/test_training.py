@@ -290,6 +290,21 @@ def test_the_mean_of_checkpoints_is_that_of_their_weights(tmp_path):
         mean.mean(paths[:2], [1.0, -1.0])
 
 
+def test_the_mean_of_exported_models_is_that_of_their_weights(tmp_path):
+    paths = [tmp_path / f'{n}.onnx' for n in range(3)]
+    for path, value, size in zip(paths, (1.0, 4.0, 9.0), (2, 2, 3), strict=True):
+        held = [onnx.numpy_helper.from_array(np.full(size, value, np.float32), f'w{value}'),
+                onnx.numpy_helper.from_array(np.array([size]), f'shape{value}')]
+        node = onnx.helper.make_node('Add', ['x', f'w{value}'], ['y'])
+        graph = onnx.helper.make_graph([node], 'g', [], [], held)
+        onnx.save(onnx.helper.make_model(graph), str(path))
+    weight, shape = mean.mean_exported(paths[:2], [1.0, 2.0]).graph.initializer
+    assert onnx.numpy_helper.to_array(weight).tolist() == pytest.approx([3.0, 3.0])
+    assert weight.name == 'w1.0' and onnx.numpy_helper.to_array(shape).tolist() == [2]
+    with pytest.raises(ValueError, match=r'2\.onnx holds another network than .*0\.onnx'):
+        mean.mean_exported(paths, [1.0, 1.0, 1.0])
+
+
 def test_lovasz_of_certain_predictions_is_one_minus_iou():
     labels = torch.tensor([0, 0, 0, 1, 1])
     scores = torch.nn.functional.one_hot(torch.tensor([0, 0, 1, 1, 1]), 2).float()
