@@ -45,7 +45,12 @@ def hangs(model: onnx.ModelProto) -> None:
 
 
 def takes(seconds: float) -> Callable[[onnx.ModelProto], None]:
-    """Return what makes the network take this long here, or longer, for the same answers."""
+    """
+    Return what makes the network take about this long for the same answers.
+
+    A core whose other thread was busy while the loop was timed may run nearly twice as fast later:
+    who must know how long it takes, asks the node.
+    """
     return lambda model: _loop(model, trips=round(seconds / _trip_s()), above=-1e9)
 
 

@@ -243,16 +243,23 @@ def test_deactivate_while_the_network_hangs(client, tmp_path):
 
 def test_a_slow_model_is_no_hang(client, tmp_path):
     """Frames that take longer than all limits are published, if the model is like that."""
-    edit = fault_models.takes(seconds=3.0)
-    since = time.monotonic()
-    with running(client, tmp_path, 'slow', edit, device_timeout_s=1.0):
-        client.exchange(topic('slow'), image_cdr(BLACK, 2), mask('slow'), 2)
-        seen = [status.message for _, status in client.said.of('node', since)]
-        assert seen and not [text for text in seen if 'does not come back' in text]
-        found = values(client.diagnostics('slow', until=all_counted))
-        assert float(found['stage_network_ms']) > 2000
+    # The machine may be faster while the node runs than when the model was made.
+    took_ms = next((ms for seconds in (3.0, 6.0, 12.0)
+                    if (ms := slow_but_alive(client, tmp_path, seconds)) > 2000), 0)
+    assert took_ms, 'no model was slow enough to be taken for one that hangs'
     record(Fault('a model that takes more than 2 s a frame', 'its masks', 'OK active', None,
                  'works', None, None))
+
+
+def slow_but_alive(client: Client, folder: Path, seconds: float) -> float:
+    """Have a frame segmented that takes about this long; return how many ms the network took."""
+    camera, since = f'slow{seconds:.0f}', time.monotonic()
+    with running(client, folder / camera, camera, fault_models.takes(seconds),
+                 device_timeout_s=1.0):
+        client.exchange(topic(camera), image_cdr(BLACK, 2), mask(camera), 2)
+        seen = [status.message for _, status in client.said.of('node', since)]
+        assert seen and not [text for text in seen if 'does not come back' in text]
+        return float(values(client.diagnostics(camera, until=all_counted))['stage_network_ms'])
 
 
 def test_a_network_that_fails(client, tmp_path):
