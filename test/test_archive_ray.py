@@ -1,6 +1,6 @@
 """Archives on real Ray: embedded and on two nodes, and whatever of it is killed."""
 
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 import os
 from pathlib import Path
@@ -96,6 +96,19 @@ def kill(pids):
             os.kill(pid, signal.SIGKILL)
 
 
+@contextmanager
+def stopped(pids, name, seconds):
+    """Stop the one process of a name, and let it go on after a while."""
+    [pid] = [pid for pid in pids
+             if Path(f'/proc/{pid}/comm').read_text().strip() == name]
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+        time.sleep(seconds)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
 def _runs(pid):
     try:
         return Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[0] != 'Z'
@@ -110,7 +123,9 @@ def test_killed_worker_killed_run_killed_cluster_and_then_the_same(held, tmp_pat
     program = Program(held, out, *workers)
     program.wait(program.workers)
     [first] = program.workers()
-    os.kill(first, signal.SIGKILL)
+    # Ray takes its time to start another one, and refuses all calls until then.
+    with stopped(program.below(), 'gcs_server', 10.0):
+        os.kill(first, signal.SIGKILL)
     program.wait(lambda: program.workers() - {first})  # another one is at work
     assert len(list(out.glob('recordings/*'))) < BAGS
     everybody, workers_then = program.below(), program.workers() - {first}

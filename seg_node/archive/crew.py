@@ -24,6 +24,7 @@ STUCK_S = 3600.0
 #: So long nobody is there to work before the run is given up.
 ALONE_S = 300.0
 _OPENINGS = 3  # in a row that may fail
+_AGAIN_S = 0.5  # before a worker that is starting again is asked again whether it is there
 _CONNECT_S = 10.0
 _LOOK_S = 1.0  # between two looks at how far the workers are
 _WORK, _ASIDE = 'work', 'aside'
@@ -117,18 +118,22 @@ class _Hand:
     """
     One worker.
 
-    :ivar task: what it is at; None while it opens the model.
+    :ivar task: what it is at; None while it starts and opens the model.
+    :ivar is_there: its process has answered: it is opening the model, or has.
     :ivar ready: it has opened the model and has nothing to do.
     :ivar failed: how often in a row it died while it opened the model.
+    :ivar again_s: while it starts, not before this is it asked again.
     :ivar asked: the answer to how far it is that is not there yet.
     """
 
     actor: Any
     ref: Any = None
     task: Any = None
+    is_there: bool = False
     ready: bool = False
     frames: int = 0
     failed: int = 0
+    again_s: float = 0.0
     asked: Any = None
     moved_s: float = field(default_factory=time.monotonic)
 
@@ -158,7 +163,8 @@ class Crew:
         self.gone: list[str] = []
         for _ in range(workers):
             actor = kind.options(max_restarts=-1, max_task_retries=0, **each).remote(order, out)
-            self._hands.append(self._opening(_Hand(actor)))
+            self._hands.append(_Hand(actor))
+            self._start(self._hands[-1])
         self._seen_s = self._looked_s = time.monotonic()
 
     @property
@@ -190,16 +196,23 @@ class Crew:
 
         :raises SegNodeError: nobody is there to work any more.
         """
+        self._ask_again()
         waiting = {hand.ref: hand for hand in self._hands if hand.ref is not None}
-        done, _ = (self._ray.wait(list(waiting), num_returns=1, timeout=timeout_s) if waiting
-                   else ([], []))
+        if waiting:
+            done, _ = self._ray.wait(list(waiting), num_returns=1, timeout=timeout_s)
+        else:
+            done = []
+            time.sleep(min(timeout_s, _AGAIN_S))
         if time.monotonic() - self._looked_s >= _LOOK_S:
             self._looked_s = time.monotonic()
             self._look_after()
         found: list[tuple[tuple[Any, ...], Answer | Lost]] = []
         for ref in done:
             hand = waiting[ref]
-            answer = self._answer(hand, ref)
+            if not hand.is_there:
+                self._greet(hand, ref)
+                continue
+            answer = self._answer(ref)
             task, hand.task, hand.ref = hand.task, None, None
             if isinstance(answer, Lost) or answer.lost:
                 found += self._lose(hand, task, answer)
@@ -218,12 +231,33 @@ class Crew:
             with suppress(Exception):
                 self._ray.kill(hand.actor, no_restart=True)
 
-    def _opening(self, hand: _Hand) -> _Hand:
-        hand.ready, hand.task = False, None
-        hand.ref = hand.actor.open.options(concurrency_group=_WORK).remote()
-        return hand
+    def _start(self, hand: _Hand) -> None:
+        """
+        Wait for a worker's process, anew after its death; only then is it to open the model.
 
-    def _answer(self, hand: _Hand, ref: Any) -> Answer | Lost:
+        While Ray starts it again it refuses all calls at once: nothing has failed then but a call.
+        """
+        hand.is_there, hand.ready, hand.task = False, False, None
+        hand.ref = hand.actor.progress.options(concurrency_group=_ASIDE).remote()
+
+    def _ask_again(self) -> None:
+        for hand in self._hands:
+            if hand.ref is None and not hand.is_there and time.monotonic() >= hand.again_s:
+                self._start(hand)
+
+    def _greet(self, hand: _Hand, ref: Any) -> None:
+        """Have a worker that is there now open the model; another one is asked again later."""
+        try:
+            self._ray.get(ref)
+        except self._ray.exceptions.ActorUnavailableError:
+            hand.ref, hand.again_s = None, time.monotonic() + _AGAIN_S
+        except self._ray.exceptions.RayError as error:  # it will not come again
+            self._lose(hand, None, Lost(brief(error)))
+        else:
+            hand.is_there = True
+            hand.ref = hand.actor.open.options(concurrency_group=_WORK).remote()
+
+    def _answer(self, ref: Any) -> Answer | Lost:
         try:
             answer = self._ray.get(ref)
             assert isinstance(answer, Answer)
@@ -250,7 +284,7 @@ class Crew:
         if isinstance(answer, Answer):
             with suppress(Exception):
                 self._ray.kill(hand.actor, no_restart=False)
-        self._opening(hand)
+        self._start(hand)
         return [] if task is None else [(task, Lost(reason))]
 
     def _look_after(self) -> None:
