@@ -32,7 +32,6 @@ class Augmentation:
     :ivar recolour: how often each thing of a sample gets a brightness and tint of its own, so that
         shapes tell what it is and not the renderer's colours.
     :ivar band: how often two edges are the grey that fills a picture up to the network's size.
-    :ivar spoil: how often a bad sensor or link adds noise, blur or JPEG blocks to a sample.
     :ivar light: strength of the photometric changes; 1 = strong, 0 = none.
     """
 
@@ -47,7 +46,6 @@ class Augmentation:
     light: float = 1.0
     recolour: float = 0.0
     band: float = 0.0
-    spoil: float = 0.0
     turn_deg: float = 2.0
 
     def __call__(self, rng: np.random.Generator, image: np.ndarray, labels: np.ndarray,
@@ -69,8 +67,6 @@ class Augmentation:
                                                      labels, self.vehicle)
             image = np.ascontiguousarray(image[..., ::-1])
         image = _relit(rng, image, self.light)
-        if self.spoil and rng.random() < self.spoil:
-            image = _spoilt(rng, image)
         if self.band and rng.random() < self.band:
             image, labels = _banded(rng, image, labels)
         return image, labels
@@ -180,18 +176,3 @@ def _relit(rng: np.random.Generator, image: np.ndarray, strength: float) -> np.n
         noise = rng.normal(0, rng.uniform(2, 8), image.shape).astype(np.float32)
         image = np.clip(image + noise, 0, 255).astype(np.uint8)
     return image
-
-
-def _spoilt(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
-    """Add what sensors do in the dark, lenses out of focus, cars in motion and thrifty links."""
-    kind = int(rng.integers(4))
-    if kind == 0:
-        noise = rng.normal(0, np.exp(rng.uniform(np.log(8), np.log(55))), image.shape)
-        return np.clip(image + noise.astype(np.float32), 0, 255).astype(np.uint8)
-    if kind == 1:
-        return cv2.GaussianBlur(image, (0, 0), float(rng.uniform(1.0, 4.0)))
-    if kind == 2:
-        return cv2.blur(image, (int(rng.integers(3, 26)), 1))
-    quality = int(rng.integers(4, 40))
-    _, data = cv2.imencode('.jpg', image[..., ::-1], (cv2.IMWRITE_JPEG_QUALITY, quality))
-    return np.ascontiguousarray(cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1])

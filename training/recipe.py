@@ -18,7 +18,7 @@ class Recipe:
     :ivar rare: names of the classes that are pasted from other images.
     :ivar focus: share of the crops that are placed on one of them.
     :ivar bonnet, weather: see ``augment.Augmentation``; both are for `camvid11`.
-    :ivar recolour, band, spoil: see ``augment.Augmentation``.
+    :ivar recolour, band: see ``augment.Augmentation``.
     :ivar warm_start: exported model to start from, relative to the project; '' = none.
     :ivar frozen_blocks: so many first blocks of the backbone are left as they are.
     :ivar frozen_norm: keep the backbone's batch norm statistics.
@@ -40,7 +40,6 @@ class Recipe:
     weather: float = 0.0
     recolour: float = 0.0
     band: float = 0.0
-    spoil: float = 0.0
     rare: tuple[str, ...] = ()
     learning_rate: float = 2e-3
     backbone_rate: float = 0.3

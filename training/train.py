@@ -126,7 +126,7 @@ class Run:
         augmentation = Augmentation(
             recipe.crop, recipe.rows, rare, recipe.paste, recipe.focus, recipe.bonnet,
             self._vehicle, recipe.weather, recipe.light, recipe.recolour,
-            recipe.band, recipe.spoil)
+            recipe.band)
         first, *extra = self._train
         sources = [(first, len(first))]
         sources += [(pairs, round(len(first) * recipe.extra_share)) for pairs in extra]
